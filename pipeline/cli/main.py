@@ -1,1 +1,87 @@
-"""The `vidbatch` command."""
+"""The `vidbatch` command: parse, call, render. Each command is loaded only when it is called."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.core.errors import PausedError, SystemTrouble, UsageError, VidbatchError
+
+COMMANDS = {
+    "run": "pipeline.cli.run_command",
+    "plan": "pipeline.cli.plan_command",
+    "status": "pipeline.cli.status_command",
+    "worker": "pipeline.cli.worker_command",
+    "simulate": "pipeline.cli.simulate_command",
+    "demo": "pipeline.cli.demo_command",
+}
+
+SUMMARIES = {
+    "run": "Annotate a manifest: plan, confirm, run, resume.",
+    "plan": "Check a manifest's rows and say what would be sent; spend nothing.",
+    "status": "Show how runs stand and what they wait for.",
+    "worker": "Serve runs that were handed to a Redis server.",
+    "simulate": "Serve a FoxAPI on this machine, for trials and tests.",
+    "demo": "Do the main job here and now, on real clips, against a simulated API.",
+}
+
+
+class LazyCommands(click.Group):
+    """A group that imports a command when it is called, so that `--help` costs no import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands' names, in the order of use."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vidbatch", prog_name="vidbatch")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Annotate a video library through an async LLM API.
+
+    Every row is paid for once, and every row of the manifest has one honest end.
+    """
+    if context.invoked_subcommand in {"run", "plan", "demo", "worker"}:
+        from pipeline.cli.configuration import load  # noqa: PLC0415 - `--help` needs no settings
+
+        context.obj = load(Path.cwd())
+        defaults = context.obj.option_defaults()
+        context.default_map = {"run": defaults, "plan": defaults, "worker": defaults}
+
+
+def exit_code(error: VidbatchError) -> int:
+    """2 usage, 4 paused until a person acts, 5 the system."""
+    match error:
+        case UsageError():
+            return 2
+        case PausedError():
+            return 4
+        case SystemTrouble():
+            return 5
+    return 5
+
+
+def run() -> None:
+    """Entry point of the command: one clear sentence for whatever is raised on purpose."""
+    try:
+        main.main(standalone_mode=True)
+    except VidbatchError as error:
+        click.echo(f"vidbatch: {error}", err=True)
+        sys.exit(exit_code(error))

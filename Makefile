@@ -1,0 +1,116 @@
+# What a person needs from a fresh clone: `make demo` and `make test`. Where packages come from is pip's own
+# configuration; nothing here names an index. Versions come from the lock files, checked by hash.
+
+# A Python of one's own: `make setup PYTHON=/path/to/python3.12`. 3.14 and newer come last: the embedded Redis server
+# has no wheel there yet.
+PYTHON ?=
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# A person's `user = true` in pip's configuration has no meaning in an environment of our own.
+export PIP_USER := 0
+# -qq: warnings of a person's pip configuration are not ours to repeat; errors still show.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
+# --no-compile: Python compiles what it really imports at first use, a third of the time of compiling everything.
+INSTALL := $(PIP) install --no-compile
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# One recipe at a time: every step needs the same environment.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## a whole run against the built-in simulator: no key, no cost
+	@$(BIN)/vidbatch demo $(ARGS)
+
+.PHONY: test
+test: dev ## the tests, but for those marked slow or chaos (ARGS="-k budget" narrows them)
+	@$(BIN)/pytest -q -m "not slow and not chaos" $(ARGS)
+
+.PHONY: check
+check: dev ## format, lint, types, direction of imports
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --quiet . && echo "ruff: nothing to say"
+	@$(BIN)/mypy
+	@said=$$($(BIN)/lint-imports --no-logo 2>&1) && echo "$$said" | tail -n 1 || { echo "$$said"; exit 1; }
+
+.PHONY: format
+format: dev ## write the code in the house's form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --quiet --fix .
+
+.PHONY: setup
+setup: $(VENV)/.installed ## make .venv with the command .venv/bin/vidbatch
+	@:
+
+.PHONY: dev
+dev: $(VENV)/.installed-dev ## setup, and the tools that test and check
+	@:
+
+.PHONY: chaos
+chaos: dev ## the tests that kill processes and servers (minutes)
+	@echo "$(BIN)/pytest -m chaos $(ARGS)"
+	@$(BIN)/pytest -m chaos $(ARGS)
+
+.PHONY: bench
+bench: dev ## measure what the README says (minutes; wants a quiet machine)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+.PHONY: docs
+docs: setup ## write docs/reference.md from the commands themselves
+	@$(BIN)/python -m pipeline.cli.reference docs/reference.md
+
+# uv is the one that locks for every platform at once; it lives in a throwaway folder and nobody else needs it.
+# Pins that still fit are kept: `make lock ARGS=--upgrade` takes the newest.
+# hatchling and editables build this project; locked, the install of the project itself downloads nothing unpinned.
+.PHONY: lock
+lock: $(VENV)/.made ## write requirements*.lock anew from pyproject.toml
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(BIN)/python -m venv "$$folder/venv" && "$$folder/venv/bin/python" -m pip install -qq uv && \
+	index=$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null || true)} && \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi && \
+	printf 'hatchling\neditables\n' > "$$folder/build.in" && \
+	lock="$$folder/venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url pyproject.toml $$folder/build.in" && \
+	$$lock $(ARGS) --output-file requirements.lock && \
+	$$lock $(ARGS) --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
+	for file in requirements.lock requirements-dev.lock; do \
+		{ echo '# Made by `make lock` from pyproject.toml: every version, for every platform, with its hashes.'; \
+		cat $$file; } > "$$folder/locked" && cat "$$folder/locked" > $$file && \
+		echo "$$file: $$(grep -c '==' $$file) packages"; \
+	done
+
+.PHONY: clean
+clean: ## remove .venv and everything that tools left behind
+	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "clean"
+
+# Stamps, each written last: an interrupted step is done again.
+$(VENV)/.made:
+	@for python in $(PYTHONS); do \
+		if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "setup: $(VENV) with $$($$python --version)"; \
+			$$python -m venv $(VENV) && touch $@ && exit 0 || exit 1; \
+		fi; \
+	done; \
+	echo "setup: needs Python 3.11 or newer with its venv module; tried: $(PYTHONS)." >&2; \
+	echo "       Debian and Ubuntu: apt install python3.11-venv. Or: make setup PYTHON=/path/to/python" >&2; \
+	exit 1
+
+$(VENV)/.installed: $(VENV)/.made requirements.lock pyproject.toml
+	@echo "setup: installing the versions of requirements.lock (half a minute the first time)"
+	@$(INSTALL) --require-hashes --no-deps -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@echo "setup: adding the tools of requirements-dev.lock"
+	@$(INSTALL) --require-hashes --no-deps -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,65 @@
+"""Options that several commands share, each said once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pipeline.cli.configuration import DEFAULT_BASE_URL
+from pipeline.core.errors import SettingsError
+from pipeline.core.requests import Defaults
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+manifests = click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
+out = click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the dataset; made if absent."
+)
+json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, for programs.")
+redis_url = click.option(
+    "--redis",
+    "redis_url",
+    envvar="VIDBATCH_REDIS",
+    help="Redis server of the fleet, such as redis://host:6379/0; without it a private server is used.",
+)
+
+_QUESTION = (
+    click.option("--prompt", envvar="VIDBATCH_PROMPT", help="Prompt for rows that have none."),
+    click.option(
+        "--prompt-file",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="File that holds the prompt for rows that have none.",
+    ),
+    click.option("--model", envvar="VIDBATCH_MODEL", help="Model for rows that name none [default: gemini-2.5-pro]."),
+    click.option("--system-prompt", help="System prompt for rows that have none."),
+    click.option("--temperature", type=float, help="Temperature for rows that have none, 0 to 2."),
+    click.option("--max-tokens", type=int, help="Most tokens of an answer, for rows that do not say."),
+    click.option("--reasoning/--no-reasoning", default=None, help="Whether the model may think, for rows that do not say."),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the manifest's first N rows."),
+    click.option(
+        "--base-url", envvar="VIDBATCH_BASE_URL", default=DEFAULT_BASE_URL, show_default=True, help="The API's address."
+    ),
+    click.option("--strict", is_flag=True, help="Stop at the first row that can't become a request."),
+)
+
+
+def question_options(command: Command) -> Command:
+    """Add the options that make up what is asked."""
+    for option in reversed(_QUESTION):
+        command = option(command)
+    return command
+
+
+def defaults_of(given: dict[str, Any]) -> Defaults:
+    """What the command line fills in where the manifest leaves a cell out."""
+    prompt, prompt_file = given["prompt"], given["prompt_file"]
+    if prompt is not None and prompt_file is not None:
+        raise SettingsError("--prompt and --prompt-file: found both; give one")
+    if prompt_file is not None:
+        try:
+            prompt = prompt_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"--prompt-file: {prompt_file} can't be read: {error}") from error
+    names = ("model", "system_prompt", "temperature", "max_tokens", "reasoning")
+    return Defaults(prompt=prompt, **{name: given[name] for name in names})

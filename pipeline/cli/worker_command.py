@@ -1,0 +1,40 @@
+"""`vidbatch worker`."""
+
+import os
+import sys
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.configuration import Configuration
+from pipeline.core.errors import SettingsError
+from pipeline.edges.environment import process_environment
+
+
+@click.command(name="worker")
+@options.redis_url
+@click.option(
+    "--roles",
+    envvar="VIDBATCH_ROLES",
+    default="submit,poll,write,control",
+    show_default=True,
+    help="What this worker does; write and control need the runs' OUT, submit and poll the API key.",
+)
+@click.option(
+    "--workers",
+    envvar="VIDBATCH_WORKERS",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Submit shifts, and poll shifts, at a time.",
+)
+@click.pass_obj
+def command(configuration: Configuration, redis_url: str | None, roles: str, workers: int) -> None:
+    """Serve runs that were handed to a Redis server, until SIGTERM; then finish what is in hand."""
+    if not redis_url:
+        raise SettingsError("--redis: a worker needs the Redis server of the fleet, such as redis://host:6379/0")
+    environment = dict(process_environment())
+    if configuration.file.api_key_file and not environment.get("VIDBATCH_API_KEY"):
+        environment.setdefault("VIDBATCH_API_KEY_FILE", configuration.file.api_key_file)
+    environment |= {"VIDBATCH_REDIS": redis_url, "VIDBATCH_ROLES": roles, "VIDBATCH_WORKERS": str(workers)}
+    os.execve(sys.executable, [sys.executable, "-m", "workers"], environment)  # noqa: S606 - the worker takes this process's place

@@ -1,0 +1,263 @@
+"""What an API reply means: status, headers and bytes in, one value of `answers` out.
+
+The tables here are those of docs/foxapi.md. Bodies come from the outside and may be anything (HTML, nothing, half a
+JSON text, the wrong shape), so nothing here may raise on any body; and nothing here may guess in our favour: what is
+not plainly a refusal of a submission may have been billed, and is `Ambiguous`.
+"""
+
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pipeline.core import loose
+from pipeline.core.answers import (
+    Accepted,
+    AccountRefused,
+    Ambiguous,
+    Completed,
+    Completion,
+    Failed,
+    Missing,
+    NotNow,
+    Problem,
+    QueryAnswer,
+    Refused,
+    Running,
+    SubmitAnswer,
+    Throttled,
+    Trouble,
+)
+
+_LONGEST_ID = 512
+
+RETRYABLE_FAILURES: Final[Mapping[str, str]] = {
+    "timeout": "the model was too slow once; generation times vary widely",
+    "model_unavailable": "no capacity for the model at that moment",
+    "service_unavailable": "the service behind the API was away",
+    "service_unavailable_error": "the same, in the words that the API uses at submission",
+    "rate_limit_exceeded": "the API's own supplier throttled it",
+    "rate_limit_error": "the same, in the words that the API uses at submission",
+    "server_error": "an internal fault, not the request's",
+    "generation_failed": "the API's catch-all: it tells nothing apart, and attempts are bounded",
+}
+"""Codes of a failed generation that are worth asking again, each with its reason.
+
+The set of codes is open. A code that is not here ends the row: asking again is billed again, and a refusal by policy,
+an invalid parameter or an empty balance does not pass by waiting.
+"""
+
+_MOVED: Final[Mapping[int, str]] = {
+    301: "the resource lives elsewhere; this server did not act",
+    307: "the same, for now, and the method must be kept: by definition the request is still to be made",
+    308: "the same, for good",
+}
+"""Redirects that are plain refusals. 302 and 303 are not among them: both are also how a server answers a POST that
+it has carried out, so they are ambiguous."""
+
+_PERHAPS_DONE: Final[Mapping[int, str]] = {
+    408: "gateways use it for a slow service behind them as well as for a slow client",
+    409: "a conflict may be with what this very request created",
+    499: "a proxy gave up on the connection; the service behind it may not have",
+}
+"""4xx codes that don't prove that nothing was created."""
+
+
+def read_submit(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: float, longest_retry_after: float
+) -> SubmitAnswer:
+    """Return what a reply to a submission means.
+
+    `headers` has lower-case names; `now` is unix seconds, for a `Retry-After` date; `longest_retry_after` is the
+    ceiling in seconds. Never raises.
+    """
+    document = loose.document(body)
+    if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes are their own names
+        return _read_acceptance(status, document, body)
+    problem = _problem(status, document, headers, body)
+    match status:
+        case 401:
+            return AccountRefused(problem, polling_works=False)
+        case 402:
+            return AccountRefused(problem, polling_works=True)
+        case 403 if problem.type == "authentication_error":
+            return AccountRefused(problem, polling_works=False)
+        case 422 if problem.type == "service_unavailable_error":
+            return NotNow(problem, read_retry_after(headers, now=now, longest=longest_retry_after))
+        case 429:
+            return Throttled(problem, read_retry_after(headers, now=now, longest=longest_retry_after))
+        case _ if status in _MOVED or (400 <= status < 500 and status not in _PERHAPS_DONE):  # noqa: PLR2004
+            return Refused(problem)
+        case _:
+            return Ambiguous(problem)
+
+
+def read_query(
+    status: int, headers: Mapping[str, str], body: bytes, *, now: float, longest_retry_after: float
+) -> QueryAnswer:
+    """Return what a reply to a query for one generation means; arguments as for `read_submit`. Never raises."""
+    document = loose.document(body)
+    if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes are their own names
+        return _read_generation(status, document, body)
+    problem = _problem(status, document, headers, body)
+    match status:
+        case 401:
+            return AccountRefused(problem, polling_works=False)
+        case 403 if problem.type == "authentication_error":
+            return AccountRefused(problem, polling_works=False)
+        case 404:
+            return Missing(problem)
+        case 422 if problem.type == "service_unavailable_error":
+            return Trouble(problem)
+        case 400 | 422:
+            return Failed(problem, retryable=False)
+        case 429:
+            return Throttled(problem, read_retry_after(headers, now=now, longest=longest_retry_after))
+        case _:
+            return Trouble(problem)
+
+
+def read_retry_after(headers: Mapping[str, str], *, now: float, longest: float) -> float | None:
+    """Return the seconds that `Retry-After` asks for, between 0 and `longest`, or None where it says nothing usable."""
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    seconds = _seconds(text.strip(), now)
+    return None if seconds is None else min(max(seconds, 0.0), longest)
+
+
+def _seconds(text: str, now: float) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _seconds_until(text, now)
+    return None if math.isnan(seconds) or seconds < 0 else seconds
+
+
+def _seconds_until(date: str, now: float) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp() - now
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
+        return None
+
+
+def _read_acceptance(status: int, document: object, body: bytes) -> SubmitAnswer:
+    if isinstance(document, dict) and document.get("object") != "chat.completion":
+        generation_id = document.get("id")
+        if isinstance(generation_id, str) and _usable_id(generation_id):
+            return Accepted(generation_id)
+    return Ambiguous(_bad_answer(status, document, body, "Accepted, but without a generation id that can be polled"))
+
+
+def _usable_id(text: str) -> bool:
+    """Opaque, but it must survive as one segment of a path."""
+    return 0 < len(text) <= _LONGEST_ID and text.isprintable() and text.strip(". ") != ""
+
+
+def _read_generation(http_status: int, document: object, body: bytes) -> QueryAnswer:
+    status = document.get("status") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(status, str):
+        return Trouble(_bad_answer(http_status, document, body, "Not a generation"))
+    match status:
+        case "completed":
+            return _read_completed(document)
+        case "failed":
+            return _read_failed(document)
+        case "cancelled" | "canceled":
+            told = _error_of(document)
+            message = loose.text(told.get("message")) or "The generation was cancelled at the API."
+            return Failed(Problem("cancelled", message, loose.word(told.get("type")), 200), retryable=False)
+        case _:
+            return Running(status[: loose.LONGEST_WORD])
+
+
+def _read_failed(document: dict[str, Any]) -> Failed:
+    told = _error_of(document)
+    kind = loose.word(told.get("type"))
+    code = loose.word(told.get("code")) or kind or "failed"
+    message = loose.text(told.get("message")) or loose.text(document.get("error")) or "The API gave no reason."
+    return Failed(Problem(code, message, kind, 200), retryable=code in RETRYABLE_FAILURES)
+
+
+def _read_completed(document: dict[str, Any]) -> Completed | Trouble:
+    results = document.get("results")
+    answer = results[0] if isinstance(results, list) and results else None
+    if not isinstance(answer, dict):
+        return Trouble(Problem("no_results", "Completed, but the results are not there yet.", None, 200))
+    task_usage = loose.mapping(document.get("usage"))
+    credits_ = loose.amount(task_usage.get("credits"))
+    return Completed(
+        _completion(answer, loose.amount(task_usage.get("credits_reserved")) if credits_ is None else credits_)
+    )
+
+
+def _completion(answer: dict[str, Any], credits_: float | None) -> Completion:
+    choices = answer.get("choices")
+    choice = loose.mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    message = loose.mapping(choice.get("message"))
+    usage = loose.mapping(answer.get("usage"))
+    asked = loose.mapping(usage.get("prompt_tokens_details"))
+    return Completion(
+        content=_content(message.get("content")),
+        reasoning=loose.string(message.get("reasoning_content")) or loose.string(message.get("reasoning")),
+        finish_reason=loose.string(choice.get("finish_reason")),
+        model_answered=loose.string(answer.get("model")),
+        prompt_tokens=loose.count(usage.get("prompt_tokens")),
+        completion_tokens=loose.count(usage.get("completion_tokens")),
+        total_tokens=loose.count(usage.get("total_tokens")),
+        reasoning_tokens=loose.count(loose.mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")),
+        cached_tokens=loose.count(asked.get("cached_tokens")),
+        audio_tokens=loose.count(asked.get("audio_tokens")),
+        video_tokens=loose.count(asked.get("video_tokens")),
+        usage=loose.encoded(answer.get("usage")),
+        credits=credits_,
+        cost=loose.amount(usage.get("cost")),
+        response=loose.encoded(answer),
+    )
+
+
+def _content(value: object) -> str | None:
+    """Text, or the text parts of a list of parts, joined."""
+    if not isinstance(value, list):
+        return loose.string(value)
+    texts = [part if isinstance(part, str) else loose.mapping(part).get("text") for part in value]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _problem(status: int, document: object, headers: Mapping[str, str], body: bytes) -> Problem:
+    told = _error_of(document)
+    kind = loose.word(told.get("type"))
+    code = loose.word(told.get("code")) or kind or f"http_{status}"
+    return Problem(code, _moved_to(status, headers) or _message(document, told, body), kind, status)
+
+
+def _moved_to(status: int, headers: Mapping[str, str]) -> str | None:
+    """Name where a redirect points: the host only, since a location may carry tokens."""
+    if not 300 <= status < 400:  # noqa: PLR2004 - the HTTP classes are their own names
+        return None
+    try:
+        host = urlsplit(headers.get("location", "")).netloc.rpartition("@")[2]
+    except ValueError:
+        host = ""
+    return f"The server redirects to {host[: loose.LONGEST_WORD] or 'another path'}; redirects are not followed."
+
+
+def _bad_answer(status: int, document: object, body: bytes, reason: str) -> Problem:
+    told = _message(document, _error_of(document), body)
+    return Problem("bad_answer", f"{reason}: {told}"[: loose.LONGEST_MESSAGE], None, status)
+
+
+def _message(document: object, told: dict[str, Any], body: bytes) -> str:
+    if message := loose.text(told.get("message")):
+        return message
+    if isinstance(document, dict) and (
+        text := loose.text(document.get("error")) or loose.text(document.get("message"))
+    ):
+        return text
+    start = body[: loose.LONGEST_MESSAGE * 4].decode("utf-8", "replace")
+    return " ".join(start.split())[: loose.LONGEST_MESSAGE] or "The answer has no body."
+
+
+def _error_of(document: object) -> dict[str, Any]:
+    return loose.mapping(document.get("error")) if isinstance(document, dict) else {}

@@ -1,0 +1,160 @@
+"""What the ledger keeps of a row in flight, and of its end.
+
+A record is replaced as a whole, under the token of the claim that read it; Redis never looks inside. The JSON keys are
+short because a run keeps thousands of them.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from pipeline.core.answers import Completion, Problem
+from pipeline.core.lifecycle import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One POST that was, or may have been, billed. Times are µs since 1970, tokens counts."""
+
+    generation_id: str | None
+    submitted_at: int
+    outcome: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: float | None = None
+
+    def packed(self) -> list[Any]:
+        """The fields as a JSON list, in order."""
+        return [
+            self.generation_id,
+            self.submitted_at,
+            self.outcome,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.cost,
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class RowRecord:
+    """A row between two claims.
+
+    `attempts` counts POSTs that were or may have been billed; `deadline_ms` and `missing_since_ms` are ms since 1970 by
+    the Redis server's clock; `given_up` is the claim token of a POST whose answer never came, by which a late answer is
+    told to be of that very attempt.
+    """
+
+    attempts: int = 0
+    polls: int = 0
+    generation_id: str | None = None
+    submitted_at: int | None = None
+    deadline_ms: int = 0
+    missing: int = 0
+    missing_since_ms: int = 0
+    resubmits: int = 0
+    possible_duplicate: bool = False
+    given_up: str | None = None
+    log: tuple[Attempt, ...] = field(default=())
+
+
+_NEW = RowRecord()
+
+
+def pack(record: RowRecord) -> bytes:
+    """Compact JSON: defaults are left out, so that a fresh record is `{}`."""
+    kept: dict[str, Any] = {}
+    for key, name in _KEYS:
+        value = getattr(record, name)
+        if value != getattr(_NEW, name):
+            kept[key] = value
+    if record.log:
+        kept["l"] = [attempt.packed() for attempt in record.log]
+    return orjson.dumps(kept)
+
+
+def unpack(packed: bytes | None) -> RowRecord:
+    """The reverse of `pack`; nothing at all is a fresh record."""
+    if not packed or packed == b"{}":
+        return _NEW
+    return from_packed(orjson.loads(packed))
+
+
+def from_packed(kept: dict[str, Any]) -> RowRecord:
+    """The record of an already decoded `pack`."""
+    values = {name: kept[key] for key, name in _KEYS if key in kept}
+    return RowRecord(**values, log=tuple(Attempt(*item) for item in kept.get("l", ())))
+
+
+_KEYS = (
+    ("a", "attempts"),
+    ("p", "polls"),
+    ("g", "generation_id"),
+    ("s", "submitted_at"),
+    ("d", "deadline_ms"),
+    ("m", "missing"),
+    ("n", "missing_since_ms"),
+    ("r", "resubmits"),
+    ("q", "possible_duplicate"),
+    ("u", "given_up"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a row ended: its outcome, with the completion or the problem. `at` is µs since 1970."""
+
+    outcome: Outcome
+    at: int
+    completion: Completion | None = None
+    problem: Problem | None = None
+
+
+_COMPLETION = tuple(Completion.__dataclass_fields__)
+_PROBLEM = tuple(Problem.__dataclass_fields__)
+
+
+def pack_ending(ending: Ending) -> bytes:
+    """Compact JSON of an ending; empty fields are left out."""
+    kept: dict[str, Any] = {"o": ending.outcome, "t": ending.at}
+    if ending.completion is not None:
+        kept["c"] = _without_none(ending.completion, _COMPLETION)
+    if ending.problem is not None:
+        kept["e"] = _without_none(ending.problem, _PROBLEM)
+    return orjson.dumps(kept)
+
+
+def _without_none(value: object, names: tuple[str, ...]) -> dict[str, Any]:
+    pairs = ((name, getattr(value, name)) for name in names)
+    return {name: kept for name, kept in pairs if kept is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One ended row as it waits for the writer."""
+
+    row_index: int
+    record: RowRecord
+    ending: Ending
+
+
+def unpack_result(packed: bytes) -> Result:
+    """A result as the ledger joins it: `{"i": row_index, "r": record, "e": ending}`."""
+    whole = orjson.loads(packed)
+    ending = whole["e"]
+    completion, problem = ending.get("c"), ending.get("e")
+    return Result(
+        row_index=whole["i"],
+        record=from_packed(whole["r"]),
+        ending=Ending(
+            outcome=Outcome(ending["o"]),
+            at=ending["t"],
+            completion=None if completion is None else Completion(**completion),
+            problem=None if problem is None else Problem(**problem),
+        ),
+    )
+
+
+def with_attempt(record: RowRecord, attempt: Attempt) -> RowRecord:
+    """The record with one more entry in its attempt log."""
+    return replace(record, log=(*record.log, attempt))

@@ -1,0 +1,221 @@
+"""Rows and requests: what the user wrote, and exactly what will be asked of the API.
+
+A row becomes a `Request` or a `Rejection` here, once, before a cent is spent; there is no third way. Nothing here
+reads a file or a clock. This code runs for every row of the largest manifests, so it works on plain mappings.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from hashlib import sha256
+from types import MappingProxyType
+from typing import NamedTuple
+
+import orjson
+
+from pipeline.core import cells
+from pipeline.core.cells import Fault, UnfitError
+from pipeline.core.errors import SettingsError
+from pipeline.core.fingerprints import RowIds
+from pipeline.core.sources import VIDEO_COLUMNS, videos_of
+
+DEFAULT_MODEL = "gemini-2.5-pro"
+_OPTIONS = frozenset(("system_prompt", "temperature", "max_tokens", "reasoning"))
+COLUMNS = frozenset((*VIDEO_COLUMNS, "id", "prompt", "model", *_OPTIONS))
+FOUND_CHARACTERS = 200
+ROW_BYTES = 64_000
+
+_Options = tuple[str | None, float | None, int | None, bool | None]
+
+
+class RawRow(NamedTuple):
+    """One row as the user wrote it. Where it can't even be read, `fault` says why and `text` is what stands there.
+
+    `line` counts from 1: the line on which the row begins in its file, or the row's number in a Parquet file. A tuple
+    and not a dataclass, since every row passes through one for a moment and it costs a third.
+    """
+
+    file: str
+    line: int
+    values: Mapping[str, object] = MappingProxyType({})
+    fault: Fault | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A validated row.
+
+    `row_index` counts the manifest's data rows over all its files from 0, rejected ones too. `row_id` is the
+    manifest's id, else the index as text. `carried` holds all columns that the API does not know, as text.
+    """
+
+    row_index: int
+    row_id: str
+    line: int
+    model: str
+    prompt: str
+    video_urls: tuple[str, ...]
+    system_prompt: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    reasoning: bool | None = None
+    carried: Mapping[str, str | None] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        """Return the API's JSON body: the fields that are set, in a fixed order, nothing else."""
+        asked: dict[str, object] = {"model": self.model, "prompt": self.prompt, "video_urls": self.video_urls}
+        if self.max_tokens is not None:
+            asked["max_tokens"] = self.max_tokens
+        if self.temperature is not None:
+            asked["temperature"] = self.temperature
+        if self.system_prompt is not None:
+            asked["system_prompt"] = self.system_prompt
+        if self.reasoning is not None:
+            asked["reasoning"] = self.reasoning
+        return orjson.dumps(asked)
+
+    @property
+    def request_hash(self) -> str:
+        """SHA-256 of the body, 64 hex digits, computed at each call."""
+        return sha256(self.body()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that can't become a request.
+
+    `field` is the column, or `row` where the fault lies in the row as a whole. `found` is cut to 200 characters.
+    `row` is JSON, cut to 64 kB: an object of the row's cells, or the text of a line that could not be read as such.
+    """
+
+    file: str
+    row_index: int
+    line: int
+    row_id: str | None
+    field: str
+    found: str
+    allowed: str
+    row: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What the command line fills in where a row leaves a cell out or empty; `SettingsError` outside the limits."""
+
+    model: str | None = None
+    prompt: str | None = None
+    system_prompt: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    reasoning: bool | None = None
+
+    def __post_init__(self) -> None:
+        for default in fields(self):
+            given = getattr(self, default.name)
+            if isinstance(given, str) and not given.strip():
+                raise SettingsError(f"The default for {default.name} is blank; leave it out or give a value.")
+            try:
+                checked = getattr(cells, default.name)(given)
+            except UnfitError as unfit:
+                found = _shown(unfit.fault.found)
+                raise SettingsError(
+                    f"The default for {default.name} is {found!r}; allowed is {unfit.fault.allowed}."
+                ) from None
+            object.__setattr__(self, default.name, checked)
+
+
+def to_request(
+    raw: Mapping[str, object],
+    *,
+    row_index: int,
+    line: int,
+    file: str,
+    defaults: Defaults,
+    known: RowIds | None = None,
+) -> Request | Rejection:
+    """Turn one row's cells into a request, or say why not.
+
+    `known` holds the ids of the rows before, so that a second use of an id is a rejection; it learns this row's.
+    """
+    given_id: str | None = None
+    try:
+        given_id = cells.row_id(raw.get("id"))
+        carried = _carried(raw)
+        row_id = _claimed(str(row_index) if given_id is None else given_id, row_index, known)
+        return _request(raw, row_index, row_id, line, defaults, carried)
+    except UnfitError as unfit:
+        return reject(RawRow(file, line, raw), unfit.fault, row_index=row_index, row_id=given_id)
+
+
+def reject(raw: RawRow, fault: Fault, *, row_index: int, row_id: str | None = None) -> Rejection:
+    """Return the record of a row that can't become a request."""
+    written = raw.values if raw.text is None else raw.text
+    return Rejection(
+        file=raw.file,
+        row_index=row_index,
+        line=raw.line,
+        row_id=row_id,
+        field=fault.field,
+        found=_shown(fault.found),
+        allowed=fault.allowed,
+        row=cells.as_json(written).encode()[:ROW_BYTES].decode("utf-8", "ignore"),
+    )
+
+
+def _request(
+    raw: Mapping[str, object],
+    row_index: int,
+    row_id: str,
+    line: int,
+    defaults: Defaults,
+    carried: Mapping[str, str | None],
+) -> Request:
+    """Check every field that the API knows; raise `UnfitError` at the first that it would not take."""
+    get = raw.get
+    model = cells.model(get("model")) or defaults.model or DEFAULT_MODEL
+    videos = videos_of(raw, model)
+    prompt = cells.prompt(get("prompt")) or defaults.prompt
+    if prompt is None:
+        raise UnfitError("prompt", "", "a prompt in the row, or one for all rows on the command line")
+    if _OPTIONS.isdisjoint(raw):  # most manifests: not a cell to read
+        options = (defaults.system_prompt, defaults.temperature, defaults.max_tokens, defaults.reasoning)
+    else:
+        options = _options(get, defaults)
+    return Request(row_index, row_id, line, model, prompt, videos, *options, carried)
+
+
+def _options(get: Callable[[str], object], defaults: Defaults) -> _Options:
+    temperature = cells.temperature(get("temperature"))
+    max_tokens = cells.max_tokens(get("max_tokens"))
+    reasoning = cells.reasoning(get("reasoning"))
+    return (
+        cells.system_prompt(get("system_prompt")) or defaults.system_prompt,
+        defaults.temperature if temperature is None else temperature,
+        defaults.max_tokens if max_tokens is None else max_tokens,
+        defaults.reasoning if reasoning is None else reasoning,
+    )
+
+
+def _claimed(row_id: str, row_index: int, known: RowIds | None) -> str:
+    if known is not None and not known.claim(row_id, row_index):
+        raise UnfitError("id", row_id, "an id that no earlier row has: this one is already used")
+    return row_id
+
+
+def _carried(raw: Mapping[str, object]) -> dict[str, str | None]:
+    """Return the columns that the API does not know, as text; a NUL in any cell is a fault."""
+    carried: dict[str, str | None] = {}
+    for name, value in raw.items():
+        if isinstance(value, str):
+            if "\0" in value:
+                raise UnfitError(name, value, "text without NUL characters")
+            if name not in COLUMNS:
+                carried[name] = value
+        elif name not in COLUMNS:
+            carried[name] = None if value is None else cells.as_text(value)
+    return carried
+
+
+def _shown(found: object) -> str:
+    text = found if isinstance(found, str) else cells.as_json(found)
+    return text[:FOUND_CHARACTERS].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,234 @@
+"""What becomes of a row after an answer, or after none came: the one place that decides on retries.
+
+Each function returns a `Step`; flows carry it to the ledger and decide nothing. `chance` is a random number in [0, 1)
+given by the caller, `now_ms` the Redis server's clock in ms since 1970. A `Retry-After` of 0 says nothing of when to
+come back, so the own back-off holds: otherwise every refusal would be answered by a request at once.
+"""
+
+from dataclasses import dataclass, replace
+
+from pipeline.core.answers import (
+    Accepted,
+    AccountRefused,
+    Ambiguous,
+    Completed,
+    Failed,
+    Missing,
+    NothingSent,
+    NotNow,
+    Problem,
+    QueryAnswer,
+    Refused,
+    Running,
+    SubmitAnswer,
+    Throttled,
+    Trouble,
+)
+from pipeline.core.lifecycle import Event, Outcome, State, next_state
+from pipeline.core.policy import Policy
+from pipeline.core.polling import Schedule
+from pipeline.core.records import Attempt, Ending, RowRecord, with_attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a row goes: `wait_ms` from now for ready and pending, `ending` for done.
+
+    `account_wait_ms` holds the whole account back; `account_problem` blocks it until a person acts, with
+    `polling_works` telling whether generations can still be collected meanwhile. `trouble` is what the person should
+    see while the run waits; a step without one means that the API answered as it should.
+    """
+
+    source: State
+    event: Event
+    record: RowRecord
+    wait_ms: int = 0
+    ending: Ending | None = None
+    account_wait_ms: int = 0
+    account_problem: Problem | None = None
+    polling_works: bool = True
+    trouble: Problem | None = None
+
+    @property
+    def state(self) -> State:
+        """The state that the event leads to."""
+        return next_state(self.source, self.event)
+
+
+def after_submit(
+    answer: SubmitAnswer,
+    record: RowRecord,
+    policy: Policy,
+    schedule: Schedule,
+    *,
+    now_ms: int,
+    troubles: int,
+    chance: float,
+) -> Step:
+    """The step after a POST; `troubles` counts the account's back-offs since anything was accepted."""
+    here = State.SUBMITTING
+    match answer:
+        case Accepted(generation_id=generation_id):
+            accepted = replace(
+                record,
+                attempts=record.attempts + 1,
+                polls=0,
+                generation_id=generation_id,
+                submitted_at=now_ms * 1000,
+                deadline_ms=now_ms + int(policy.generation_deadline_s * 1000),
+                missing=0,
+                missing_since_ms=0,
+                given_up=None,
+            )
+            return Step(here, Event.ACCEPTED, accepted, wait_ms=_ms(schedule.delay(0)))
+        case Throttled(problem=problem, retry_after=retry_after):
+            wait = retry_after or backoff(policy, troubles, chance)
+            return Step(here, Event.THROTTLED, record, _ms(wait), account_wait_ms=_ms(wait), trouble=problem)
+        case NotNow(problem=problem, retry_after=retry_after):
+            wait = retry_after or policy.slow_wait_s * (1 + chance)
+            return Step(here, Event.THROTTLED, record, _ms(wait), trouble=problem)
+        case NothingSent(problem=problem):
+            wait = backoff(policy, troubles, chance)
+            return Step(here, Event.NOTHING_SENT, record, _ms(wait), account_wait_ms=_ms(wait), trouble=problem)
+        case AccountRefused(problem=problem, polling_works=polling_works):
+            return Step(
+                here,
+                Event.ACCOUNT_REFUSED,
+                record,
+                account_problem=problem,
+                polling_works=polling_works,
+                trouble=problem,
+            )
+        case Refused(problem=problem):
+            return Step(here, Event.REFUSED, record, ending=Ending(Outcome.REFUSED, now_ms * 1000, problem=problem))
+        case Ambiguous(problem=problem):
+            return after_lost_post(record, policy, problem, now_ms=now_ms, sent_at_ms=now_ms, token=None)
+
+
+def after_lost_post(
+    record: RowRecord, policy: Policy, problem: Problem, *, now_ms: int, sent_at_ms: int, token: str | None
+) -> Step:
+    """The step of a row whose POST may have been billed: recorded as such before anything else happens to it.
+
+    `token` is the claim of the lost attempt when its worker may still be alive, so that a late answer can be adopted.
+    It is resent no sooner than one more lease: a living worker's answer comes first.
+    """
+    lost = Attempt(None, sent_at_ms * 1000, Outcome.UNKNOWN)
+    noted = replace(with_attempt(record, lost), attempts=record.attempts + 1, given_up=token)
+    return _resubmit_or_hold(State.SUBMITTING, (Event.LOST_RESUBMIT, Event.LOST_HOLD), noted, policy, problem, now_ms)
+
+
+def after_late_id(taken: RowRecord, accepted: RowRecord) -> Step:
+    """The step of a row that was given up but not yet resent, when the id of that very attempt comes late.
+
+    `accepted` is the record as the late worker saw it. The attempt is known again, so its entry leaves the log.
+    """
+    adopted = replace(
+        accepted,
+        attempts=taken.attempts,
+        log=taken.log[:-1],
+        resubmits=max(0, taken.resubmits - 1),
+        possible_duplicate=any(attempt.outcome == Outcome.UNKNOWN for attempt in taken.log[:-1]),
+        given_up=None,
+    )
+    return Step(State.READY, Event.ADOPTED, adopted, wait_ms=0)
+
+
+def after_query(
+    answer: QueryAnswer,
+    record: RowRecord,
+    policy: Policy,
+    schedule: Schedule,
+    *,
+    now_ms: int,
+    troubles: int,
+    chance: float,
+) -> Step:
+    """The step after a poll."""
+    asked = replace(record, polls=record.polls + 1)
+    here = State.PENDING
+    match answer:
+        case Completed(completion=completion):
+            return Step(
+                here,
+                Event.COMPLETED,
+                asked,
+                ending=Ending(Outcome.COMPLETED, now_ms * 1000, completion=completion),
+            )
+        case Failed(problem=problem, retryable=retryable):
+            return _after_failed(asked, policy, problem, retryable=retryable, now_ms=now_ms, chance=chance)
+        case Missing(problem=problem):
+            return _after_missing(asked, policy, schedule, problem, now_ms)
+        case Running():
+            if now_ms > record.deadline_ms:
+                late = Problem("deadline", f"not ready {policy.generation_deadline_s:g} s after it was accepted")
+                return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=late))
+            calm = replace(asked, missing=0, missing_since_ms=0)
+            return Step(here, Event.NOT_READY, calm, wait_ms=_ms(schedule.delay(asked.polls)))
+        case Throttled(problem=problem, retry_after=retry_after):
+            wait = retry_after or backoff(policy, troubles + record.polls, chance)
+            return Step(here, Event.NOT_READY, record, _ms(wait), trouble=problem)
+        case AccountRefused(problem=problem):
+            # Polls that the key can't make say nothing of the generation; the row waits where it is.
+            return Step(
+                here,
+                Event.NOT_READY,
+                record,
+                _ms(policy.first_wait_s),
+                account_problem=problem,
+                polling_works=False,
+                trouble=problem,
+            )
+        case Trouble(problem=problem):
+            wait = max(schedule.delay(asked.polls), backoff(policy, min(asked.polls, 6), chance) / 2)
+            return Step(here, Event.NOT_READY, asked, _ms(wait), trouble=problem)
+
+
+def _after_failed(
+    record: RowRecord, policy: Policy, problem: Problem, *, retryable: bool, now_ms: int, chance: float
+) -> Step:
+    if not retryable or record.attempts >= policy.max_attempts:
+        ending = Ending(Outcome.FAILED, now_ms * 1000, problem=problem)
+        return Step(State.PENDING, Event.FAILED_LAST, record, ending=ending)
+    closed = _closed(record, Outcome.FAILED)
+    return Step(State.PENDING, Event.FAILED_RETRY, closed, _ms(backoff(policy, record.attempts - 1, chance)))
+
+
+def _after_missing(record: RowRecord, policy: Policy, schedule: Schedule, problem: Problem, now_ms: int) -> Step:
+    since = record.missing_since_ms or now_ms
+    missed = replace(record, missing=record.missing + 1, missing_since_ms=since)
+    if missed.missing < policy.missing_polls or now_ms - since < policy.missing_for_s * 1000:
+        wait = max(schedule.delay(missed.polls), policy.missing_for_s / policy.missing_polls)
+        return Step(State.PENDING, Event.NOT_READY, missed, _ms(wait), trouble=problem)
+    gone = _closed(missed, Outcome.UNKNOWN)
+    return _resubmit_or_hold(State.PENDING, (Event.GONE_RESUBMIT, Event.GONE_HOLD), gone, policy, problem, now_ms)
+
+
+def _resubmit_or_hold(
+    source: State,
+    events: tuple[Event, Event],
+    record: RowRecord,
+    policy: Policy,
+    problem: Problem,
+    now_ms: int,
+) -> Step:
+    if policy.on_unknown == "resubmit" and record.resubmits == 0:
+        again = replace(record, resubmits=1, possible_duplicate=True)
+        return Step(source, events[0], again, wait_ms=_ms(policy.lease_s), trouble=problem)
+    ending = Ending(Outcome.UNKNOWN, now_ms * 1000, problem=problem)
+    return Step(source, events[1], record, ending=ending, trouble=problem)
+
+
+def _closed(record: RowRecord, outcome: Outcome) -> RowRecord:
+    """The record with its generation moved to the attempt log, free for another attempt."""
+    attempt = Attempt(record.generation_id, record.submitted_at or 0, outcome)
+    return replace(with_attempt(record, attempt), generation_id=None, submitted_at=None, missing=0, missing_since_ms=0)
+
+
+def backoff(policy: Policy, troubles: int, chance: float) -> float:
+    """Seconds: exponential from the first wait, bounded, with up to half as much again of jitter."""
+    return min(policy.longest_wait_s, policy.first_wait_s * 2.0 ** min(troubles, 16)) * (1 + chance / 2)
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

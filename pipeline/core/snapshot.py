@@ -1,0 +1,106 @@
+"""What the ledger looks like at one moment, as values: for the heartbeat, for progress and for people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pipeline.core.lifecycle import Outcome
+
+
+class RunState(StrEnum):
+    """What a run is doing. `stopping` sends nothing more but collects what was asked."""
+
+    RUNNING = "running"
+    STOPPING = "stopping"
+    PAUSED = "paused"
+    FINISHED = "finished"
+
+
+FEED_WINDOW_ROWS = 10_000
+"""Rows that the ledger holds before they are sent: five seconds' work of two fast workers."""
+
+FEED_WINDOW_BYTES = 64 * 1024 * 1024
+"""Request bodies that the ledger holds at a time; prompts may have 100,000 characters."""
+
+RESULTS_BYTES = 64 * 1024 * 1024
+"""Results that wait for the writer; when full, submitting stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """Counts of rows unless said otherwise; times in ms since 1970 by the Redis server's clock.
+
+    `shifts` counts, by role, live shifts and tickets that are on their way.
+    """
+
+    run_id: str
+    state: RunState
+    now_ms: int
+    total: int
+    fed: int
+    ready: int
+    ready_due: int
+    submitting: int
+    pending: int
+    pending_due: int
+    results: int
+    results_bytes: int
+    bodies_bytes: int
+    accepted_unsaved: int
+    lapsed: int
+    accepted: int
+    outcomes: Mapping[Outcome, int]
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    possible_duplicates: int = 0
+    double_ends: int = 0
+    shifts: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
+    trouble: str = ""
+    trouble_since_ms: int = 0
+    account_blocked: str = ""
+    account_polls: bool = True
+    account_wait_until_ms: int = 0
+    recover_until: int = 0
+    """Rows below this position were fed to an earlier ledger that is lost; 0 when there was none."""
+
+    @property
+    def ended(self) -> int:
+        """Rows with an outcome."""
+        return sum(self.outcomes.values())
+
+    @property
+    def sends(self) -> bool:
+        """Whether rows may be submitted at all, permits apart."""
+        held = self.account_blocked or self.account_wait_until_ms > self.now_ms
+        return self.state is RunState.RUNNING and not held and self.results_bytes < RESULTS_BYTES
+
+    @property
+    def collects(self) -> bool:
+        """Whether generations may be polled."""
+        return self.state is not RunState.FINISHED and (self.account_polls or not self.account_blocked)
+
+    @property
+    def window_has_room(self) -> bool:
+        """Whether the feed should top the ledger up: half a window free, so that it works in few large steps."""
+        return self.ready <= FEED_WINDOW_ROWS // 2 and self.bodies_bytes < FEED_WINDOW_BYTES
+
+    @property
+    def in_flight(self) -> int:
+        """Rows that were, or are just being, sent."""
+        return self.submitting + self.pending
+
+    @property
+    def all_ended(self) -> bool:
+        """Every row has its end and the writer has them all: time to finalize."""
+        return (
+            self.state in {RunState.RUNNING, RunState.STOPPING}
+            and self.fed >= self.total
+            and self.ready + self.in_flight + self.results + self.accepted_unsaved == 0
+        )
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is in flight and nothing waits for the writer."""
+        return self.in_flight + self.results + self.accepted_unsaved == 0

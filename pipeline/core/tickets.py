@@ -1,0 +1,79 @@
+"""Which tickets are due: what the heartbeat asks, as a pure function of what the ledger looks like.
+
+A ticket says "run R has this kind of work" and carries no row, so losing or repeating one is harmless.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.core.snapshot import RunSnapshot, RunState
+
+
+class Role(StrEnum):
+    """A kind of work, and the Celery queue of its tickets."""
+
+    SUBMIT = "submit"
+    POLL = "poll"
+    WRITE = "write"
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A Celery message: run `run_id` has work of this role."""
+
+    role: Role
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Shifts that the living workers can hold at a time, and messages that already wait, by role."""
+
+    shifts: dict[Role, int]
+    queued: dict[Role, int]
+
+
+ROWS_A_SHIFT = 64
+"""One more shift of a role is worth its process once this many rows wait for it."""
+
+
+def tickets_due(runs: list[RunSnapshot], capacity: Capacity) -> list[Ticket]:
+    """The tickets to issue now: need - what is on its way - live shifts, within each role's capacity.
+
+    Runs take turns, so that none waits for another to finish. A queue that nobody drains gets no more messages.
+    """
+    due: list[Ticket] = []
+    for role in Role:
+        held = {run.run_id: run.shifts.get(role, 0) for run in runs}
+        needs = {run.run_id: _need(run, role) for run in runs}
+        room = capacity.shifts.get(role, 0) - sum(held.values())
+        if capacity.queued.get(role, 0) > 2 * max(1, capacity.shifts.get(role, 0)):
+            continue
+        while room > 0 and (waiting := [run_id for run_id, need in needs.items() if need > held[run_id]]):
+            # The run that holds the fewest: else the first one takes each shift that becomes free, for ever.
+            next_one = min(waiting, key=lambda run_id: held[run_id])
+            due.append(Ticket(role, next_one))
+            held[next_one] += 1
+            room -= 1
+    return due
+
+
+def _need(run: RunSnapshot, role: Role) -> int:
+    match role:
+        case Role.SUBMIT:
+            return _shifts_for(run.ready_due) if run.sends else 0
+        case Role.POLL:
+            return _shifts_for(run.pending_due) if run.collects else 0
+        case Role.WRITE:
+            return int(run.results > 0 or run.accepted_unsaved > 0)
+        case Role.CONTROL:
+            return int(_wants_feed(run) or run.all_ended)
+
+
+def _shifts_for(rows: int) -> int:
+    return -(-rows // ROWS_A_SHIFT)
+
+
+def _wants_feed(run: RunSnapshot) -> bool:
+    return run.state is RunState.RUNNING and run.fed < run.total and run.window_has_room

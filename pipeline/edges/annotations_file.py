@@ -1,0 +1,107 @@
+"""Annotations as Parquet: the only place that knows how the dataset's columns are stored."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.core.columns import ANNOTATION, SCHEMA_VERSION
+from pipeline.edges.files import replaced
+
+_ATTEMPTS = pa.list_(
+    pa.struct(
+        [
+            ("generation_id", pa.string()),
+            ("submitted_at", pa.timestamp("us", tz="UTC")),
+            ("outcome", pa.string()),
+            ("prompt_tokens", pa.int64()),
+            ("completion_tokens", pa.int64()),
+            ("cost", pa.float64()),
+        ]
+    )
+)
+_TYPES = {
+    "text": pa.string(),
+    "word": pa.string(),
+    "texts": pa.list_(pa.string()),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "time": pa.timestamp("us", tz="UTC"),
+    "attempts": _ATTEMPTS,
+}
+_PARTS = b"vidbatch.parts"
+SORTED_AT_ONCE = 64 * 1024 * 1024
+"""Parts of up to this many bytes are sorted in memory; larger runs keep the order in which rows ended."""
+
+ROW_GROUP = 50_000
+USAGE_KEYS = ("model", "day", "outcome")
+
+
+def schema_of(carried: Iterable[str], run_id: str) -> pa.Schema:
+    """The Arrow schema of a run's annotations; `carried` are the dataset's names of the manifest's other columns."""
+    fields = [(column.name, _TYPES[column.kind]) for column in ANNOTATION]
+    fields += [(name, pa.string()) for name in carried]
+    return pa.schema(fields, {"vidbatch.schema_version": str(SCHEMA_VERSION), "vidbatch.run_id": run_id})
+
+
+def write_part(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write annotations durably under `path`, replacing what is there."""
+    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+    table = pa.Table.from_arrays(columns, schema=schema)
+    with replaced(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def published_parts(folder: Path) -> set[str]:
+    """Names of the parts that the files of a published folder hold, by their metadata."""
+    held: set[str] = set()
+    for path in sorted(folder.glob("part-*.parquet")):
+        held.update(orjson.loads((pq.read_schema(path).metadata or {}).get(_PARTS, b"[]")))
+    return held
+
+
+def publish(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Schema) -> None:
+    """Merge parts into one new file of the folder `into`, by one rename; its metadata names the parts."""
+    names = orjson.dumps([part.name for part in parts])
+    whole = schema.with_metadata({**(schema.metadata or {}), _PARTS: names})
+    number = len(list(into.glob("part-*.parquet")))
+    small = sum(part.stat().st_size for part in parts) <= SORTED_AT_ONCE
+    with (
+        replaced(into / f"part-{number:05}.parquet", scratch) as temporary,
+        pq.ParquetWriter(temporary, whole, compression="zstd") as writer,
+    ):
+        if small:
+            tables = [pq.read_table(part, schema=schema) for part in parts]
+            table = pa.concat_tables(tables) if tables else schema.empty_table()
+            writer.write_table(table.sort_by("row_index").cast(whole), row_group_size=ROW_GROUP)
+        else:
+            for part in parts:
+                writer.write_table(pq.read_table(part, schema=schema).cast(whole), row_group_size=ROW_GROUP)
+
+
+def write_usage(published: Path, path: Path) -> None:
+    """Sum rows, tokens and cost by model, day and outcome over published annotations."""
+    columns = ["model", "finished_at", "outcome", "prompt_tokens", "completion_tokens", "cost", "attempts"]
+    files = sorted(published.glob("part-*.parquet"))
+    table = pa.concat_tables([pq.read_table(file, columns=columns, partitioning=None) for file in files])
+    day = pc.cast(table["finished_at"], pa.date32())
+    table = table.append_column("day", day).append_column("rows", pa.array([1] * len(table), pa.int64()))
+    sums = ("rows", "attempts", "prompt_tokens", "completion_tokens", "cost")
+    summed = table.group_by(list(USAGE_KEYS)).aggregate([(name, "sum") for name in sums])
+    usage = summed.select([*USAGE_KEYS, *(f"{name}_sum" for name in sums)]).rename_columns([*USAGE_KEYS, *sums])
+    with replaced(path) as temporary:
+        pq.write_table(usage.sort_by([(key, "ascending") for key in USAGE_KEYS]), temporary, compression="zstd")
+
+
+def ended_rows(paths: Iterable[Path]) -> list[tuple[int, str]]:
+    """(row index, outcome) of every row in these files."""
+    found: list[tuple[int, str]] = []
+    for path in paths:
+        table: Any = pq.read_table(path, columns=["row_index", "outcome"], partitioning=None)
+        found += zip(table["row_index"].to_pylist(), table["outcome"].to_pylist(), strict=True)
+    return found

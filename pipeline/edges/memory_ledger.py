@@ -1,0 +1,268 @@
+"""The ledger in memory: the same promises as the one in Redis, for tests and for simulated time.
+
+One process, one event loop, and nothing survives it. Its clock is an argument; it never reads the time of day unless
+it is given none.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from pipeline.core.lifecycle import Outcome, State
+from pipeline.core.records import RowRecord
+from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
+from pipeline.edges.memory_run import Leases, MemoryAccount, MemoryRun, snapshot_of
+from pipeline.edges.redis_ledger import SHIFT_LEASE_MS, TICKET_LEASE_MS, WORKER_LEASE_MS
+from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, RunCard, WorkerCard
+
+
+def _time_of_day_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class MemoryLedger:
+    """Implements `ports.Ledger`. `clock` tells ms since 1970."""
+
+    def __init__(self, clock: Callable[[], int] = _time_of_day_ms) -> None:
+        self._clock = clock
+        self._runs: dict[str, MemoryRun] = {}
+        self._accounts: dict[str, MemoryAccount] = {}
+        self._workers: dict[str, tuple[int, WorkerCard]] = {}
+        self._locks: dict[str, tuple[int, str]] = {}
+
+    async def open_run(
+        self, card: RunCard, *, recover_until: int, ended: Mapping[str, int], done: Sequence[int]
+    ) -> bool:
+        """Make the run's ledger; False when it is there already."""
+        if card.run_id in self._runs:
+            return False
+        self._runs[card.run_id] = MemoryRun(card, recover_until, set(done), Counter(ended))
+        return True
+
+    async def card(self, run_id: str) -> RunCard | None:
+        """The run's card, or nothing."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.card
+
+    async def active_runs(self) -> list[str]:
+        """Ids of the runs that are not forgotten, oldest first."""
+        return sorted(self._runs)
+
+    async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
+        """Change what the run is doing."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.state, run.reason = state, reason
+
+    async def reopen(self, card: RunCard) -> None:
+        """Continue a run with this card, whatever stopped it; the account's block is lifted."""
+        run = self._runs.get(card.run_id)
+        if run is None:
+            return
+        self._accounts[card.account] = MemoryAccount()
+        run.card, run.state, run.reason = card, RunState.RUNNING, ""
+        run.trouble, run.trouble_since, run.streak_like, run.streak = "", 0, "", 0
+
+    async def forget(self, run_id: str) -> None:
+        """Remove all of a finished run."""
+        self._runs.pop(run_id, None)
+
+    async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
+        """Push rows and move the feed cursor, if nobody moved it meanwhile."""
+        run = self._runs[run_id]
+        if run.fed != cursor:
+            return False
+        run.push(list(rows), self._clock())
+        run.fed = until
+        return True
+
+    async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
+        """Claim rows that may be sent now, together with their permits."""
+        now, run = self._clock(), self._runs[run_id]
+        account = self._account(run)
+        held = self._held_back(run, account, now)
+        if held is not None:
+            return Claim((), now, account.troubles, *held)
+        limit, bound = self._permits(run, limit)
+        if limit <= 0:
+            return Claim((), now, account.troubles, 100, bound)
+        due = run.due(State.READY, now, limit)
+        if not due:
+            return Claim((), now, account.troubles, *run.until_next(State.READY, now))
+        token = run.new_token(holder, now)
+        rows = [Claimed(row, token, run.records.get(row, RowRecord()), run.bodies.get(row, b""), now) for row in due]
+        self._hold(run, State.SUBMITTING, rows, now)
+        return Claim(tuple(rows), now, account.troubles, 0, bound)
+
+    def _held_back(self, run: MemoryRun, account: MemoryAccount, now: int) -> tuple[int, str] | None:
+        if run.state is not RunState.RUNNING:
+            return 1000, "paused"
+        if account.blocked:
+            return 1000, "account"
+        if account.wait_until > now:
+            return account.wait_until - now, "back-off"
+        return (200, "results") if run.results_bytes >= RESULTS_BYTES else None
+
+    def _permits(self, run: MemoryRun, limit: int) -> tuple[int, str]:
+        policy, bound = run.card.policy, ""
+        first = policy.first_rows - run.in_flight
+        if not run.counts[Outcome.COMPLETED] and first < limit:
+            limit, bound = first, "first rows"
+        others = [other for other in self._runs.values() if other.card.account == run.card.account]
+        free = policy.max_in_flight - sum(other.in_flight for other in others)
+        return (free, "in flight") if free < limit else (limit, bound)
+
+    def _hold(self, run: MemoryRun, state: State, rows: Sequence[Claimed], now: int) -> None:
+        lease = now + _ms(run.card.policy.lease_s)
+        for row in rows:
+            run.move(row.row_index, state, lease)
+            run.tokens[row.row_index] = row.token
+
+    async def claim_polls(self, run_id: str, holder: str, limit: int) -> Claim:
+        """Claim rows whose next poll is due."""
+        account = self._account(self._runs[run_id])
+        if account.blocked and not account.polls:
+            return Claim((), self._clock(), account.troubles, 1000, "account")
+        return self._claim_due(run_id, State.PENDING, holder, limit)
+
+    async def claim_lapsed(self, run_id: str, holder: str, limit: int) -> Claim:
+        """Take over rows whose POST nobody answers for any more."""
+        return self._claim_due(run_id, State.SUBMITTING, holder, limit)
+
+    def _claim_due(self, run_id: str, state: State, holder: str, limit: int) -> Claim:
+        now, run = self._clock(), self._runs[run_id]
+        troubles = self._account(run).troubles
+        due = run.due(state, now, limit)
+        if not due:
+            return Claim((), now, troubles, *run.until_next(state, now))
+        token = run.new_token(holder, now)
+        rows = [Claimed(row, token, run.records.get(row, RowRecord())) for row in due]
+        if state is State.SUBMITTING:
+            rows = [_taken_over(row, run.tokens.get(row.row_index, "")) for row in rows]
+        self._hold(run, state, rows, now)
+        return Claim(tuple(rows), now, troubles)
+
+    async def take_ready(self, run_id: str, holder: str, row_index: int) -> Claimed | None:
+        """Take one row out of `ready`, to adopt a late id."""
+        now, run = self._clock(), self._runs[run_id]
+        if row_index not in run.rows[State.READY]:
+            return None
+        record = run.records.get(row_index, RowRecord())
+        taken = Claimed(row_index, run.new_token(holder, now), record, claimed_at_ms=now)
+        self._hold(run, State.SUBMITTING, [taken], now)
+        return taken
+
+    async def put_back(self, run_id: str, row: Claimed) -> None:
+        """Return a row of `take_ready` unchanged."""
+        run = self._runs[run_id]
+        if run.tokens.get(row.row_index) == row.token:
+            del run.tokens[row.row_index]
+            run.move(row.row_index, State.READY, self._clock() + _ms(run.card.policy.lease_s))
+
+    async def commit(self, run_id: str, commits: Sequence[Commit]) -> list[bool]:
+        """Apply steps in one group; False for each whose token is stale."""
+        now, run = self._clock(), self._runs[run_id]
+        account = self._account(run)
+        applied = [run.apply(commit, account, now) for commit in commits]
+        if any(was and commit.step.trouble is None for was, commit in zip(applied, commits, strict=True)):
+            run.trouble, run.trouble_since = "", 0
+        return applied
+
+    async def note_late(self, run_id: str, line: bytes) -> None:
+        """Keep and count an accepted id whose row went on without it."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.accepted.items.append(line)
+            run.counts["late"] += 1
+
+    async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
+        """Extend the leases of rows that are still in hand."""
+        run = self._runs[run_id]
+        lease = self._clock() + _ms(run.card.policy.lease_s)
+        held = [row for row, token in rows.items() if run.tokens.get(row) == token]
+        run.rows[state].update({row: lease for row in held if row in run.rows[state]})
+
+    async def results(self, run_id: str, limit: int) -> Batch:
+        """Note and return the oldest results."""
+        return self._runs[run_id].results.note(limit)
+
+    async def results_written(self, run_id: str, batch: Batch) -> bool:
+        """Forget results that are safely on disk."""
+        return self._runs[run_id].results.acknowledge(batch)
+
+    async def accepted_ids(self, run_id: str, limit: int) -> Batch:
+        """Note and return the oldest accepted ids that are not on disk yet."""
+        return self._runs[run_id].accepted.note(limit)
+
+    async def accepted_saved(self, run_id: str, batch: Batch) -> bool:
+        """Forget ids that are safely on disk."""
+        return self._runs[run_id].accepted.acknowledge(batch)
+
+    async def snapshot(self, run_id: str) -> RunSnapshot | None:
+        """What the run looks like now; nothing for an unknown run."""
+        run, now = self._runs.get(run_id), self._clock()
+        return None if run is None else snapshot_of(run, self._account(run), now)
+
+    async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
+        """Register a live shift; False when as many are live already."""
+        run, now = self._runs[run_id], self._clock()
+        run.tickets.setdefault(role, Leases()).pop_oldest()
+        shifts = run.shifts.setdefault(role, Leases())
+        if shifts.live(now) >= most:
+            return False
+        shifts.until[holder] = now + SHIFT_LEASE_MS
+        return True
+
+    async def renew_shift(self, run_id: str, role: str, holder: str) -> None:
+        """Say that a shift is still at work."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.shifts.setdefault(role, Leases()).until[holder] = self._clock() + SHIFT_LEASE_MS
+
+    async def end_shift(self, run_id: str, role: str, holder: str) -> None:
+        """Say that a shift is over."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.shifts.setdefault(role, Leases()).until.pop(holder, None)
+
+    async def note_ticket(self, run_id: str, role: str, ticket: str) -> None:
+        """Remember for a few seconds that a ticket is on its way."""
+        self._runs[run_id].tickets.setdefault(role, Leases()).until[ticket] = self._clock() + TICKET_LEASE_MS
+
+    async def register_worker(self, worker: WorkerCard) -> None:
+        """Say that a worker is alive; forgotten after a few seconds."""
+        self._workers[worker.name] = (self._clock() + WORKER_LEASE_MS, worker)
+
+    async def workers(self) -> list[WorkerCard]:
+        """Workers that are alive."""
+        now = self._clock()
+        return [worker for _, (until, worker) in sorted(self._workers.items()) if until > now]
+
+    async def lock(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a short lock; False when another holds it."""
+        until, owner = self._locks.get(name, (0, holder))
+        if owner != holder and until > self._clock():
+            return False
+        self._locks[name] = (self._clock() + _ms(seconds), holder)
+        return True
+
+    async def unlock(self, name: str, holder: str) -> None:
+        """Give a lock back if it is still ours."""
+        if self._locks.get(name, (0, ""))[1] == holder:
+            del self._locks[name]
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+    def _account(self, run: MemoryRun) -> MemoryAccount:
+        return self._accounts.setdefault(run.card.account, MemoryAccount())
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _taken_over(row: Claimed, before: str) -> Claimed:
+    lost = before.partition("|")[0]
+    return replace(row, token=f"{lost}|{row.token}", before=lost, claimed_at_ms=int(lost.partition(":")[0]))

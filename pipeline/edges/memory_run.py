@@ -1,0 +1,239 @@
+"""What the ledger in memory holds of one run and of one account, and the rules of the scripts in `lua/`.
+
+Time is an argument everywhere (ms since 1970), and rows are ordered as Redis orders a sorted set: by score, then by
+the text of the member.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.core.lifecycle import Outcome, State
+from pipeline.core.records import Ending, RowRecord, pack, pack_ending
+from pipeline.core.retries import Step
+from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.edges.redis_keys import ROLES
+from pipeline.edges.redis_ledger import POLL_AHEAD_MS
+from pipeline.edges.redis_wire import MICRO, accepted_line, sums, told
+from pipeline.ports import Batch, Commit, FedRow, RunCard
+
+
+@dataclass(slots=True)
+class Leases:
+    """Names that count until their time, ms since 1970."""
+
+    until: dict[str, int] = field(default_factory=dict)
+
+    def live(self, now: int) -> int:
+        """How many count now; those whose time is over are removed."""
+        self.until = {name: end for name, end in self.until.items() if end > now}
+        return len(self.until)
+
+    def pop_oldest(self) -> None:
+        """Remove the one whose time ends first."""
+        if self.until:
+            del self.until[min(self.until, key=lambda name: (self.until[name], name))]
+
+
+@dataclass(slots=True)
+class NotedList:
+    """A list that is read in noted ranges: the same range is given again until it is acknowledged."""
+
+    items: list[bytes] = field(default_factory=list)
+    start: int = 0
+    noted: int = 0
+
+    def note(self, limit: int) -> Batch:
+        """Note and return the oldest items."""
+        self.noted = self.noted or min(len(self.items), limit)
+        return Batch(self.start, tuple(self.items[: self.noted]))
+
+    def acknowledge(self, batch: Batch) -> bool:
+        """Forget the noted range, once."""
+        length = len(batch.items)
+        if batch.start != self.start or not length or length != self.noted:
+            return False
+        del self.items[:length]
+        self.start, self.noted = batch.end, 0
+        return True
+
+
+@dataclass(slots=True)
+class MemoryAccount:
+    """Back-off and block of an account."""
+
+    blocked: str = ""
+    polls: bool = True
+    wait_until: int = 0
+    troubles: int = 0
+
+    def hear(self, step: Step, now: int) -> None:
+        """Take in what a step says of the account."""
+        if step.account_problem is not None:
+            self.blocked, self.polls = told(step.account_problem), step.polling_works
+        if step.account_wait_ms > 0:
+            # one congestion event, however many requests meet it
+            self.troubles += self.wait_until <= now
+            self.wait_until = max(self.wait_until, now + step.account_wait_ms)
+
+
+@dataclass(slots=True)
+class MemoryRun:
+    """One run. `rows` holds, by state, each row's "not before"; `counts` sums what ended and what was accepted."""
+
+    card: RunCard
+    recover_until: int
+    done: set[int]
+    counts: Counter[str]
+    fed: int = 0
+    state: RunState = RunState.RUNNING
+    reason: str = ""
+    rows: dict[State, dict[int, int]] = field(
+        default_factory=lambda: {State.READY: {}, State.SUBMITTING: {}, State.PENDING: {}}
+    )
+    bodies: dict[int, bytes] = field(default_factory=dict)
+    records: dict[int, RowRecord] = field(default_factory=dict)
+    tokens: dict[int, str] = field(default_factory=dict)
+    results: NotedList = field(default_factory=NotedList)
+    accepted: NotedList = field(default_factory=NotedList)
+    shifts: dict[str, Leases] = field(default_factory=dict)
+    tickets: dict[str, Leases] = field(default_factory=dict)
+    trouble: str = ""
+    trouble_since: int = 0
+    streak_like: str = ""
+    streak: int = 0
+    claims: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Rows that were, or are just being, sent."""
+        return len(self.rows[State.SUBMITTING]) + len(self.rows[State.PENDING])
+
+    @property
+    def results_bytes(self) -> int:
+        """Bytes that wait for the writer."""
+        return sum(map(len, self.results.items))
+
+    def due(self, state: State, now: int, limit: int) -> list[int]:
+        """Rows whose time has come, in order."""
+        came = [(score, str(row), row) for row, score in self.rows[state].items() if score <= now]
+        return [row for _, _, row in sorted(came)[:limit]]
+
+    def until_next(self, state: State, now: int) -> tuple[int, str]:
+        """How long until a row's time comes, and why there was none."""
+        if not self.rows[state]:
+            return 250, "empty"
+        return max(1, min(self.rows[state].values()) - now), "not before"
+
+    def new_token(self, holder: str, now: int) -> str:
+        """The token of one more claim."""
+        self.claims += 1
+        return f"{now}:{holder}:{self.claims}"
+
+    def move(self, row: int, to: State, score: int) -> None:
+        """Put a row into a state, and nowhere else."""
+        for rows in self.rows.values():
+            rows.pop(row, None)
+        self.rows[to][row] = score
+
+    def push(self, rows: list[FedRow], now: int) -> None:
+        """Take rows into the window; a row whose generation is known is polled."""
+        for row in rows:
+            self.bodies[row.row_index] = row.body
+            known = row.record is not None and row.record.generation_id is not None
+            if row.record is not None:
+                self.records[row.row_index] = row.record
+            # a fresh row's score is its index: below any time of day, so rows go out in order
+            self.rows[State.PENDING if known else State.READY][row.row_index] = now if known else row.row_index
+
+    def apply(self, commit: Commit, account: MemoryAccount, now: int) -> bool:
+        """One row's step, under its token."""
+        row, step = commit.row_index, commit.step
+        if self.tokens.get(row) != commit.token:
+            return False
+        account.hear(step, now)
+        if step.trouble is not None:
+            self.trouble, self.trouble_since = told(step.trouble), self.trouble_since or now
+        del self.tokens[row]
+        if step.state is State.DONE and step.ending is not None:
+            self._end(row, step.record, step.ending)
+        else:
+            self.records[row] = step.record
+            self.move(row, step.state, now + step.wait_ms)
+        line = accepted_line(commit)
+        if line:
+            self.accepted.items.append(line)
+            self.counts["accepted"] += 1
+            account.troubles = account.troubles if account.wait_until > now else 0
+        return True
+
+    def _end(self, row: int, record: RowRecord, ending: Ending) -> None:
+        for rows in self.rows.values():
+            rows.pop(row, None)
+        self.bodies.pop(row, None)
+        self.records.pop(row, None)
+        if row in self.done:
+            self.counts["double_ends"] += 1
+            return
+        self.done.add(row)
+        self.results.items.append(b'{"i":%d,"r":%b,"e":%b}' % (row, pack(record), pack_ending(ending)))
+        prompt, completion, cost = sums(ending)
+        self.counts.update(
+            {ending.outcome: 1, "prompt_tokens": prompt, "completion_tokens": completion, "cost_micro": cost}
+        )
+        self.counts["possible_duplicates"] += record.possible_duplicate
+        self._guard(ending)
+
+    def _guard(self, ending: Ending) -> None:
+        if ending.outcome is Outcome.COMPLETED:
+            self.streak_like, self.streak = "", 0
+            return
+        like = f"{ending.outcome} {ending.problem.code if ending.problem else ''}"
+        self.streak = self.streak + 1 if self.streak_like == like else 1
+        self.streak_like = like
+        policy = self.card.policy
+        most = policy.guard_later if self.counts[Outcome.COMPLETED] else policy.guard_first
+        if self.streak >= most and self.state is RunState.RUNNING:
+            self.state, self.reason = RunState.PAUSED, f"{self.streak} rows in a row ended as {like}"
+            self.streak = 0
+
+
+def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int) -> RunSnapshot:
+    """What the run looks like now."""
+
+    def within(state: State, until: int) -> int:
+        return sum(score <= until for score in run.rows[state].values())
+
+    return RunSnapshot(
+        run_id=run.card.run_id,
+        recover_until=run.recover_until,
+        state=run.state,
+        now_ms=now,
+        total=run.card.total,
+        fed=run.fed,
+        ready=len(run.rows[State.READY]),
+        ready_due=within(State.READY, now),
+        submitting=len(run.rows[State.SUBMITTING]),
+        lapsed=within(State.SUBMITTING, now),
+        pending=len(run.rows[State.PENDING]),
+        pending_due=within(State.PENDING, now + POLL_AHEAD_MS),
+        results=len(run.results.items),
+        results_bytes=run.results_bytes,
+        bodies_bytes=sum(map(len, run.bodies.values())),
+        accepted_unsaved=len(run.accepted.items),
+        accepted=run.counts["accepted"],
+        outcomes={outcome: run.counts[outcome] for outcome in Outcome},
+        prompt_tokens=run.counts["prompt_tokens"],
+        completion_tokens=run.counts["completion_tokens"],
+        cost=run.counts["cost_micro"] / MICRO,
+        possible_duplicates=run.counts["possible_duplicates"],
+        double_ends=run.counts["double_ends"],
+        shifts={
+            role: run.shifts.get(role, Leases()).live(now) + run.tickets.get(role, Leases()).live(now) for role in ROLES
+        },
+        reason=run.reason,
+        trouble=run.trouble,
+        trouble_since_ms=run.trouble_since,
+        account_blocked=account.blocked,
+        account_polls=account.polls,
+        account_wait_until_ms=account.wait_until,
+    )

@@ -1,0 +1,67 @@
+"""OUT: the runs that it holds and the columns of its dataset."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.core.columns import SCHEMA_VERSION, carried_names
+from pipeline.core.errors import RunConflict, StorageError
+from pipeline.edges.files import write_bytes
+from pipeline.edges.run_folder import LocalRunFolder, read_json
+
+
+class OutFolder:
+    """OUT on a local or shared disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    def make(self) -> None:
+        """Make the folder. StorageError when it can't be written."""
+        try:
+            (self.path / "runs").mkdir(parents=True, exist_ok=True)
+            probe = self.path / "runs" / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StorageError(f"--out {self.path} can't be written: {error.strerror or error}") from error
+
+    def run(self, run_id: str) -> LocalRunFolder:
+        """The files of one run."""
+        return LocalRunFolder(self.path, run_id)
+
+    def runs(self) -> Iterator[LocalRunFolder]:
+        """Runs that were planned to the end, newest first."""
+        folder = self.path / "runs"
+        names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
+        for name in names:
+            if (folder / name / "run.json").is_file():
+                yield self.run(name)
+
+    def columns_of(self, carried: Sequence[str]) -> Mapping[str, str]:
+        """The dataset's names for a manifest's other columns. RunConflict when the dataset has others already."""
+        names = carried_names(carried)
+        path = self.path / "dataset.json"
+        if path.exists():
+            held = read_json(path)["carried"]
+            if set(held) != set(names):
+                raise RunConflict(
+                    f"{self.path} is a dataset with the carried columns {_listed(held)}, and this manifest has "
+                    f"{_listed(names)}: one dataset has one set of columns. Give the manifest the same columns "
+                    "(empty cells are fine), or another --out."
+                )
+            return dict(held)
+        return names
+
+    def fix_columns(self, names: Mapping[str, str]) -> None:
+        """Fix the dataset's columns, once."""
+        path = self.path / "dataset.json"
+        if not path.exists():
+            content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "carried": dict(names)}
+            write_bytes(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def _listed(names: Mapping[str, str]) -> str:
+    return ", ".join(names) if names else "none"

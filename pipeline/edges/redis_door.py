@@ -1,0 +1,61 @@
+"""The only door to Redis: connections, scripts, and the translation of its errors.
+
+Retries are off here: a flow knows better than a client whether a lost answer may be asked for again.
+"""
+
+import hashlib
+from importlib import resources
+from typing import Any
+
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from pipeline.core.errors import LedgerUnavailable
+
+SOCKET_TIMEOUT_S = 15.0
+"""Longer than any script takes, shorter than a person's patience with a frozen server."""
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+class RedisDoor:
+    """One client for one process and event loop; make it after the fork."""
+
+    def __init__(self, url: str) -> None:
+        self._client = aioredis.Redis.from_url(
+            url,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            client_name="vidbatch",
+        )
+        self._sources: dict[str, str] = {}
+        self._shas: dict[str, str] = {}
+
+    async def script(self, name: str, keys: list[str], args: list[Any]) -> Any:  # noqa: ANN401 - what Lua returns
+        """Run `lua/<name>.lua` atomically. LedgerUnavailable when Redis is away or refuses."""
+        if name not in self._sources:
+            self._sources[name] = source = self._source(name)
+            self._shas[name] = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        try:
+            return await self.call("EVALSHA", self._shas[name], len(keys), *keys, *args)
+        except NoScriptError:
+            return await self.call("EVAL", self._sources[name], len(keys), *keys, *args)
+
+    def _source(self, name: str) -> str:
+        return (resources.files("pipeline.edges") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+    async def call(self, *command: Any) -> Any:  # noqa: ANN401 - what Redis returns
+        """One command. LedgerUnavailable when Redis is away or refuses; a missing script is told apart."""
+        try:
+            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except NoScriptError:
+            raise
+        except (RedisError, OSError) as error:
+            raise LedgerUnavailable(f"Redis does not answer as it should: {error}") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()

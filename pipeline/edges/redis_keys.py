@@ -1,0 +1,42 @@
+"""The names of the ledger's keys in Redis, and nothing else.
+
+All begin with one prefix, so that a Redis that is shared with others stays readable. The version is that of the
+ledger's layout: workers of another version leave the run alone.
+"""
+
+from dataclasses import dataclass
+
+PREFIX = "vidbatch:"
+LEDGER_VERSION = 1
+RUNS = f"{PREFIX}runs"
+WORKERS = f"{PREFIX}worker:"
+LOCKS = f"{PREFIX}lock:"
+RUN_PREFIX = f"{PREFIX}run:"
+ROLES = ("submit", "poll", "write", "control")
+
+
+@dataclass(frozen=True, slots=True)
+class RunKeys:
+    """The keys of one run."""
+
+    run_id: str
+
+    def __call__(self, name: str) -> str:
+        """The key of one structure of the run: meta, ready, submitting, pending, bodies, records, tokens, …."""
+        return f"{RUN_PREFIX}{self.run_id}:{name}"
+
+    def every(self) -> list[str]:
+        """All keys of the run, to forget them."""
+        names = ["meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done"]
+        names += [f"{kind}:{role}" for kind in ("shifts", "tickets") for role in ROLES]
+        return [self(name) for name in names]
+
+
+def account_key(account: str) -> str:
+    """The hash of an account's back-off and block."""
+    return f"{PREFIX}account:{account}"
+
+
+def account_runs_key(account: str) -> str:
+    """The set of the account's runs."""
+    return f"{PREFIX}account:{account}:runs"

@@ -1,0 +1,304 @@
+"""The ledger in Redis. Each method is one script or command: one atomic step, decided elsewhere.
+
+The layout of the keys is in `redis_keys`, the scripts are in `lua/`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from pipeline.core.lifecycle import State
+from pipeline.core.records import pack, unpack
+from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
+from pipeline.edges.redis_door import RedisDoor
+from pipeline.edges.redis_keys import (
+    LEDGER_VERSION,
+    LOCKS,
+    ROLES,
+    RUN_PREFIX,
+    RUNS,
+    WORKERS,
+    RunKeys,
+    account_key,
+    account_runs_key,
+)
+from pipeline.edges.redis_wire import (
+    commit_arguments,
+    done_bitmap,
+    pack_card,
+    read_snapshot,
+    taken_over,
+    unpack_card,
+)
+from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, RunCard, WorkerCard
+
+SHIFT_LEASE_MS = 5_000
+"""A shift that says nothing for so long is dead, and another is issued."""
+
+TICKET_LEASE_MS = 3_000
+"""A ticket that no worker took up for so long is lost."""
+
+WORKER_LEASE_MS = 5_000
+POLL_AHEAD_MS = 500
+"""A poll shift takes about this long to begin, so polls due within it count as due."""
+
+
+class RedisLedger:
+    """Implements `ports.Ledger`."""
+
+    def __init__(self, url: str) -> None:
+        self._door = RedisDoor(url)
+        self._cards: dict[str, RunCard] = {}
+
+    async def open_run(
+        self, card: RunCard, *, recover_until: int, ended: Mapping[str, int], done: Sequence[int]
+    ) -> bool:
+        """Make the run's ledger; False when it is there already."""
+        keys = RunKeys(card.run_id)
+        meta: list[str | bytes | int] = ["card", pack_card(card), "state", "running", "fed", 0]
+        meta += ["recover_until", recover_until]
+        meta += ["version", LEDGER_VERSION]
+        for outcome, count in ended.items():
+            meta += [f"o:{outcome}", count]
+        named = [keys("meta"), keys("done"), RUNS, account_runs_key(card.account)]
+        made = await self._door.script("open_run", named, [card.run_id, done_bitmap(done), *meta])
+        return bool(made)
+
+    async def card(self, run_id: str) -> RunCard | None:
+        """The run's card, or nothing; always the newest, since a run may change its account."""
+        packed = await self._door.call("HGET", RunKeys(run_id)("meta"), "card")
+        if packed is None:
+            return None
+        card = unpack_card(packed)
+        self._cards[run_id] = card
+        return card
+
+    async def active_runs(self) -> list[str]:
+        """Ids of the runs that are not forgotten, oldest first."""
+        return sorted(member.decode() for member in await self._door.call("SMEMBERS", RUNS))
+
+    async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
+        """Change what the run is doing."""
+        await self._door.script("set_state", [RunKeys(run_id)("meta")], [state, reason])
+
+    async def reopen(self, card: RunCard) -> None:
+        """Continue a run with this card, whatever stopped it; the account's block is lifted."""
+        before = await self.card(card.run_id) or card
+        named = [RunKeys(card.run_id)("meta"), account_key(card.account)]
+        named += [account_runs_key(card.account), account_runs_key(before.account)]
+        await self._door.script("reopen", named, [card.run_id, pack_card(card)])
+        self._cards[card.run_id] = card
+
+    async def forget(self, run_id: str) -> None:
+        """Remove all of a finished run."""
+        card = await self.card(run_id) or self._cards.get(run_id)
+        account = card.account if card is not None else ""
+        named = [RUNS, account_runs_key(account), *RunKeys(run_id).every()]
+        await self._door.script("forget", named, [run_id])
+        self._cards.pop(run_id, None)
+
+    async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
+        """Push rows and move the feed cursor, if nobody moved it meanwhile."""
+        keys = RunKeys(run_id)
+        args: list[Any] = [cursor, until]
+        for row in rows:
+            record = b"" if row.record is None else pack(row.record)
+            known = row.record is not None and row.record.generation_id is not None
+            args += [row.row_index, row.body, record, "1" if known else ""]
+        named = [keys(name) for name in ("meta", "ready", "bodies", "records", "pending")]
+        return bool(await self._door.script("feed", named, args))
+
+    async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
+        """Claim rows that may be sent now, together with their permits."""
+        card = await self._known(run_id)
+        keys, policy = RunKeys(run_id), card.policy
+        named = [keys(name) for name in ("meta", "ready", "submitting", "pending", "bodies", "records", "tokens")]
+        named += [account_key(card.account), account_runs_key(card.account)]
+        args = [holder, limit, _ms(policy.lease_s), policy.first_rows, policy.max_in_flight, RESULTS_BYTES, RUN_PREFIX]
+        reply = await self._door.script("claim_submit", named, args)
+        rows: list[Claimed] = []
+        if len(reply) > _CLAIM_HEAD:
+            token, now = reply[4].decode(), reply[0]
+            rows.extend(
+                Claimed(int(reply[i]), token, unpack(reply[i + 2]), reply[i + 1], now) for i in range(5, len(reply), 3)
+            )
+        return Claim(tuple(rows), reply[0], reply[1], reply[2], reply[3].decode())
+
+    async def claim_polls(self, run_id: str, holder: str, limit: int) -> Claim:
+        """Claim rows whose next poll is due."""
+        return await self._claim_due(run_id, "pending", holder, limit, polling=True)
+
+    async def claim_lapsed(self, run_id: str, holder: str, limit: int) -> Claim:
+        """Take over rows whose POST nobody answers for any more."""
+        return await self._claim_due(run_id, "submitting", holder, limit, polling=False)
+
+    async def _claim_due(self, run_id: str, state: str, holder: str, limit: int, *, polling: bool) -> Claim:
+        card = await self._known(run_id)
+        keys = RunKeys(run_id)
+        named = [keys("meta"), keys(state), keys("records"), keys("tokens"), account_key(card.account)]
+        args = [holder, limit, _ms(card.policy.lease_s), "1" if polling else ""]
+        reply = await self._door.script("claim_due", named, args)
+        rows: list[Claimed] = []
+        if len(reply) > _CLAIM_HEAD:
+            rows.extend(taken_over(reply, i) for i in range(_CLAIM_HEAD, len(reply), 4))
+        return Claim(tuple(rows), reply[0], reply[1], reply[2], reply[3].decode())
+
+    async def take_ready(self, run_id: str, holder: str, row_index: int) -> Claimed | None:
+        """Take one row out of `ready`, to adopt a late id."""
+        reply = await self._take(run_id, holder, row_index, "", 0)
+        return None if reply is None else Claimed(row_index, reply[1].decode(), unpack(reply[2]), b"", reply[0])
+
+    async def put_back(self, run_id: str, row: Claimed) -> None:
+        """Return a row of `take_ready` unchanged."""
+        card = await self._known(run_id)
+        await self._take(run_id, "", row.row_index, row.token, _ms(card.policy.lease_s))
+
+    async def _take(self, run_id: str, holder: str, row_index: int, token: str, wait_ms: int) -> Any:  # noqa: ANN401
+        card = await self._known(run_id)
+        keys = RunKeys(run_id)
+        named = [keys(name) for name in ("meta", "ready", "submitting", "records", "tokens")]
+        return await self._door.script(
+            "take_ready", named, [holder, row_index, _ms(card.policy.lease_s), token, wait_ms]
+        )
+
+    async def commit(self, run_id: str, commits: Sequence[Commit]) -> list[bool]:
+        """Apply steps in one group; False for each whose token is stale."""
+        card = await self._known(run_id)
+        keys = RunKeys(run_id)
+        names = ("meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done")
+        named = [*(keys(name) for name in names), account_key(card.account)]
+        args: list[Any] = [card.policy.guard_first, card.policy.guard_later]
+        for commit in commits:
+            args += commit_arguments(commit)
+        return [bool(applied) for applied in await self._door.script("commit", named, args)]
+
+    async def note_late(self, run_id: str, line: bytes) -> None:
+        """Keep and count an accepted id whose row went on without it."""
+        keys = RunKeys(run_id)
+        await self._door.script("late", [keys("meta"), keys("accepted")], [line])
+
+    async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
+        """Extend the leases of rows that are still in hand."""
+        card = await self._known(run_id)
+        keys = RunKeys(run_id)
+        args: list[Any] = [_ms(card.policy.lease_s)]
+        for row_index, token in rows.items():
+            args += [row_index, token]
+        await self._door.script("renew", [keys(state), keys("tokens")], args)
+
+    async def results(self, run_id: str, limit: int) -> Batch:
+        """Note and return the oldest results."""
+        return await self._batch(run_id, "results", limit)
+
+    async def results_written(self, run_id: str, batch: Batch) -> bool:
+        """Forget results that are safely on disk."""
+        return await self._forget_batch(run_id, "results", batch, "results_bytes")
+
+    async def accepted_ids(self, run_id: str, limit: int) -> Batch:
+        """Note and return the oldest accepted ids that are not on disk yet."""
+        return await self._batch(run_id, "accepted", limit)
+
+    async def accepted_saved(self, run_id: str, batch: Batch) -> bool:
+        """Forget ids that are safely on disk."""
+        return await self._forget_batch(run_id, "accepted", batch, "")
+
+    async def _batch(self, run_id: str, name: str, limit: int) -> Batch:
+        keys = RunKeys(run_id)
+        reply = await self._door.script(
+            "note_batch", [keys("meta"), keys(name)], [f"{name}_start", f"{name}_noted", limit]
+        )
+        return Batch(reply[0], tuple(reply[1:]))
+
+    async def _forget_batch(self, run_id: str, name: str, batch: Batch, bytes_field: str) -> bool:
+        keys = RunKeys(run_id)
+        args = [f"{name}_start", f"{name}_noted", batch.start, batch.end, sum(map(len, batch.items)), bytes_field]
+        return bool(await self._door.script("ack_batch", [keys("meta"), keys(name)], args))
+
+    async def snapshot(self, run_id: str) -> RunSnapshot | None:
+        """What the run looks like now; nothing for an unknown run."""
+        card = self._cards.get(run_id) or await self.card(run_id)
+        if card is None:
+            return None
+        keys = RunKeys(run_id)
+        named = [keys(name) for name in ("meta", "ready", "submitting", "pending", "results", "accepted")]
+        named += [account_key(card.account)]
+        named += [keys(f"{kind}:{role}") for kind in ("shifts", "tickets") for role in ROLES]
+        reply = await self._door.script("snapshot", named, [POLL_AHEAD_MS])
+        if reply is None:
+            return None
+        meta = dict(zip(reply[1][::2], reply[1][1::2], strict=True))
+        self._cards[run_id] = unpack_card(meta[b"card"])
+        return read_snapshot(run_id, self._cards[run_id].total, meta, reply)
+
+    async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
+        """Register a live shift; False when as many are live already."""
+        return bool(await self._shift(run_id, role, "begin", holder, SHIFT_LEASE_MS, most))
+
+    async def renew_shift(self, run_id: str, role: str, holder: str) -> None:
+        """Say that a shift is still at work."""
+        await self._shift(run_id, role, "renew", holder, SHIFT_LEASE_MS, 0)
+
+    async def end_shift(self, run_id: str, role: str, holder: str) -> None:
+        """Say that a shift is over."""
+        await self._shift(run_id, role, "end", holder, 0, 0)
+
+    async def note_ticket(self, run_id: str, role: str, ticket: str) -> None:
+        """Remember for a few seconds that a ticket is on its way."""
+        await self._shift(run_id, role, "ticket", ticket, TICKET_LEASE_MS, 0)
+
+    async def _shift(self, run_id: str, role: str, verb: str, holder: str, lease_ms: int, most: int) -> Any:  # noqa: ANN401
+        keys = RunKeys(run_id)
+        named = [keys(f"shifts:{role}"), keys(f"tickets:{role}")]
+        return await self._door.script("shift", named, [verb, holder, lease_ms, most])
+
+    async def register_worker(self, worker: WorkerCard) -> None:
+        """Say that a worker is alive; forgotten after a few seconds."""
+        packed = orjson.dumps(worker)
+        await self._door.call("SET", f"{WORKERS}{worker.name}", packed, "PX", WORKER_LEASE_MS)
+
+    async def workers(self) -> list[WorkerCard]:
+        """Workers that are alive."""
+        found: list[WorkerCard] = []
+        cursor: Any = 0
+        while True:
+            cursor, names = await self._door.call("SCAN", cursor, "MATCH", f"{WORKERS}*", "COUNT", 500)
+            for packed in await self._door.call("MGET", *names) if names else ():
+                if packed is not None:
+                    values = orjson.loads(packed)
+                    values["roles"], values["key_fingerprints"] = (
+                        tuple(values["roles"]),
+                        tuple(values["key_fingerprints"]),
+                    )
+                    found.append(WorkerCard(**values))
+            if int(cursor) == 0:
+                return sorted(found, key=lambda worker: worker.name)
+
+    async def queued(self, queue: str) -> int:
+        """Celery messages that wait in a queue."""
+        return int(await self._door.call("LLEN", queue))
+
+    async def lock(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a short lock; False when another holds it."""
+        return bool(await self._door.script("lock", [f"{LOCKS}{name}"], [holder, _ms(seconds)]))
+
+    async def unlock(self, name: str, holder: str) -> None:
+        """Give a lock back if it is still ours."""
+        await self._door.script("lock", [f"{LOCKS}{name}"], [holder, 0])
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._door.close()
+
+    async def _known(self, run_id: str) -> RunCard:
+        card = self._cards.get(run_id) or await self.card(run_id)
+        if card is None:
+            raise KeyError(run_id)
+        return card
+
+
+_CLAIM_HEAD = 4
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

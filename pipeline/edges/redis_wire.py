@@ -1,0 +1,140 @@
+"""How values cross to the scripts and back: no connection, only encoding."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from pipeline.core.answers import Problem
+from pipeline.core.lifecycle import Event, Outcome, State
+from pipeline.core.policy import Policy
+from pipeline.core.records import Ending, pack, pack_ending, unpack
+from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.edges.redis_keys import ROLES
+from pipeline.ports import Claimed, Commit, RunCard
+
+MICRO = 1_000_000
+"""Redis sums whole numbers exactly; money is kept in millionths."""
+
+MOST_ADDED = 10**15
+"""Lua writes larger numbers with an exponent, which Redis refuses to add; no honest answer comes near."""
+
+
+def commit_arguments(commit: Commit) -> list[Any]:
+    """The sixteen arguments of one row in commit.lua."""
+    step = commit.step
+    state, ending = step.state, step.ending
+    head = [commit.row_index, commit.token, step.source.value, state.value, step.wait_ms, pack(step.record)]
+    tail = [step.account_wait_ms, _block(step.account_problem, step.polling_works), told(step.trouble)]
+    if state is State.DONE and ending is not None:
+        code = ending.problem.code if ending.problem else ""
+        return [*head, pack_ending(ending), ending.outcome.value, code, "", *tail, *sums(ending)]
+    return [*head, "", "", "", accepted_line(commit), *tail, 0, 0, 0]
+
+
+def accepted_line(commit: Commit) -> bytes:
+    """The line that the writer saves of an id that was paid for; empty for any other step."""
+    record = commit.step.record
+    if commit.step.event not in {Event.ACCEPTED, Event.ADOPTED}:
+        return b""
+    return orjson.dumps([commit.row_index, record.generation_id, record.submitted_at, record.attempts])
+
+
+def sums(ending: Ending) -> tuple[int, int, int]:
+    """What an ending adds to the run: prompt tokens, completion tokens and cost in millionths."""
+    completion = ending.completion
+    if completion is None:
+        return (0, 0, 0)
+    cost = round(min((completion.cost or 0.0) * MICRO, MOST_ADDED))
+    return (min(completion.prompt_tokens or 0, MOST_ADDED), min(completion.completion_tokens or 0, MOST_ADDED), cost)
+
+
+def _block(problem: Problem | None, polling_works: bool) -> str:
+    if problem is None:
+        return ""
+    return f"{'balance' if polling_works else 'key'} {told(problem)}"
+
+
+def told(problem: Problem | None) -> str:
+    """A problem in one line, for people; empty for none."""
+    if problem is None:
+        return ""
+    status = f" (HTTP {problem.http_status})" if problem.http_status else ""
+    return " ".join(f"{problem.code}{status}: {problem.message}".split())[:500]
+
+
+def done_bitmap(rows: Sequence[int]) -> bytes:
+    """A Redis bitmap with the bits of these rows set."""
+    if not rows:
+        return b""
+    bits = bytearray(max(rows) // 8 + 1)
+    for row in rows:
+        bits[row // 8] |= 0x80 >> (row % 8)
+    return bytes(bits)
+
+
+def read_snapshot(run_id: str, total: int, meta: Mapping[bytes, bytes], reply: Sequence[Any]) -> RunSnapshot:
+    """The values of snapshot.lua."""
+    account = dict(zip(reply[2][::2], reply[2][1::2], strict=True))
+
+    def number(name: str) -> int:
+        return int(meta.get(name.encode(), 0))
+
+    return RunSnapshot(
+        run_id=run_id,
+        recover_until=number("recover_until"),
+        state=RunState(meta[b"state"].decode()),
+        now_ms=reply[0],
+        total=total,
+        fed=number("fed"),
+        ready=reply[3],
+        ready_due=reply[4],
+        submitting=reply[5],
+        lapsed=reply[6],
+        pending=reply[7],
+        pending_due=reply[8],
+        results=reply[9],
+        accepted_unsaved=reply[10],
+        results_bytes=number("results_bytes"),
+        bodies_bytes=number("bodies_bytes"),
+        accepted=number("accepted"),
+        outcomes={outcome: number(f"o:{outcome}") for outcome in Outcome},
+        prompt_tokens=number("prompt_tokens"),
+        completion_tokens=number("completion_tokens"),
+        cost=number("cost_micro") / MICRO,
+        possible_duplicates=number("possible_duplicates"),
+        double_ends=number("double_ends"),
+        shifts=dict(zip(ROLES, reply[11:15], strict=True)),
+        reason=meta.get(b"reason", b"").decode(),
+        trouble=meta.get(b"trouble", b"").decode(),
+        trouble_since_ms=number("trouble_since"),
+        account_blocked=account.get(b"blocked", b"").decode(),
+        account_polls=account.get(b"polls", b"1") == b"1",
+        account_wait_until_ms=int(account.get(b"wait_until", 0)),
+    )
+
+
+def taken_over(reply: Sequence[Any], i: int) -> Claimed:
+    """One row of claim_due.lua; a token begins with the time of its claim, and a row that nobody had has none."""
+    before: bytes = reply[i + 2]
+    return Claimed(
+        row_index=int(reply[i]),
+        token=reply[i + 1].decode(),
+        record=unpack(reply[i + 3]),
+        claimed_at_ms=int(before.split(b":", 1)[0]) if before else 0,
+        before=before.decode(),
+    )
+
+
+def pack_card(card: RunCard) -> bytes:
+    """Compact JSON of a run's card."""
+    return orjson.dumps({**{name: getattr(card, name) for name in _CARD}, "policy": card.policy.model_dump()})
+
+
+def unpack_card(packed: bytes) -> RunCard:
+    """The reverse of `pack_card`."""
+    values = orjson.loads(packed)
+    return RunCard(**{**values, "policy": Policy(**values["policy"])})
+
+
+_CARD = tuple(RunCard.__dataclass_fields__)

@@ -1,0 +1,125 @@
+"""A run's files on a local or shared disk: `OUT/runs/<id>/`, and what it publishes beside."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.core.errors import StorageError
+from pipeline.edges import annotations_file
+from pipeline.edges.files import write_bytes
+from pipeline.edges.requests_file import RequestsFile
+
+
+class LocalRunFolder:
+    """Implements `ports.RunFolder`."""
+
+    def __init__(self, out: Path, run_id: str) -> None:
+        self.out = out
+        self.run_id = run_id
+        self.path = out / "runs" / run_id
+        self._requests: RequestsFile | None = None
+
+    @property
+    def published(self) -> Path:
+        """Where the run's annotations are published."""
+        return self.out / "annotations" / f"run={self.run_id}"
+
+    @property
+    def done_path(self) -> Path:
+        """The done marker."""
+        return self.path / "done.json"
+
+    def described(self) -> dict[str, Any]:
+        """`run.json`. StorageError when it can't be read."""
+        return read_json(self.path / "run.json")
+
+    def describe(self, description: Mapping[str, object]) -> None:
+        """Write `run.json`."""
+        write_bytes(self.path / "run.json", orjson.dumps(description, option=orjson.OPT_INDENT_2))
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the done marker says; nothing while the run is not done."""
+        return read_json(self.done_path) if self.done_path.exists() else None
+
+    def requests(self) -> RequestsFile:
+        """The planned requests."""
+        if self._requests is None:
+            self._requests = RequestsFile(self.path / "requests.parquet")
+        return self._requests
+
+    def holds(self, token: str) -> bool:
+        """Whether this is really the run's storage."""
+        try:
+            return bool(self.described().get("token") == token)
+        except StorageError:
+            return False
+
+    def mark_fed(self, until: int) -> None:
+        """Raise the feed's high-water mark, durably."""
+        if until > self.fed():
+            write_bytes(self.path / "fed", str(until).encode())
+
+    def fed(self) -> int:
+        """The feed's high-water mark; 0 before the first."""
+        try:
+            return int((self.path / "fed").read_text())
+        except FileNotFoundError:
+            return 0
+
+    def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write one part durably under the name of its range."""
+        annotations_file.write_part(
+            self.path / "parts" / range_name(epoch, start, end, "parquet"), self._schema(), rows
+        )
+
+    def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
+        """Save accepted ids durably under the name of their range."""
+        write_bytes(self.path / "sent" / range_name(epoch, start, end, "jsonl"), b"\n".join(lines) + b"\n")
+
+    def saved_ids(self) -> list[list[Any]]:
+        """Accepted ids on disk: [row index, generation id, accepted at µs, attempt], oldest first."""
+        files = sorted((self.path / "sent").glob("*.jsonl"))
+        return [orjson.loads(line) for file in files for line in file.read_bytes().splitlines()]
+
+    def ended_rows(self) -> list[tuple[int, str]]:
+        """(row index, outcome) of every row whose end is on disk."""
+        paths = {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
+        return sorted(set(annotations_file.ended_rows(paths)))
+
+    def epochs(self) -> int:
+        """How many ledgers this run has had, by what they left on disk."""
+        files = [*(self.path / "parts").glob("*"), *(self.path / "sent").glob("*")]
+        return len({file.name.split("-")[1] for file in files if file.name.startswith("part-")})
+
+    def publish(self) -> None:
+        """Publish the parts that are not published yet, and write the usage table."""
+        parts = sorted((self.path / "parts").glob("part-*.parquet"))
+        held = annotations_file.published_parts(self.published)
+        new = [part for part in parts if part.name not in held]
+        if new or not any(self.published.glob("part-*.parquet")):
+            annotations_file.publish(new, self.published, self.path, self._schema())
+        annotations_file.write_usage(self.published, self.out / "usage" / f"run={self.run_id}.parquet")
+
+    def finish(self, summary: Mapping[str, object]) -> None:
+        """Write the done marker, last of all; then the parts are only a second copy, and go."""
+        write_bytes(self.done_path, orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+        for part in (self.path / "parts").glob("part-*.parquet"):
+            part.unlink(missing_ok=True)
+
+    def _schema(self) -> Any:  # noqa: ANN401 - pyarrow has no types
+        return annotations_file.schema_of(self.described()["carried"].values(), self.run_id)
+
+
+def range_name(epoch: str, start: int, end: int, ending: str) -> str:
+    """The name of a part: a range has one name, so writing it again replaces it."""
+    return f"part-{epoch}-{start:012}-{end:012}.{ending}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON object. StorageError when it can't be read."""
+    try:
+        return dict(orjson.loads(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} can't be read: {error}") from error

@@ -1,0 +1,136 @@
+"""Look at the ledger and say what is due: tickets, rows of dead workers, runs that should pause.
+
+Every worker's main process has a heartbeat; a short lock lets one of them act. Nothing is reaped by the Redis server's
+clock alone: after a gap of ticks, a jump of that clock against ours, or Redis having been away, reaping waits one full
+lease, so that the living renew first.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pipeline.core.answers import Problem
+from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.guards import pause_due
+from pipeline.core.retries import after_lost_post
+from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.tickets import Capacity, Role, Ticket, tickets_due
+from pipeline.ports import Clock, Commit, Ledger, RunCard, WorkerCard
+
+TICK_S = 0.2
+LOCK_S = 3.0
+"""A dead heartbeat is followed by another after this long."""
+
+REAP_ROWS = 500
+JUMP_MS = 2_000
+"""Redis's clock may differ from ours by this much between two ticks before it counts as a jump."""
+
+WORKER_LOST = Problem("worker_lost", "the worker that sent this row did not record an answer; it may have been billed")
+
+
+FORGET_S = 60.0
+"""A finished run stays in the ledger this long, for whoever watches it."""
+
+
+@dataclass(slots=True)
+class Pulse:
+    """What one heartbeat remembers between ticks: monotonic seconds, and the Redis server's ms."""
+
+    last_tick: float = float("-inf")
+    last_now_ms: int = 0
+    steady_since: float = float("inf")
+
+
+class Heartbeat:
+    """One heartbeat of one worker process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        name: str,
+        issue: Callable[[Ticket], Awaitable[None]],
+        queued: Callable[[], Awaitable[dict[Role, int]]],
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._name = name
+        self._issue = issue
+        self._queued = queued
+        self._pulse = Pulse()
+        self._finished: dict[str, float] = {}
+
+    async def tick(self) -> bool:
+        """Act once if the lock is ours; whether it was. Redis being away is noted, not raised."""
+        try:
+            if not await self._ledger.lock("heartbeat", self._name, LOCK_S):
+                self._pulse = Pulse()
+                return False
+            await self._act()
+        except LedgerUnavailable:
+            self._pulse = Pulse()
+            return False
+        return True
+
+    async def _act(self) -> None:
+        runs = [run for run_id in await self._ledger.active_runs() if (run := await self._ledger.snapshot(run_id))]
+        self._take_pulse(runs)
+        living = [run for run in runs if run.state is not RunState.FINISHED]
+        for run in living:
+            await self._look_after(run)
+        await self._forget_finished({run.run_id for run in runs} - {run.run_id for run in living})
+        for ticket in tickets_due(living, capacity_of(await self._ledger.workers(), await self._queued())):
+            await self._issue(ticket)
+
+    async def _look_after(self, run: RunSnapshot) -> None:
+        card = await self._ledger.card(run.run_id)
+        if card is None:
+            return
+        reason = pause_due(run, card.policy)
+        if reason:
+            await self._ledger.set_state(run.run_id, RunState.PAUSED, reason)
+        if run.lapsed and self._clock.monotonic() - self._pulse.steady_since >= card.policy.lease_s:
+            await self._reap(card)
+
+    async def _reap(self, card: RunCard) -> None:
+        """Take over rows whose POST nobody answers for any more: each may have been billed, and says so."""
+        claim = await self._ledger.claim_lapsed(card.run_id, f"{self._name}-reap", REAP_ROWS)
+        commits = [
+            Commit(
+                row.row_index,
+                row.token,
+                after_lost_post(
+                    row.record,
+                    card.policy,
+                    WORKER_LOST,
+                    now_ms=claim.now_ms,
+                    sent_at_ms=row.claimed_at_ms,
+                    token=row.before or None,
+                ),
+            )
+            for row in claim.rows
+        ]
+        if commits:
+            await self._ledger.commit(card.run_id, commits)
+
+    async def _forget_finished(self, finished: set[str]) -> None:
+        now = self._clock.monotonic()
+        self._finished = {run_id: self._finished.get(run_id, now) for run_id in finished}
+        for run_id, since in self._finished.items():
+            if now - since >= FORGET_S:
+                await self._ledger.forget(run_id)
+
+    def _take_pulse(self, runs: list[RunSnapshot]) -> None:
+        if not runs:
+            return
+        pulse, now, now_ms = self._pulse, self._clock.monotonic(), runs[0].now_ms
+        passed_ms = (now - pulse.last_tick) * 1000
+        steady = passed_ms < JUMP_MS and abs(now_ms - pulse.last_now_ms - passed_ms) < JUMP_MS
+        if not steady:
+            pulse.steady_since = now
+        pulse.last_tick, pulse.last_now_ms = now, now_ms
+
+
+def capacity_of(workers: list[WorkerCard], queued: dict[Role, int]) -> Capacity:
+    """Shifts that the living workers can hold at a time, by role."""
+    shifts = {role: sum(worker.shifts for worker in workers if role in worker.roles) for role in Role}
+    return Capacity(shifts, queued)

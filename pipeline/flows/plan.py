@@ -1,0 +1,148 @@
+"""The order of planning: every row of the manifest is judged, written down and counted, and nothing is spent.
+
+The core judges; the sinks keep. No row is ever dropped here: requests and rejections together are the rows.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
+from typing import Protocol
+
+from pipeline.core.errors import UsageError
+from pipeline.core.fingerprints import RowIds
+from pipeline.core.requests import Defaults, RawRow, Rejection, Request, reject, to_request
+
+FIRST_REJECTIONS = 10  # what fits a screen; rejects.parquet has them all
+PROGRESS_ROWS = 1024
+
+
+class RequestsSink(Protocol):
+    """Keeps requests, in the order in which they come."""
+
+    def add(self, request: Request, request_hash: str) -> None:
+        """Keep one request and its hash."""
+
+
+class RejectsSink(Protocol):
+    """Keeps rejections, in the order in which they come."""
+
+    def add(self, rejection: Rejection) -> None:
+        """Keep one rejection."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a manifest asks for. `requests_digest` is the SHA-256 of all request hashes, as hex digits, in order."""
+
+    rows: int
+    requests: int
+    rejections: int
+    rejections_by_field: Mapping[str, int]
+    first_rejections: tuple[Rejection, ...]
+    carried_columns: tuple[str, ...]
+    requests_digest: str
+    models: Mapping[str, int]
+    prompt_characters: int
+    videos: int
+
+
+def plan(
+    manifest: Iterable[RawRow],
+    defaults: Defaults,
+    *,
+    requests_sink: RequestsSink,
+    rejects_sink: RejectsSink,
+    limit: int | None = None,
+    strict: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> PlanSummary:
+    """Judge each row, keep it in its sink and return the counts.
+
+    `limit` plans only the first so many rows. `strict` raises `UsageError` at the first rejection. `progress` hears
+    the number of rows so far, now and then and at the end.
+    """
+    tally = _Tally()
+    for row_index, judged in enumerate(_judged(islice(manifest, limit), defaults)):
+        if isinstance(judged, Request):
+            request_hash = judged.request_hash
+            requests_sink.add(judged, request_hash)
+            tally.count_request(judged, request_hash)
+        elif strict:
+            raise UsageError(_sentence(judged))
+        else:
+            rejects_sink.add(judged)
+            tally.count_rejection(judged)
+        if progress is not None and row_index % PROGRESS_ROWS == PROGRESS_ROWS - 1:
+            progress(row_index + 1)
+    summary = tally.summary()
+    if progress is not None:
+        progress(summary.rows)
+    return summary
+
+
+def _judged(manifest: Iterable[RawRow], defaults: Defaults) -> Iterator[Request | Rejection]:
+    known = RowIds()
+    for row_index, raw in enumerate(manifest):
+        if raw.fault is not None:
+            yield reject(raw, raw.fault, row_index=row_index)
+        else:
+            yield to_request(
+                raw.values, row_index=row_index, line=raw.line, file=raw.file, defaults=defaults, known=known
+            )
+
+
+def _sentence(rejection: Rejection) -> str:
+    return (
+        f"{rejection.file}, line {rejection.line}, field {rejection.field}: "
+        f"found {rejection.found!r}; allowed is {rejection.allowed}."
+    )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The counts so far; a few totals, never a list that grows with the manifest."""
+
+    requests: int = 0
+    prompt_characters: int = 0
+    videos: int = 0
+    models: Counter[str] = field(default_factory=Counter)
+    by_field: Counter[str] = field(default_factory=Counter)
+    first_rejections: list[Rejection] = field(default_factory=list)
+    carried: dict[str, None] = field(default_factory=dict)
+    digest: "_Digest" = field(default_factory=sha256)
+
+    def count_request(self, request: Request, request_hash: str) -> None:
+        self.requests += 1
+        self.prompt_characters += len(request.prompt)
+        self.videos += len(request.video_urls)
+        self.models[request.model] += 1
+        self.digest.update(request_hash.encode())
+        if not self.carried.keys() >= request.carried.keys():
+            self.carried |= dict.fromkeys(request.carried)
+
+    def count_rejection(self, rejection: Rejection) -> None:
+        self.by_field[rejection.field] += 1
+        if len(self.first_rejections) < FIRST_REJECTIONS:
+            self.first_rejections.append(rejection)
+
+    def summary(self) -> PlanSummary:
+        rejections = self.by_field.total()
+        return PlanSummary(
+            rows=self.requests + rejections,
+            requests=self.requests,
+            rejections=rejections,
+            rejections_by_field=dict(self.by_field.most_common()),
+            first_rejections=tuple(self.first_rejections),
+            carried_columns=tuple(self.carried),
+            requests_digest=self.digest.hexdigest(),
+            models=dict(self.models.most_common()),
+            prompt_characters=self.prompt_characters,
+            videos=self.videos,
+        )
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...

@@ -1,0 +1,31 @@
+"""Ask for generations whose poll is due; those that ended leave the ledger for the writer."""
+
+from collections.abc import Callable
+
+from pipeline.core.lifecycle import State
+from pipeline.core.policy import Policy
+from pipeline.core.polling import parse_schedule
+from pipeline.core.retries import Step, after_query
+from pipeline.flows.shift import Bench, Hour, Shift
+from pipeline.ports import Api, Claim, Claimed, Clock, Commit, Ledger
+
+
+async def poll_shift(
+    bench: Bench, ledger: Ledger, api: Api, clock: Clock, policy: Policy, chance: Callable[[], float]
+) -> int:
+    """Hold one poll shift; the number of polls that it made."""
+    schedule = parse_schedule(policy.poll)
+
+    async def claim(limit: int) -> Claim:
+        return await ledger.claim_polls(bench.run_id, bench.holder, limit)
+
+    async def act(row: Claimed, hour: Hour, troubles: int) -> Step:
+        answer = await api.query(row.record.generation_id or "")
+        return after_query(
+            answer, row.record, policy, schedule, now_ms=hour.now_ms(), troubles=troubles, chance=chance()
+        )
+
+    async def stale(_: Commit) -> None:
+        """Another worker polls this row now; what we saw, it will see."""
+
+    return await Shift(bench, ledger, clock, State.PENDING).work(claim, act, stale)

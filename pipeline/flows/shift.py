@@ -1,0 +1,158 @@
+"""What a Celery task does with a ticket: claim rows, act on them concurrently, record, for a few seconds.
+
+A shift never holds more rows than it can act on at once, renews the leases of those that it holds, and commits their
+steps in groups. It decides nothing: what to do with a row is `act`'s, where a row goes is the step's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.lifecycle import State
+from pipeline.core.retries import Step
+from pipeline.flows.committing import Committer
+from pipeline.ports import Claim, Claimed, Clock, Commit, Ledger
+
+GROUP_WAIT_S = 0.01
+"""Between two claims, so that rows that come one by one are claimed and polled together."""
+
+AWAY_WAIT_S = 0.25
+"""Between two tries while Redis is away."""
+
+LINGER_S = 0.6
+"""An idle shift waits this long for work before it leaves: the feed may be just bringing some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where a shift works: its run, its name, how many rows at a time and for how long (seconds)."""
+
+    run_id: str
+    role: str
+    holder: str
+    window: int
+    seconds: float
+    lease_s: float
+    stop: Callable[[], bool]
+
+
+Claims = Callable[[int], Awaitable[Claim]]
+Act = Callable[[Claimed, "Hour", int], Awaitable[Step]]
+Stale = Callable[[Commit], Awaitable[None]]
+
+
+class Hour:
+    """The Redis server's clock between two looks at it, carried forward by our own monotonic one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset_ms = 0.0
+
+    def set(self, now_ms: int) -> None:
+        """What the server just said, in ms since 1970."""
+        self._offset_ms = now_ms - self._clock.monotonic() * 1000
+
+    def now_ms(self) -> int:
+        """The server's time now, in ms since 1970."""
+        return int(self._offset_ms + self._clock.monotonic() * 1000)
+
+
+class Shift:
+    """One shift over one state of rows."""
+
+    def __init__(self, bench: Bench, ledger: Ledger, clock: Clock, source: State) -> None:
+        self._bench = bench
+        self._ledger = ledger
+        self._clock = clock
+        self._source = source
+        self._hour = Hour(clock)
+        self._held: dict[int, tuple[str, float]] = {}
+        self._acting: set[asyncio.Task[None]] = set()
+        self._freed = asyncio.Event()
+
+    async def work(self, claim: Claims, act: Act, stale: Stale) -> int:
+        """Work until the time is up, there is nothing left to do or a stop is asked for; the rows that were handled."""
+        committer = Committer(self._bench.run_id, self._ledger, self._clock, self._release, stale)
+        committing = asyncio.create_task(committer.run())
+        renewing = asyncio.create_task(self._renew())
+        try:
+            handled = await self._claim_and_act(claim, act, committer)
+            if self._acting:
+                await asyncio.wait(self._acting)
+            committer.close()
+            await committing
+            return handled
+        finally:
+            for task in (renewing, committing, *self._acting):
+                task.cancel()
+            await asyncio.gather(renewing, committing, *self._acting, return_exceptions=True)
+
+    async def _claim_and_act(self, claim: Claims, act: Act, committer: Committer) -> int:
+        ends = self._clock.monotonic() + self._bench.seconds
+        idle_since: float | None = None
+        handled = 0
+        while not self._bench.stop() and (left := ends - self._clock.monotonic()) > 0:
+            free = self._bench.window - len(self._held)
+            if free <= 0:
+                await self._until_freed(left)
+                continue
+            got = await self._claim(claim, free)
+            for row in got.rows:
+                self._take(row, act, got.troubles, committer)
+            handled += len(got.rows)
+            if got.rows or self._held:
+                idle_since = None
+            elif idle_since is None:
+                idle_since = self._clock.monotonic()
+            elif self._nothing_soon(got, left, idle_since):
+                break
+            await self._clock.sleep(max(GROUP_WAIT_S, min(got.wait_ms / 1000, 0.1, left)))
+        return handled
+
+    def _nothing_soon(self, got: Claim, left: float, idle_since: float) -> bool:
+        lingered = self._clock.monotonic() - idle_since >= LINGER_S
+        return lingered and (got.bound != "not before" or got.wait_ms / 1000 > left)
+
+    async def _claim(self, claim: Claims, limit: int) -> Claim:
+        try:
+            got = await claim(limit)
+        except LedgerUnavailable:
+            return Claim((), self._hour.now_ms(), wait_ms=round(AWAY_WAIT_S * 1000), bound="redis")
+        self._hour.set(got.now_ms)
+        return got
+
+    def _take(self, row: Claimed, act: Act, troubles: int, committer: Committer) -> None:
+        self._held[row.row_index] = (row.token, self._clock.monotonic())
+        task = asyncio.create_task(self._act(row, act, troubles, committer))
+        self._acting.add(task)
+        task.add_done_callback(self._acting.discard)
+
+    async def _act(self, row: Claimed, act: Act, troubles: int, committer: Committer) -> None:
+        step = await act(row, self._hour, troubles)
+        committer.add(Commit(row.row_index, row.token, step))
+
+    def _release(self, row_index: int) -> None:
+        self._held.pop(row_index, None)
+        self._freed.set()
+
+    async def _until_freed(self, seconds: float) -> None:
+        self._freed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, 0.5)):
+                await self._freed.wait()
+
+    async def _renew(self) -> None:
+        """Extend leases at a third of their length: two renewals may fail before one runs out."""
+        every = self._bench.lease_s / 3
+        while True:
+            await self._clock.sleep(min(every, 1.0))
+            before = self._clock.monotonic() - every
+            due = {index: token for index, (token, since) in self._held.items() if since <= before}
+            with suppress(LedgerUnavailable):
+                await self._ledger.renew_shift(self._bench.run_id, self._bench.role, self._bench.holder)
+                if due:
+                    await self._ledger.renew(self._bench.run_id, self._source, due)
+                    now = self._clock.monotonic()
+                    self._held.update({index: (token, now) for index, token in due.items() if index in self._held})

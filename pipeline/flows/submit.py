@@ -1,0 +1,48 @@
+"""Send ready rows: each is claimed with its permit, posted once, and its generation id is recorded."""
+
+from collections.abc import Callable
+
+import orjson
+
+from pipeline.core.lifecycle import Event, State
+from pipeline.core.policy import Policy
+from pipeline.core.polling import parse_schedule
+from pipeline.core.retries import Step, after_late_id, after_submit
+from pipeline.flows.shift import Bench, Hour, Shift
+from pipeline.ports import Api, Claim, Claimed, Clock, Commit, Ledger
+
+
+async def submit_shift(
+    bench: Bench, ledger: Ledger, api: Api, clock: Clock, policy: Policy, chance: Callable[[], float]
+) -> int:
+    """Hold one submit shift; the number of rows that it handled."""
+    schedule = parse_schedule(policy.poll)
+
+    async def claim(limit: int) -> Claim:
+        return await ledger.claim_submit(bench.run_id, bench.holder, limit)
+
+    async def act(row: Claimed, hour: Hour, troubles: int) -> Step:
+        answer = await api.submit(row.body)
+        return after_submit(
+            answer, row.record, policy, schedule, now_ms=hour.now_ms(), troubles=troubles, chance=chance()
+        )
+
+    async def stale(commit: Commit) -> None:
+        if commit.step.event is Event.ACCEPTED:
+            await adopt(bench, ledger, commit)
+
+    return await Shift(bench, ledger, clock, State.SUBMITTING).work(claim, act, stale)
+
+
+async def adopt(bench: Bench, ledger: Ledger, late: Commit) -> None:
+    """Take up an id whose row was given up but not yet resent; else keep the id, since it was paid for."""
+    taken = await ledger.take_ready(bench.run_id, bench.holder, late.row_index)
+    if taken is not None and taken.record.given_up == late.token:
+        step = after_late_id(taken.record, late.step.record)
+        if all(await ledger.commit(bench.run_id, [Commit(late.row_index, taken.token, step)])):
+            return
+    elif taken is not None:
+        await ledger.put_back(bench.run_id, taken)
+    record = late.step.record
+    line = [late.row_index, record.generation_id, record.submitted_at, record.attempts]
+    await ledger.note_late(bench.run_id, orjson.dumps(line))

@@ -1,0 +1,115 @@
+"""The back door: what was accepted and billed, and every switch, while the simulator runs.
+
+It needs no key and therefore answers only peers on this machine.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from pipeline.core.errors import SettingsError
+from pipeline.simulator.completions import error_body
+from pipeline.simulator.faults import NOT_FOUND
+from pipeline.simulator.generations import Generations
+from pipeline.simulator.protocol import Request, Response
+from pipeline.simulator.settings import SimulatorSettings, changed_live, shown
+from pipeline.simulator.validation import Refusal
+
+_MOST_ROWS = 10_000
+_FORBIDDEN = Refusal(403, "permission_error", "The admin endpoint answers only this machine.")
+HANGUP = "hangup"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Counts of what came over the wire; a closed connection counts under the status `hangup`."""
+
+    posts: int = 0
+    queries: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    post_answers: Counter[str] = field(default_factory=Counter)
+    query_answers: Counter[str] = field(default_factory=Counter)
+
+
+def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
+    """Return the books in one object. `refused` are POSTs that created nothing, by status."""
+    generations.now()
+    books = generations.books
+    return {
+        "posts_received": traffic.posts,
+        "posts_accepted": books.accepted,
+        "refused": dict(traffic.refused),
+        "post_answers": dict(traffic.post_answers),
+        "queries_received": traffic.queries,
+        "query_answers": dict(traffic.query_answers),
+        "polls": books.polls,
+        "open": books.open,
+        "max_open": books.most_open,
+        "completed": books.totals.completed,
+        "failed": books.totals.failed,
+        "prompt_tokens": books.totals.prompt_tokens,
+        "completion_tokens": books.totals.completion_tokens,
+        "cost": books.totals.cost,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The four admin routes, over whatever simulator the callables reach."""
+
+    generations: Callable[[], Generations]
+    traffic: Callable[[], Traffic]
+    settings: Callable[[], SimulatorSettings]
+    change: Callable[[SimulatorSettings], None]
+    reset: Callable[[], None]
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request below /admin/."""
+        if not request.from_loopback:
+            return Response(403, error_body(_FORBIDDEN))
+        match request.method, request.path:
+            case "GET", "/admin/summary":
+                return _json(summary(self.generations(), self.traffic()))
+            case "GET", "/admin/posts":
+                return self._posts(request.query)
+            case "GET", "/admin/settings":
+                return _json(shown(self.settings()))
+            case "POST", "/admin/settings":
+                return self._set(request.body)
+            case "POST", "/admin/reset":
+                self.reset()
+                return _json(summary(self.generations(), self.traffic()))
+        return Response(404, error_body(NOT_FOUND))
+
+    def _posts(self, query: str) -> Response:
+        numbers = {name: values[-1] for name, values in parse_qs(query).items()}
+        offset, limit = numbers.get("offset", "0"), numbers.get("limit", "1000")
+        if not (offset.isdecimal() and limit.isdecimal()):
+            return _refused("offset and limit must be whole numbers.")
+        rows = self.generations().rows(int(offset), min(int(limit), _MOST_ROWS))
+        return _json({"count": self.generations().books.accepted, "posts": rows})
+
+    def _set(self, body: bytes) -> Response:
+        try:
+            changes = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return _refused("The body is not valid JSON.")
+        if not isinstance(changes, dict):
+            return _refused("The body must be a JSON object of settings.")
+        try:
+            self.change(changed_live(self.settings(), changes))
+        except SettingsError as error:
+            return _refused(str(error))
+        return _json(shown(self.settings()))
+
+
+def _json(value: object) -> Response:
+    return Response(200, orjson.dumps(value))
+
+
+def _refused(message: str) -> Response:
+    return Response(400, error_body(Refusal(400, "invalid_request_error", message)))

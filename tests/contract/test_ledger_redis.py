@@ -1,0 +1,159 @@
+"""What is true of Redis alone: its own clock, what stays in it, restarts, and being away."""
+
+import asyncio
+
+import pytest
+import redis
+
+from pipeline.core.answers import Accepted, Problem, Refused
+from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.policy import Policy
+from pipeline.core.polling import parse_schedule
+from pipeline.core.retries import after_submit
+from pipeline.core.snapshot import RunState
+from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.ports import Commit, FedRow, RunCard, WorkerCard
+
+pytestmark = pytest.mark.anyio
+
+RUN = "run-20260101-one"
+SHORT = Policy(lease_s=0.15, first_rows=100, poll="fixed:50ms")
+DEADLINE_S = 10.0
+
+
+@pytest.fixture
+async def ledger(redis_url, anyio_backend):
+    opened = RedisLedger(redis_url)
+    card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", 10, SHORT)
+    await opened.open_run(card, recover_until=0, ended={}, done=[])
+    await opened.feed(RUN, 0, 4, [FedRow(row, b"{}") for row in range(4)])
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def store(redis_url):
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+async def until(found):
+    """What `found` returns once it returns something."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not (result := await found()):
+            await asyncio.sleep(0.01)
+        return result
+
+
+def sent(row, answer, now_ms):
+    step = after_submit(answer, row.record, SHORT, parse_schedule(SHORT.poll), now_ms=now_ms, troubles=0, chance=0.0)
+    return Commit(row.row_index, row.token, step)
+
+
+async def test_the_clock_is_the_servers_own(ledger, store):
+    seconds, micros = store.time()
+    claim = await ledger.claim_submit(RUN, "worker-1", 4)
+    assert 0 <= claim.now_ms - (seconds * 1000 + micros // 1000) < 5_000
+    assert [row.claimed_at_ms for row in claim.rows] == [claim.now_ms] * 4
+
+
+async def test_a_lease_runs_out_by_that_clock(ledger):
+    claim = await ledger.claim_submit(RUN, "worker-1", 1)
+
+    async def lapsed():
+        return (await ledger.claim_lapsed(RUN, "reaper-1", 9)).rows
+
+    [taken] = await until(lapsed)
+    assert (taken.before, taken.claimed_at_ms) == (claim.rows[0].token, claim.now_ms)
+
+
+async def test_a_poll_comes_due_by_that_clock(ledger):
+    claim = await ledger.claim_submit(RUN, "worker-1", 1)
+    await ledger.commit(RUN, [sent(claim.rows[0], Accepted("task-0"), claim.now_ms)])
+
+    async def due():
+        return (await ledger.claim_polls(RUN, "poller-1", 9)).rows
+
+    [row] = await until(due)
+    assert row.record.generation_id == "task-0"
+
+
+async def used_up(ledger):
+    claim = await ledger.claim_submit(RUN, "worker-1", 9)
+    answers = [Accepted("task-0"), Refused(Problem("no", "")), Accepted("task-2"), Refused(Problem("no", ""))]
+    await ledger.commit(RUN, [sent(row, answer, claim.now_ms) for row, answer in zip(claim.rows, answers, strict=True)])
+    for role in ("submit", "poll", "write", "control"):
+        await ledger.begin_shift(RUN, role, "a", 9)
+        await ledger.note_ticket(RUN, role, "t")
+
+
+async def test_forgetting_leaves_no_key_with_the_runs_id(ledger, store):
+    await used_up(ledger)
+    assert len(store.keys(f"*{RUN}*")) > 10
+    await ledger.forget(RUN)
+    assert store.keys(f"*{RUN}*") == []
+    for key in store.keys("vidbatch:*"):
+        assert store.type(key) != b"set" or RUN.encode() not in store.smembers(key)
+
+
+async def test_late_workers_leave_nothing_of_a_forgotten_run_for_long(ledger, store):
+    await used_up(ledger)
+    claim = await ledger.claim_polls(RUN, "poller-1", 9)
+    results, ids = await ledger.results(RUN, 9), await ledger.accepted_ids(RUN, 9)
+    await ledger.forget(RUN)
+    late = RedisLedger(f"unix://{store.connection_pool.connection_kwargs['path']}")
+    late._cards[RUN] = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", 10, SHORT)
+    await late.commit(RUN, [sent(row, Accepted("x"), 1) for row in claim.rows])
+    await late.results_written(RUN, results)
+    await late.accepted_saved(RUN, ids)
+    await late.results(RUN, 9)
+    await late.set_state(RUN, RunState.PAUSED)
+    await late.claim_submit(RUN, "worker-1", 9)
+    await late.claim_polls(RUN, "worker-1", 9)
+    await late.take_ready(RUN, "worker-1", 0)
+    await late.note_late(RUN, b"[]")
+    assert store.keys(f"*{RUN}*") == []
+    await late.renew_shift(RUN, "poll", "a")
+    await late.note_ticket(RUN, "poll", "t")
+    assert all(store.pttl(key) > 0 for key in store.keys(f"*{RUN}*"))
+    await late.close()
+
+
+async def test_shifts_and_workers_are_forgotten_by_the_server_itself(ledger, store):
+    await ledger.begin_shift(RUN, "poll", "a", 9)
+    await ledger.register_worker(WorkerCard("w", ("poll",), 1, ("key",), 1))
+    assert 0 < store.pttl(f"vidbatch:run:{RUN}:shifts:poll") <= 5_000
+    assert 0 < store.pttl("vidbatch:worker:w") <= 5_000
+
+
+async def test_the_key_and_the_bodies_of_ended_rows_are_not_in_redis(ledger, store):
+    await used_up(ledger)
+    assert store.hlen(f"vidbatch:run:{RUN}:bodies") == 2
+    assert store.hlen(f"vidbatch:run:{RUN}:records") == 2
+    assert store.hlen(f"vidbatch:run:{RUN}:tokens") == 0
+
+
+async def test_scripts_are_loaded_again_after_the_server_forgot_them(ledger, store):
+    await ledger.claim_submit(RUN, "worker-1", 1)
+    store.script_flush()
+    assert [row.row_index for row in (await ledger.claim_submit(RUN, "worker-1", 1)).rows] == [1]
+
+
+async def test_what_was_committed_survives_a_killed_server(ledger, redis_server):
+    await used_up(ledger)
+    before = await ledger.snapshot(RUN)
+    redis_server.kill()
+    with pytest.raises(LedgerUnavailable):
+        await ledger.snapshot(RUN)
+    redis_server.restart()
+    after = await ledger.snapshot(RUN)
+    assert (after.pending, after.results, after.outcomes) == (before.pending, before.results, before.outcomes)
+    assert (await ledger.accepted_ids(RUN, 9)).items[0].startswith(b'[0,"task-0"')
+
+
+async def test_every_method_says_that_redis_is_away_in_one_way(redis_server, redis_url):
+    ledger = RedisLedger("unix:///tmp/no-such-socket")
+    for call in (ledger.active_runs(), ledger.workers(), ledger.card(RUN), ledger.lock("a", "b", 1.0)):
+        with pytest.raises(LedgerUnavailable):
+            await call
+    await ledger.close()

@@ -1,0 +1,90 @@
+"""The heartbeat's thread in a worker's main process: registers the worker, ticks, leaves with its coordinator."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from uuid import uuid4
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from pipeline.core.account import key_fingerprint
+from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.tickets import Role, Ticket
+from pipeline.edges.clock import MachineClock
+from pipeline.edges.redis_keys import LEDGER_VERSION
+from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.flows.heartbeat import TICK_S, Heartbeat
+from pipeline.ports import WorkerCard
+from workers.settings import QUEUE_PREFIX, WorkerSettings
+
+REGISTER_TICKS = 5
+"""Ticks between two registrations: one second, a fifth of their life."""
+
+_log = logging.getLogger("vidbatch.heartbeat")
+
+
+def start(app: Celery, name: str, settings: WorkerSettings) -> None:
+    """Start the heartbeat of this process."""
+    threading.Thread(target=_run, args=(app, name, settings), name="heartbeat", daemon=True).start()
+
+
+def _run(app: Celery, name: str, settings: WorkerSettings) -> None:
+    asyncio.run(_Pulse(app, name, settings).beat())
+
+
+class _Pulse:
+    def __init__(self, app: Celery, name: str, settings: WorkerSettings) -> None:
+        self._app = app
+        self._settings = settings
+        self._ledger = RedisLedger(settings.redis_url)
+        self._name = f"{name}-{os.getpid()}"
+        self._heartbeat = Heartbeat(self._ledger, MachineClock(), self._name, self._issue, self._queued)
+
+    async def beat(self) -> None:
+        """Tick for ever; a tick that fails is logged and followed by the next."""
+        ticks = 0
+        while True:
+            if ticks % REGISTER_TICKS == 0:
+                await self._register()
+                self._leave_with_coordinator()
+            await self._tick()
+            ticks += 1
+            await asyncio.sleep(TICK_S)
+
+    async def _tick(self) -> None:
+        try:
+            await self._heartbeat.tick()
+        except (OperationalError, LedgerUnavailable) as error:
+            _log.warning("a tick was lost: %s", error, extra={"event": "redis_away"})
+        except Exception:  # noqa: BLE001 - a dead heartbeat would stop every run in silence
+            _log.exception("a tick failed", extra={"event": "tick_failed"})
+
+    async def _register(self) -> None:
+        key = self._settings.key
+        card = WorkerCard(
+            name=self._name,
+            roles=tuple(self._settings.roles),
+            shifts=self._settings.shifts,
+            key_fingerprints=(key_fingerprint(key.reveal()),) if key else (),
+            ledger_version=LEDGER_VERSION,
+        )
+        try:
+            await self._ledger.register_worker(card)
+        except LedgerUnavailable as error:
+            _log.warning("can't register: %s", error, extra={"event": "redis_away"})
+
+    def _leave_with_coordinator(self) -> None:
+        pid = self._settings.coordinator_pid
+        if pid is not None and os.getppid() != pid:
+            _log.warning("the coordinator is gone; leaving", extra={"event": "coordinator_lost"})
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _issue(self, ticket: Ticket) -> None:
+        await self._ledger.note_ticket(ticket.run_id, ticket.role, uuid4().hex)
+        self._app.send_task(f"vidbatch.{ticket.role}", args=[ticket.run_id], queue=ticket.role.value, retry=False)
+
+    async def _queued(self) -> dict[Role, int]:
+        return {role: await self._ledger.queued(f"{QUEUE_PREFIX}{role}") for role in Role}

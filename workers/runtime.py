@@ -1,0 +1,168 @@
+"""What a worker's child process keeps between shifts: one event loop and one set of clients, made after the fork.
+
+An HTTP client that was opened before the fork hands one child's answers to another, without an error; so nothing here
+may exist in the main process.
+"""
+
+import asyncio
+import logging
+import os
+import random
+from itertools import count
+from pathlib import Path
+
+import uvloop
+
+from pipeline.core.account import key_fingerprint
+from pipeline.core.costs import Price
+from pipeline.core.errors import LedgerUnavailable, StorageError
+from pipeline.core.snapshot import RunState
+from pipeline.core.tickets import Role
+from pipeline.edges.clock import MachineClock, time_of_day_us, unix_seconds
+from pipeline.edges.foxapi import FoxApi
+from pipeline.edges.http import HttpDoor, HttpSettings
+from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.flows.feed import feed
+from pipeline.flows.finalize import finalize
+from pipeline.flows.heartbeat import capacity_of
+from pipeline.flows.poll import poll_shift
+from pipeline.flows.shift import Bench
+from pipeline.flows.submit import submit_shift
+from pipeline.flows.write import Writing, write_shift
+from pipeline.ports import RunCard
+from workers.app import stopping
+from workers.settings import SHIFT_S, WorkerSettings, from_environment
+
+WINDOW = {Role.SUBMIT: 96, Role.POLL: 128}
+"""Rows in hand at a time: enough to hide the API's answer time, few enough that a crash leaves few unknown."""
+
+_log = logging.getLogger("vidbatch.worker")
+_ids = count(1)
+
+
+class Runtime:
+    """One child's loop and clients."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._loop = uvloop.new_event_loop()
+        self._clock = MachineClock()
+        self._ledger = RedisLedger(settings.redis_url)
+        self._door: HttpDoor | None = None
+        self._apis: dict[str, FoxApi] = {}
+        self._folders: dict[str, LocalRunFolder] = {}
+
+    def hold(self, role: Role, run_id: str) -> None:
+        """Hold one shift. Redis or the disk failing ends the shift, not the worker."""
+        try:
+            self._loop.run_until_complete(self._hold(role, run_id))
+        except LedgerUnavailable as error:
+            _log.warning("shift ended early: %s", error, extra={"event": "redis_away", "run": run_id})
+        except StorageError as error:
+            _log.error("the run pauses: %s", error, extra={"event": "storage_failed", "run": run_id})
+            self._loop.run_until_complete(self._ledger.set_state(run_id, RunState.PAUSED, f"storage: {error}"))
+
+    async def _hold(self, role: Role, run_id: str) -> None:
+        card = await self._ledger.card(run_id)
+        if card is None or not self._serves(role, card):
+            return
+        holder = f"{os.uname().nodename}-{os.getpid()}-{next(_ids)}"
+        if not await self._ledger.begin_shift(run_id, role, holder, await self._most(role)):
+            return
+        bench = Bench(run_id, role, holder, WINDOW.get(role, 1), SHIFT_S, card.policy.lease_s, stopping)
+        try:
+            await self._work(bench, card)
+        finally:
+            await self._ledger.end_shift(run_id, role, holder)
+
+    def _serves(self, role: Role, card: RunCard) -> bool:
+        """Whether this worker holds the run's key, or sees the run's files, whichever the role needs."""
+        if role in {Role.SUBMIT, Role.POLL}:
+            key = self._settings.key
+            return key is not None and key_fingerprint(key.reveal()) == card.key_fingerprint
+        if self._folder(card).holds(card.token):
+            return True
+        _log.warning(
+            "%s does not hold this run's files", card.out, extra={"event": "storage_absent", "run": card.run_id}
+        )
+        return False
+
+    async def _most(self, role: Role) -> int:
+        """Live shifts of one run at a time: writing and feeding are one person's work."""
+        if role in {Role.WRITE, Role.CONTROL}:
+            return 1
+        return max(1, capacity_of(await self._ledger.workers(), {}).shifts[role])
+
+    async def _work(self, bench: Bench, card: RunCard) -> None:
+        match bench.role:
+            case Role.SUBMIT:
+                await submit_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random)
+            case Role.POLL:
+                await poll_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random)
+            case Role.WRITE:
+                await write_shift(bench, self._ledger, self._clock, self._writing(card), time_of_day_us)
+            case _:
+                await self._control(card)
+
+    async def _control(self, card: RunCard) -> None:
+        run = await self._ledger.snapshot(card.run_id)
+        if run is not None and run.all_ended:
+            await finalize(run, self._ledger, self._folder(card))
+            self._folders.pop(card.run_id, None)
+        elif run is not None:
+            await feed(run, self._ledger, self._folder(card), card.policy)
+
+    def _api(self, card: RunCard) -> FoxApi:
+        if self._door is None:
+            self._door = HttpDoor(HttpSettings())
+        key = self._settings.key
+        if key is None:
+            raise RuntimeError("a worker without a key was asked to send")
+        if card.base_url not in self._apis:
+            self._apis[card.base_url] = FoxApi(card.base_url, key, self._door, clock=unix_seconds)
+        return self._apis[card.base_url]
+
+    def _folder(self, card: RunCard) -> LocalRunFolder:
+        if card.run_id not in self._folders:
+            self._folders[card.run_id] = LocalRunFolder(Path(card.out), card.run_id)
+        return self._folders[card.run_id]
+
+    def _writing(self, card: RunCard) -> Writing:
+        folder = self._folder(card)
+        described = folder.described()
+        prices = {model: Price(**price) for model, price in described["prices"].items()}
+        return Writing(card, folder, prices, described["carried"])
+
+    def close(self) -> None:
+        """Close the clients and the loop."""
+        self._loop.run_until_complete(self._close())
+        self._loop.close()
+
+    async def _close(self) -> None:
+        if self._door is not None:
+            await self._door.close()
+        await self._ledger.close()
+        pending = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+_runtimes: dict[int, Runtime] = {}
+
+
+def runtime() -> Runtime:
+    """This process's runtime, made at its first shift."""
+    pid = os.getpid()
+    if pid not in _runtimes:
+        _runtimes.clear()
+        _runtimes[pid] = Runtime(from_environment())
+    return _runtimes[pid]
+
+
+def close() -> None:
+    """Close this process's runtime, if it has one."""
+    made = _runtimes.pop(os.getpid(), None)
+    if made is not None:
+        made.close()

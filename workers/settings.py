@@ -1,0 +1,115 @@
+"""Celery's settings as data, each with its reason; and what a worker is told by its environment.
+
+A ticket carries no row: losing or repeating one is harmless. So messages are acknowledged early and never redelivered
+on purpose, and nothing here depends on an ETA, a visibility timeout, a result backend or a chord.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.account import Secret
+from pipeline.core.errors import SettingsError
+from pipeline.core.tickets import Role
+from pipeline.edges.environment import key_from, process_environment
+
+QUEUE_PREFIX = "vidbatch:celery:"
+"""Celery's keys in Redis stand apart from the ledger's."""
+
+SHIFT_S = 10.0
+"""Celery costs some ms a message; ten seconds of work make that nothing, and a deployment waits no longer."""
+
+CELERY: dict[str, Any] = {
+    "task_acks_late": False,  # tickets are hints: the heartbeat issues another
+    "task_ignore_result": True,  # results are in the ledger
+    "task_serializer": "json",
+    "accept_content": ["json"],  # nothing that could run code comes off the wire
+    "task_default_queue": Role.CONTROL.value,
+    "task_create_missing_queues": True,
+    "task_time_limit": 300,  # a shift ends by itself; this ends one that is stuck
+    "worker_prefetch_multiplier": 1,  # a ticket waits in Redis, where any worker can take it
+    "worker_max_tasks_per_child": 500,  # bounds whatever a library leaks
+    "worker_send_task_events": False,
+    "task_send_sent_event": False,
+    "worker_hijack_root_logger": False,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,  # a shift outlives a Redis restart
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,  # the default gives up after 100 tries
+    "broker_pool_acquire_timeout": 30,
+    "broker_transport_options": {
+        "global_keyprefix": QUEUE_PREFIX,
+        "visibility_timeout": 900,  # above the time limit, so that a running ticket is never delivered again
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 30,  # the default of 300 s blocks recovery after a crash inside a sweep
+        "socket_timeout": 15,  # the default waits for ever on a half-open connection
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+    },
+    "enable_utc": True,
+    "timezone": "UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What one worker process is told. `shifts` is N: so many submit and so many poll shifts at a time."""
+
+    redis_url: str
+    roles: tuple[Role, ...]
+    shifts: int
+    key: Secret | None
+    coordinator_pid: int | None
+
+    @property
+    def children(self) -> int:
+        """Processes that these shifts take."""
+        many = sum(role in {Role.SUBMIT, Role.POLL} for role in self.roles)
+        return self.shifts * many + len(self.roles) - many
+
+
+def settings_from(environment: Mapping[str, str]) -> WorkerSettings:
+    """Read a worker's settings from `VIDBATCH_*`. SettingsError names the variable."""
+    coordinator = environment.get("VIDBATCH_COORDINATOR_PID")
+    return WorkerSettings(
+        redis_url=_required(environment, "VIDBATCH_REDIS"),
+        roles=_roles(environment.get("VIDBATCH_ROLES", ",".join(Role))),
+        shifts=_positive(environment.get("VIDBATCH_WORKERS", "1")),
+        key=key_from(environment),
+        coordinator_pid=int(coordinator) if coordinator else None,
+    )
+
+
+def from_environment() -> WorkerSettings:
+    """The settings of this process."""
+    return settings_from(process_environment())
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    if value := environment.get(name):
+        return value
+    raise SettingsError(f"{name} is not set; give the Redis URL, such as redis://localhost:6379/0")
+
+
+def _roles(text: str) -> tuple[Role, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in set(Role)]
+    if unknown or not names:
+        raise SettingsError(f"VIDBATCH_ROLES: found {text!r}; allowed are {', '.join(Role)}, separated by commas")
+    return tuple(Role(name) for name in dict.fromkeys(names))
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise SettingsError(f"VIDBATCH_WORKERS: found {text!r}; allowed is a whole number from 1")
+    return int(text)
+
+
+def broker_url(redis_url: str) -> str:
+    """The same server in Celery's spelling: a Unix socket is `redis+socket://`."""
+    if not redis_url.startswith("unix://"):
+        return redis_url
+    path, _, query = redis_url.removeprefix("unix://").partition("?")
+    database = dict(pair.partition("=")[::2] for pair in query.split("&") if pair).get("db", "0")
+    return f"redis+socket://{path}?virtual_host={database}"
