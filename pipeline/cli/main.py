@@ -78,10 +78,19 @@ def exit_code(error: VidbatchError) -> int:
     return 5
 
 
+INTERRUPTED = 130
+
+
 def run() -> None:
-    """Entry point of the command: one clear sentence for whatever is raised on purpose."""
+    """Entry point of the command: one clear sentence for whatever is raised on purpose, and the exit code."""
     try:
-        main.main(standalone_mode=True)
+        sys.exit(main.main(standalone_mode=False) or 0)
     except VidbatchError as error:
         click.echo(f"vidbatch: {error}", err=True)
         sys.exit(exit_code(error))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("vidbatch: interrupted; the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED)

@@ -14,7 +14,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 manifests = click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
 out = click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the dataset; made if absent."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the dataset; made if absent.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, for programs.")
 redis_url = click.option(
@@ -35,7 +38,9 @@ _QUESTION = (
     click.option("--system-prompt", help="System prompt for rows that have none."),
     click.option("--temperature", type=float, help="Temperature for rows that have none, 0 to 2."),
     click.option("--max-tokens", type=int, help="Most tokens of an answer, for rows that do not say."),
-    click.option("--reasoning/--no-reasoning", default=None, help="Whether the model may think, for rows that do not say."),
+    click.option(
+        "--reasoning/--no-reasoning", default=None, help="Whether the model may think, for rows that do not say."
+    ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the manifest's first N rows."),
     click.option(
         "--base-url", envvar="VIDBATCH_BASE_URL", default=DEFAULT_BASE_URL, show_default=True, help="The API's address."

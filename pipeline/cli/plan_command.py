@@ -20,7 +20,7 @@ from pipeline.edges.run_folder import LocalRunFolder
 @options.question_options
 @options.json_output
 @click.pass_obj
-def command(configuration: Configuration, manifests: tuple[Path, ...], as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
+def command(configuration: Configuration, /, manifests: tuple[Path, ...], as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
     """Check the rows of MANIFEST and say what would be sent; spend nothing and keep nothing."""
     question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:

@@ -9,7 +9,9 @@ from pipeline.core.lifecycle import Outcome
 SHOWN_REJECTIONS = 5
 
 
-def plan_lines(described: Mapping[str, Any], rejections: Sequence[Mapping[str, Any]], rejects_path: str) -> Iterable[str]:
+def plan_lines(
+    described: Mapping[str, Any], rejections: Sequence[Mapping[str, Any]], rejects_path: str
+) -> Iterable[str]:
     """What a person should know before a cent is spent."""
     rows, requests, rejected = described["rows"], described["requests"], described["rejections"]
     yield f"{rows:,} rows: {requests:,} requests, {rejected:,} rejected"

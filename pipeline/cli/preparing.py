@@ -163,6 +163,6 @@ def _description(
 
 def first_rejections(folder: LocalRunFolder, count: int) -> Sequence[Mapping[str, Any]]:
     """Some rejections of a planned run, for people."""
-    from pipeline.edges.requests_file import read_rejects  # noqa: PLC0415 - only where there are some
+    from pipeline.edges.rejects_file import read_rejects  # noqa: PLC0415 - only where there are some
 
     return read_rejects(folder.path / "rejects.parquet", count)

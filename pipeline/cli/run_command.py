@@ -48,16 +48,16 @@ EXIT = {Stopped.INTERRUPTED: 130, Stopped.PAUSED: 4, Stopped.STORAGE: 5}
 @click.option("--detach", is_flag=True, help="Hand the run to the fleet and return at once; needs --redis.")
 @options.json_output
 @click.pass_obj
-def command(configuration: Configuration, manifests: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
+def command(
+    configuration: Configuration, /, manifests: tuple[Path, ...], out: Path, as_json: bool, **given: Any
+) -> None:  # noqa: ANN401 - click's options
     """Annotate the rows of MANIFEST: plan, confirm, run. The same command again resumes."""
     if given["detach"] and not given["redis_url"]:
         raise SettingsError("--detach: needs --redis URL, since the private workers leave with this command")
     parse_schedule(given["poll"])
     question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
     with Screen(quiet=as_json) as screen:
-        prepared = prepare(
-            question, OutFolder(out), prices=configuration.prices, strict=given["strict"], progress=None
-        )
+        prepared = prepare(question, OutFolder(out), prices=configuration.prices, strict=given["strict"], progress=None)
         code = _run(prepared, configuration, screen, given, as_json=as_json)
     sys.exit(code)
 
@@ -75,7 +75,9 @@ def _run(
         rejections = first_rejections(prepared.folder, 5) if described["rejections"] else []
         for line in plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet")):
             screen.say(line)
-        _confirm(described["requests"], screen, yes=given["yes"])
+        if not _confirm(described["requests"], yes=given["yes"]):
+            screen.say("nothing was sent; the same command asks again")
+            return 0
     operation = Operation(
         redis_url=given["redis_url"],
         workers=given["workers"],
@@ -84,28 +86,23 @@ def _run(
         key=api_key(configuration, process_environment()),
         environment=process_environment(),
     )
-    stop = carry_out(prepared, operation, screen)
+    with screen:
+        stop = carry_out(prepared, operation, screen)
     return _end(stop, prepared, screen, as_json=as_json)
 
 
-def _confirm(requests: int, screen: Screen, *, yes: bool) -> None:
+def _confirm(requests: int, *, yes: bool) -> bool:
     if yes or requests == 0:
-        return
+        return True
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm; add --yes to send without asking")
-    live, screen._live = screen._live, None  # noqa: SLF001 - the question needs the line that the display holds
-    if live is not None:
-        live.stop()
-    if not click.confirm(f"Send {requests:,} requests, at your cost?", err=True):
-        raise click.exceptions.Exit(0)
-    if live is not None:
-        screen._live = live  # noqa: SLF001
-        live.start()
+    return click.confirm(f"Send {requests:,} requests, at your cost?", err=True)
 
 
 def _end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
-    if stop.reason == "detached":
-        screen.say(f"run {prepared.folder.run_id} is with the fleet; follow it with `vidbatch status --redis …`")
+    if stop.why is Stopped.LEFT:
+        told = "is with the fleet" if stop.reason == "detached" else "goes on"
+        screen.say(f"run {prepared.folder.run_id} {told}; look at it with `vidbatch status {prepared.folder.run_id}`")
         return 0
     if stop.why is Stopped.FINISHED:
         return _report(prepared, screen, as_json=as_json)

@@ -4,20 +4,20 @@ import asyncio
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.screen import Screen
-from pipeline.cli.watching import Interrupts, Stop, Stopped, Watch, follow
+from pipeline.cli.watching import LEAD_S, Interrupts, Stop, Stopped, Watch, follow, lead_lock
 from pipeline.core.account import Secret, account_id, key_fingerprint
-from pipeline.core.errors import LedgerMismatch, RunConflict
+from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.policy import Policy
 from pipeline.edges.clock import MachineClock
-from pipeline.edges.embedded import EmbeddedServer, EmbeddedWorker, server_binary, state_folder
+from pipeline.edges.embedded import EmbeddedServer, EmbeddedWorker, alive, server_binary, state_folder
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import RunCard
 
@@ -45,9 +45,15 @@ def carry_out(prepared: Prepared, operation: Operation, screen: Screen) -> Stop:
 async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen: Screen) -> Stop:
     ledger = RedisLedger(url)
     try:
-        card = await enter_ledger(prepared, operation, ledger)
+        card = card_of(prepared, operation)
+        while not await take_lead(card, ledger):
+            stop = await _follow(card, ledger, screen, None, leads=False)
+            if stop.why is not Stopped.ORPHANED:
+                return stop
+        card = await enter_ledger(card, prepared, ledger)
         if operation.detach:
-            return Stop(Stopped.FINISHED, await ledger.snapshot(card.run_id), "detached")
+            await ledger.unlock(lead_lock(card.run_id), _holder())
+            return Stop(Stopped.LEFT, await ledger.snapshot(card.run_id), "detached")
         return await _follow(card, ledger, screen, None)
     finally:
         await ledger.close()
@@ -55,37 +61,47 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
 
 async def _with_own_worker(prepared: Prepared, operation: Operation, server: EmbeddedServer, screen: Screen) -> Stop:
     ledger = RedisLedger(server.url)
-    log = server.folder / "logs" / f"worker-{os.getpid()}.log"
+    card = card_of(prepared, operation)
     environment = {**operation.environment, "VIDBATCH_API_KEY": operation.key.reveal()}
     environment.pop("VIDBATCH_API_KEY_FILE", None)
-    worker = EmbeddedWorker(server, operation.workers, log, environment)
+    worker = EmbeddedWorker(
+        server, operation.workers, server.folder / "logs" / f"worker-{os.getpid()}.log", environment
+    )
     try:
+        while not await take_lead(card, ledger):
+            stop = await _follow(card, ledger, screen, None, leads=False)
+            if stop.why is not Stopped.ORPHANED:
+                return stop
         worker.start()
-        card = await enter_ledger(prepared, operation, ledger)
+        card = await enter_ledger(card, prepared, ledger)
         stop = await _follow(card, ledger, screen, worker)
-        if stop.why is Stopped.INTERRUPTED and stop.reason:
-            worker.ask_to_leave()
-        else:
+        if stop.why is not Stopped.INTERRUPTED or not stop.reason:
             await asyncio.to_thread(worker.stop)
-        return stop
-    except BaseException:
-        worker.ask_to_leave()
-        raise
     finally:
+        worker.ask_to_leave()
         await ledger.close()
+    return stop
 
 
-async def enter_ledger(prepared: Prepared, operation: Operation, ledger: RedisLedger) -> RunCard:
-    """Make the run's ledger, or continue it. RunConflict when another command follows this very run."""
-    card = card_of(prepared, operation)
-    if not await ledger.lock(f"coordinator:{card.run_id}", _holder(), 10.0):
-        raise RunConflict(
-            f"another `vidbatch run` is at work on run {card.run_id}; look at it with `vidbatch status {card.run_id}`"
-        )
+async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:
+    """Lead the run, unless another living command does."""
+    name = lead_lock(card.run_id)
+    if await ledger.lock(name, _holder(), LEAD_S):
+        return True
+    holder = await ledger.lock_holder(name)
+    host, _, pid = holder.rpartition("-")
+    if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
+        await ledger.unlock(name, holder)
+        return await ledger.lock(name, _holder(), LEAD_S)
+    return False
+
+
+async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> RunCard:
+    """Make the run's ledger, or continue it; the card with the ledger's epoch."""
     known = await ledger.card(card.run_id)
     if known is None:
         ended = prepared.folder.ended_rows() if prepared.resumed else []
-        counts = {outcome: sum(one == outcome for _, one in ended) for outcome in {one for _, one in ended}}
+        counts = Counter(outcome for _, outcome in ended)
         await ledger.open_run(
             card, recover_until=prepared.folder.fed(), ended=counts, done=[row_index for row_index, _ in ended]
         )
@@ -114,7 +130,11 @@ def card_of(prepared: Prepared, operation: Operation) -> RunCard:
     )
 
 
-async def _follow(card: RunCard, ledger: RedisLedger, screen: Screen, worker: EmbeddedWorker | None) -> Stop:
+async def _follow(
+    card: RunCard, ledger: RedisLedger, screen: Screen, worker: EmbeddedWorker | None, *, leads: bool = True
+) -> Stop:
+    if not leads:
+        screen.say("another `vidbatch run` leads this run; watching it (Ctrl-C closes only this view)")
     interrupts = Interrupts()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -127,16 +147,23 @@ async def _follow(card: RunCard, ledger: RedisLedger, screen: Screen, worker: Em
         say=screen.say,
         each_look=worker.supervise if worker else lambda: None,
         interrupts=interrupts,
+        leads=leads,
     )
     try:
         stop = await follow(watch, ledger, MachineClock())
-        await ledger.unlock(f"coordinator:{card.run_id}", watch.holder)
-        if stop.why is Stopped.FINISHED and stop.run is not None:
-            await ledger.forget(card.run_id)
+        if leads:
+            await _give_up_lead(card, ledger, stop)
         return stop
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+async def _give_up_lead(card: RunCard, ledger: RedisLedger, stop: Stop) -> None:
+    with suppress(LedgerUnavailable):
+        await ledger.unlock(lead_lock(card.run_id), _holder())
+        if stop.why is Stopped.FINISHED and stop.run is not None:
+            await ledger.forget(card.run_id)
 
 
 def _holder() -> str:
@@ -151,8 +178,3 @@ def _embedded_server(environment: Mapping[str, str]) -> Iterator[EmbeddedServer]
         yield server
     finally:
         server.leave()
-
-
-def state_of(environment: Mapping[str, str]) -> Path:
-    """The folder of the private server and the logs."""
-    return state_folder(environment)

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -42,7 +43,7 @@ class Screen:
         self._last_plain = 0.0
         self._last_line = ""
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> Self:
         """Begin to draw."""
         if self.console.is_terminal and not self._quiet:
             self._live = Live(console=self.console, refresh_per_second=8, transient=True)

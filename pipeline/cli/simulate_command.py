@@ -20,7 +20,10 @@ def _as_click(option: Option) -> click.Option:
 def _simulate(**given: Any) -> None:  # noqa: ANN401 - click's options
     """Serve a FoxAPI on this machine: same paths, errors and timing, its own bill, real facts of real videos."""
     changes = {name: value for name, value in given.items() if value is not None}
-    run(changed(SimulatorSettings(), {"port": DEFAULT_PORT, **changes}), lambda url: click.echo(f"simulator ready {url}"))
+    run(
+        changed(SimulatorSettings(), {"port": DEFAULT_PORT, **changes}),
+        lambda url: click.echo(f"simulator ready {url}"),
+    )
 
 
 command = click.Command("simulate", callback=_simulate, params=[_as_click(option) for option in OPTIONS])

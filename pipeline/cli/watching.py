@@ -23,6 +23,10 @@ class Stopped(Enum):
     INTERRUPTED = "interrupted"
     PAUSED = "paused"
     STORAGE = "storage"
+    LEFT = "left"
+    """A second view of the run was closed; the run goes on."""
+    ORPHANED = "orphaned"
+    """The command that led the run is gone, and this one leads now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,10 @@ class Interrupts:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What following a run needs: `show` draws a snapshot, `say` prints a line, `each_look` supervises workers."""
+    """What following a run needs: `show` draws a snapshot, `say` prints a line, `each_look` supervises workers.
+
+    `leads` is false for a second view, which changes nothing about the run.
+    """
 
     run_id: str
     key_fingerprint: str
@@ -56,39 +63,86 @@ class Watch:
     say: Callable[[str], None]
     each_look: Callable[[], None]
     interrupts: Interrupts
+    leads: bool = True
 
 
 async def follow(watch: Watch, ledger: Ledger, clock: Clock) -> Stop:
     """Look at the run until it stops. LedgerUnavailable when Redis stays away."""
-    started, seen = clock.monotonic(), clock.monotonic()
-    run: RunSnapshot | None = None
-    told_stopping = told_lonely = False
+    look = _Look(watch, ledger, clock)
     while True:
         watch.each_look()
+        stop = await look()
+        if stop is not None:
+            return stop
+        await clock.sleep(LOOK_S)
+
+
+class _Look:
+    """One look at the run, and what was said before."""
+
+    def __init__(self, watch: Watch, ledger: Ledger, clock: Clock) -> None:
+        self._watch = watch
+        self._ledger = ledger
+        self._clock = clock
+        self._started = self._seen = clock.monotonic()
+        self._said: set[str] = set()
+
+    async def __call__(self) -> Stop | None:
+        watch = self._watch
         try:
-            await ledger.lock(f"coordinator:{watch.run_id}", watch.holder, 10.0)
-            run = await ledger.snapshot(watch.run_id)
-            seen = clock.monotonic()
+            leads = await self._ledger.lock(lead_lock(watch.run_id), watch.holder, LEAD_S)
+            run = await self._ledger.snapshot(watch.run_id)
+            self._seen = self._clock.monotonic()
         except LedgerUnavailable as error:
-            if clock.monotonic() - seen > AWAY_S:
-                raise LedgerUnavailable(f"Redis has been away for {AWAY_S:.0f} s: {error}") from error
+            return self._away(error)
         if run is None:
             return Stop(Stopped.FINISHED, None)
         watch.show(run)
-        if watch.interrupts.count > 1:
+        if leads and not watch.leads:
+            return Stop(Stopped.ORPHANED, run)
+        return await self._interrupted(run) or stopped(run) or await self._lonely()
+
+    def _away(self, error: LedgerUnavailable) -> Stop | None:
+        if self._watch.interrupts.count > 1:
+            return Stop(Stopped.INTERRUPTED, None, "left while Redis was away")
+        if self._clock.monotonic() - self._seen > AWAY_S:
+            raise LedgerUnavailable(f"Redis has been away for {AWAY_S:.0f} s: {error}") from error
+        return None
+
+    async def _interrupted(self, run: RunSnapshot) -> Stop | None:
+        count = self._watch.interrupts.count
+        if count and not self._watch.leads:
+            return Stop(Stopped.LEFT, run)
+        if count > 1:
             return Stop(Stopped.INTERRUPTED, run, "left at once; the workers finish what they have in hand")
-        if watch.interrupts.count == 1 and not told_stopping:
-            told_stopping = True
-            watch.say(f"stopping: nothing more is sent; waiting for {run.in_flight} rows that were asked")
+        if count and self._once("stopping"):
+            self._watch.say(
+                f"stopping: nothing more is sent; waiting for {run.in_flight} rows that were asked "
+                "(Ctrl-C again leaves at once)"
+            )
             if run.state is RunState.RUNNING:
-                await ledger.set_state(watch.run_id, RunState.STOPPING)
-        elif stop := stopped(run):
-            return stop
-        if not told_lonely and clock.monotonic() - started > LONELY_S:
-            told_lonely = True
-            if lack := await lacking(ledger, watch.key_fingerprint):
-                watch.say(lack)
-        await clock.sleep(LOOK_S)
+                await self._ledger.set_state(self._watch.run_id, RunState.STOPPING)
+        return None
+
+    async def _lonely(self) -> None:
+        if self._clock.monotonic() - self._started > LONELY_S and self._once("lonely"):
+            lack = await lacking(self._ledger, self._watch.key_fingerprint)
+            if lack:
+                self._watch.say(lack)
+
+    def _once(self, what: str) -> bool:
+        new = what not in self._said
+        self._said.add(what)
+        return new
+
+
+LEAD_S = 10.0
+"""A command that died led its run until then; on the same machine its death is seen at once."""
+
+
+def lead_lock(run_id: str) -> str:
+    """The lock of the command that leads a run."""
+    return f"coordinator:{run_id}"
 
 
 def stopped(run: RunSnapshot) -> Stop | None:

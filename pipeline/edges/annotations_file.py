@@ -105,3 +105,12 @@ def ended_rows(paths: Iterable[Path]) -> list[tuple[int, str]]:
         table: Any = pq.read_table(path, columns=["row_index", "outcome"], partitioning=None)
         found += zip(table["row_index"].to_pylist(), table["outcome"].to_pylist(), strict=True)
     return found
+
+
+def sample(published: Path, count: int) -> list[dict[str, Any]]:
+    """The first completed annotations of a published run, with a few columns."""
+    found: list[dict[str, Any]] = []
+    for path in sorted(published.glob("part-*.parquet")):
+        table: Any = pq.read_table(path, columns=["row_id", "outcome", "content"], partitioning=None)
+        found += [row for row in table.slice(0, 10 * count).to_pylist() if row["outcome"] == "completed"]
+    return found[:count]

@@ -233,6 +233,17 @@ MOST_RESTARTS = 3
 """So many deaths in a row, each within the first seconds, are a fault of the machine and not an accident."""
 
 
+def alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def new_token() -> str:
     """A random token of 128 bits, in hexadecimal."""
     return secrets.token_hex(16)

@@ -282,6 +282,11 @@ class RedisLedger:
         """Take or renew a short lock; False when another holds it."""
         return bool(await self._door.script("lock", [f"{LOCKS}{name}"], [holder, _ms(seconds)]))
 
+    async def lock_holder(self, name: str) -> str:
+        """Who holds a lock; empty when nobody does."""
+        holder = await self._door.call("GET", f"{LOCKS}{name}")
+        return holder.decode() if holder else ""
+
     async def unlock(self, name: str, holder: str) -> None:
         """Give a lock back if it is still ours."""
         await self._door.script("lock", [f"{LOCKS}{name}"], [holder, 0])

@@ -40,9 +40,10 @@ def store(redis_url):
 async def until(found):
     """What `found` returns once it returns something."""
     async with asyncio.timeout(DEADLINE_S):
-        while not (result := await found()):
+        while True:
+            if result := await found():
+                return result
             await asyncio.sleep(0.01)
-        return result
 
 
 def sent(row, answer, now_ms):

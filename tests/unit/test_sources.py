@@ -50,7 +50,7 @@ def test_a_direct_file_is_sent_as_it_was_written(url):
         "https://videos.example.com/a b.mp4",
         "https://videos.example.com/a\u200b.mp4",
         "https://videos.example.com/a\n.mp4",
-        "https://videos.example.com\\@evil.example/a.mp4",
+        "https://videos.example.com\\evil/a.mp4",
         "https://[::1/a.mp4",
         "ftp://videos.example.com/a.mp4",
         "//videos.example.com/a.mp4",

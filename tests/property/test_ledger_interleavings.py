@@ -1,0 +1,319 @@
+"""Any order of what workers do, late, twice or never: rows stay in one place, and end and leave the ledger once.
+
+The machine keeps its own, much simpler books: who was given a row last, what ended, what a writer has on disk. With two
+ledgers the same steps go to both, and every answer must be the same: the one in memory is a model of that in Redis.
+"""
+
+import asyncio
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from pipeline.core.answers import (
+    Accepted,
+    AccountRefused,
+    Ambiguous,
+    Completed,
+    Completion,
+    Failed,
+    Missing,
+    NothingSent,
+    NotNow,
+    Problem,
+    Refused,
+    Running,
+    Throttled,
+    Trouble,
+)
+from pipeline.core.lifecycle import Event, State
+from pipeline.core.policy import Policy
+from pipeline.core.polling import parse_schedule
+from pipeline.core.records import unpack_result
+from pipeline.core.retries import after_late_id, after_lost_post, after_query, after_submit
+from pipeline.core.snapshot import RunState
+from pipeline.ports import Claimed, Commit, FedRow, RunCard
+
+RUN = "run-1"
+ROWS = 12
+SCHEDULE = parse_schedule("fixed:1s")
+A, B = Problem("a", "one"), Problem("b", "two", None, 500)
+
+SUBMIT_ANSWERS = st.sampled_from(
+    [
+        Accepted("task"),
+        Accepted("task"),
+        Accepted("task"),
+        Throttled(A),
+        Throttled(B, 3.0),
+        NotNow(A, 2.0),
+        NothingSent(B),
+        AccountRefused(A, polling_works=True),
+        AccountRefused(B, polling_works=False),
+        Refused(A),
+        Refused(B),
+        Ambiguous(B),
+    ]
+)
+QUERY_ANSWERS = st.sampled_from(
+    [
+        Completed(Completion(content="é", prompt_tokens=3, completion_tokens=1, cost=0.25)),
+        Completed(Completion()),
+        Running("processing"),
+        Failed(A, retryable=True),
+        Failed(B, retryable=False),
+        Missing(A),
+        Throttled(A, 1.0),
+        Trouble(B),
+        AccountRefused(A, polling_works=False),
+    ]
+)
+HOLDERS = st.sampled_from(["w1", "w2"])
+LIMITS = st.integers(1, 4)
+
+
+class Interleavings(RuleBasedStateMachine):
+    """`pairs` are ledgers with their clocks; the first is asked for what the books are compared with."""
+
+    def __init__(self, pairs, call):
+        super().__init__()
+        self.pairs, self.call = pairs, call
+        self.policy = Policy(
+            poll="fixed:1s",
+            lease_s=2.0,
+            max_attempts=2,
+            generation_deadline_s=10.0,
+            missing_polls=2,
+            missing_for_s=1.0,
+            first_wait_s=0.5,
+            longest_wait_s=4.0,
+            max_in_flight=7,
+            first_rows=3,
+            guard_first=3,
+            guard_later=4,
+        )
+        self.card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", ROWS, self.policy)
+        self.fed = 0
+        self.given: dict[int, str] = {}  # row -> the token under which it is in hand
+        self.hands: list[tuple[str, Claimed]] = []  # every row that was ever given to anyone
+        self.ended: set[int] = set()
+        self.accepted = 0
+        self.late = 0
+        self.batches = []  # every range that was ever noted
+        self.on_disk: dict[int, tuple] = {}  # start of a part -> its rows
+        self.serial = 0
+        assert self.both("open_run", self.card, recover_until=0, ended={}, done=[])
+
+    def both(self, method, *args, **kwargs):
+        """Ask all ledgers the same, and take their one answer."""
+        answers = [self.call(getattr(ledger, method)(*args, **kwargs)) for ledger, _ in self.pairs]
+        assert all(answer == answers[0] for answer in answers), (method, answers)
+        return answers[0]
+
+    def now(self):
+        return self.pairs[0][1]()
+
+    def take(self, kind, claim):
+        for row in claim.rows:
+            self.given[row.row_index] = row.token
+            self.hands.append((kind, row))
+
+    @rule(count=st.integers(0, 4), elsewhere=st.sampled_from([0, 0, 0, 1, -1]))
+    def feed(self, count, elsewhere):
+        until = min(ROWS, self.fed + count)
+        rows = [FedRow(row, b"x" * row) for row in range(self.fed, until)]
+        pushed = self.both("feed", RUN, self.fed + elsewhere, until, rows)
+        assert pushed == (elsewhere == 0)
+        self.fed = until if pushed else self.fed
+
+    @rule(holder=HOLDERS, limit=LIMITS)
+    def claim_submit(self, holder, limit):
+        self.take("submit", self.both("claim_submit", RUN, holder, limit))
+
+    @rule(holder=HOLDERS, limit=LIMITS)
+    def claim_polls(self, holder, limit):
+        self.take("poll", self.both("claim_polls", RUN, holder, limit))
+
+    @rule(holder=HOLDERS, limit=LIMITS)
+    def claim_lapsed(self, holder, limit):
+        claim = self.both("claim_lapsed", RUN, holder, limit)
+        assert all(row.before and row.claimed_at_ms <= claim.now_ms - 2_000 for row in claim.rows)
+        self.take("lapsed", claim)
+
+    @rule(ms=st.sampled_from([1, 100, 1_000, 2_000, 5_000, 60_000]))
+    def time_passes(self, ms):
+        for _, clock in self.pairs:
+            clock.advance(ms)
+
+    def step(self, kind, row, submit_answer, query_answer):
+        """What the holder of a row would commit."""
+        common = {"now_ms": self.now(), "troubles": 1, "chance": 0.5}
+        if kind == "poll":
+            return after_query(query_answer, row.record, self.policy, SCHEDULE, **common)
+        if kind == "submit":
+            self.serial += 1
+            answer = Accepted(f"task-{self.serial}") if isinstance(submit_answer, Accepted) else submit_answer
+            return after_submit(answer, row.record, self.policy, SCHEDULE, **common)
+        return after_lost_post(
+            row.record, self.policy, B, now_ms=self.now(), sent_at_ms=row.claimed_at_ms, token=row.before or None
+        )
+
+    @precondition(lambda self: self.hands)
+    @rule(data=st.data(), newest=st.booleans(), submit_answer=SUBMIT_ANSWERS, query_answer=QUERY_ANSWERS)
+    def commit(self, data, newest, submit_answer, query_answer):
+        """One to three rows, in hand or long lost, in one group."""
+        among = self.hands[-4:] if newest else self.hands
+        chosen = data.draw(st.lists(st.sampled_from(among), min_size=1, max_size=3))
+        commits = [
+            Commit(row.row_index, row.token, self.step(kind, row, submit_answer, query_answer))
+            for kind, row in chosen
+            if kind != "taken"
+        ]
+        self.apply(commits)
+
+    def apply(self, commits):
+        expected = []
+        for commit in commits:
+            fits = self.given.get(commit.row_index) == commit.token
+            expected.append(fits)
+            if fits:
+                del self.given[commit.row_index]
+                self.accepted += commit.step.event in {Event.ACCEPTED, Event.ADOPTED}
+                if commit.step.state is State.DONE:
+                    assert commit.row_index not in self.ended
+                    self.ended.add(commit.row_index)
+        assert self.both("commit", RUN, commits) == expected
+        return expected
+
+    @precondition(lambda self: any(kind == "submit" for kind, _ in self.hands))
+    @rule(data=st.data())
+    def late_id(self, data):
+        """A worker that was given up comes with its id after all, as the submit flow does it."""
+        _, sent = data.draw(st.sampled_from([hand for hand in self.hands if hand[0] == "submit"]))
+        step = self.step("submit", sent, Accepted(""), None)
+        if self.apply([Commit(sent.row_index, sent.token, step)]) == [True]:
+            return
+        taken = self.both("take_ready", RUN, "w1", sent.row_index)
+        if taken is None:
+            return
+        self.given[taken.row_index] = taken.token
+        self.hands.append(("taken", taken))
+        if taken.record.given_up == sent.token:
+            adopted = after_late_id(taken.record, step.record)
+            assert self.apply([Commit(taken.row_index, taken.token, adopted)]) == [True]
+
+    @rule(row=st.integers(0, ROWS - 1))
+    def take_ready(self, row):
+        taken = self.both("take_ready", RUN, "w2", row)
+        if taken is not None:
+            self.given[row] = taken.token
+            self.hands.append(("taken", taken))
+
+    @precondition(lambda self: any(kind == "taken" for kind, _ in self.hands))
+    @rule(data=st.data())
+    def put_back(self, data):
+        _, row = data.draw(st.sampled_from([hand for hand in self.hands if hand[0] == "taken"]))
+        self.both("put_back", RUN, row)
+        if self.given.get(row.row_index) == row.token:
+            del self.given[row.row_index]
+
+    @precondition(lambda self: self.hands)
+    @rule(data=st.data(), state=st.sampled_from([State.SUBMITTING, State.PENDING]))
+    def renew(self, data, state):
+        rows = data.draw(st.lists(st.sampled_from(self.hands), max_size=4))
+        self.both("renew", RUN, state, {row.row_index: row.token for _, row in rows})
+
+    @rule(limit=LIMITS)
+    def note_results(self, limit):
+        batch = self.both("results", RUN, limit)
+        if batch.items:
+            rows = tuple(unpack_result(item).row_index for item in batch.items)
+            assert self.on_disk.setdefault(batch.start, rows) == rows
+            self.batches.append(batch)
+
+    @precondition(lambda self: self.batches)
+    @rule(data=st.data())
+    def acknowledge(self, data):
+        """The newest range, or one that was long written."""
+        batch = data.draw(st.sampled_from([*self.batches[-2:], self.batches[0]]))
+        self.both("results_written", RUN, batch)
+
+    @rule(limit=LIMITS, saved=st.booleans())
+    def save_ids(self, limit, saved):
+        batch = self.both("accepted_ids", RUN, limit)
+        if saved:
+            assert self.both("accepted_saved", RUN, batch) == bool(batch.items)
+
+    @rule(state=st.sampled_from([None, None, RunState.PAUSED]))
+    def reopen_or_pause(self, state):
+        if state is None:
+            self.both("reopen", self.card)
+        else:
+            self.both("set_state", RUN, state, "a person")
+
+    @invariant()
+    def all_ledgers_look_alike_and_agree_with_the_books(self):
+        run = self.both("snapshot", RUN)
+        assert run.ready + run.submitting + run.pending + run.ended == self.fed == run.fed
+        assert (run.ended, run.accepted, run.double_ends) == (len(self.ended), self.accepted, 0)
+        assert run.bodies_bytes == sum(set(range(self.fed)) - self.ended)
+        written = [row for rows in self.on_disk.values() for row in rows]
+        assert len(written) == len(set(written))
+        assert set(written) <= self.ended
+
+    @invariant()
+    def a_row_is_in_one_place(self):
+        run = self.pairs[0][0]._runs[RUN]
+        places = [row for rows in run.rows.values() for row in rows]
+        assert sorted([*places, *run.done]) == list(range(self.fed))
+        assert set(self.given) == set(run.tokens)
+
+    def teardown(self):
+        """A last writer comes: every end is on disk once."""
+        while (batch := self.both("results", RUN, 3)).items:
+            rows = tuple(unpack_result(item).row_index for item in batch.items)
+            assert self.on_disk.setdefault(batch.start, rows) == rows
+            assert self.both("results_written", RUN, batch)
+        assert sorted(row for rows in self.on_disk.values() for row in rows) == sorted(self.ended)
+
+
+def settings_of(examples, steps):
+    return settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+
+@pytest.fixture
+def loop():
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+def test_whatever_the_order_a_row_is_in_one_place_and_ends_once(clocked_memory, loop):
+    run_state_machine_as_test(
+        lambda: Interleavings([clocked_memory()], loop.run), settings=settings_of(examples=150, steps=50)
+    )
+
+
+def test_redis_and_memory_give_the_same_answers_to_the_same_steps(clocked_memory, clocked_redis, redis_url, loop):
+    ledger, clock = clocked_redis(redis_url)
+    clock.close()
+    fresh = type(clock)
+
+    with redis.Redis.from_url(redis_url) as store:
+        clocks = []
+
+        def machine():
+            store.flushall()
+            ledger._cards.clear()
+            clocks.append(fresh(redis_url))
+            return Interleavings([clocked_memory(), (ledger, clocks[-1])], loop.run)
+
+        try:
+            run_state_machine_as_test(machine, settings=settings_of(examples=30, steps=40))
+        finally:
+            loop.run(ledger.close())
+            for opened in clocks:
+                opened.close()
