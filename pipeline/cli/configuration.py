@@ -104,7 +104,7 @@ def _file(path: Path) -> FileSettings:
 
 
 def api_key(configuration: Configuration, environment: Mapping[str, str]) -> Secret:
-    """The key from the environment, or from the file that it or `vidbatch.toml` names. KeyMissing says where to put it."""
+    """The key from the environment, or the file that it or `vidbatch.toml` names. KeyMissing says where to put it."""
     named = configuration.file.api_key_file
     told = dict(environment)
     if named and not (told.get("VIDBATCH_API_KEY") or told.get("VIDBATCH_API_KEY_FILE")):

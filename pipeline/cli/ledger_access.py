@@ -1,4 +1,4 @@
-"""Reach the ledger from a command that starts nothing: the given Redis, else the user's private server if it is there."""
+"""Reach the ledger from a command that runs nothing: in the given Redis, else in the user's private server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

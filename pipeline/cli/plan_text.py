@@ -36,7 +36,7 @@ def _price_lines(described: Mapping[str, Any]) -> Iterable[str]:
         yield f"price of {model}: ${price['input']:g} in, ${price['output']:g} out per million tokens"
     if unpriced:
         yield f"no price is configured for {', '.join(unpriced)}: its cost is shown only where the API tells it"
-    yield "cost: unknown until the first answers, since the videos' durations are not known; a second costs about 290 tokens"
+    yield "cost: unknown until the first answers: no video's duration is known, and a second costs about 290 tokens"
 
 
 def summary_lines(

@@ -49,8 +49,13 @@ EXIT = {Stopped.INTERRUPTED: 130, Stopped.PAUSED: 4, Stopped.STORAGE: 5}
 @options.json_output
 @click.pass_obj
 def command(
-    configuration: Configuration, /, manifests: tuple[Path, ...], out: Path, as_json: bool, **given: Any
-) -> None:  # noqa: ANN401 - click's options
+    configuration: Configuration,
+    /,
+    manifests: tuple[Path, ...],
+    out: Path,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401 - click's options
+) -> None:
     """Annotate the rows of MANIFEST: plan, confirm, run. The same command again resumes."""
     if given["detach"] and not given["redis_url"]:
         raise SettingsError("--detach: needs --redis URL, since the private workers leave with this command")

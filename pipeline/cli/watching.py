@@ -100,7 +100,10 @@ class _Look:
         watch.show(run)
         if leads and not watch.leads:
             return Stop(Stopped.ORPHANED, run)
-        return await self._interrupted(run) or stopped(run) or await self._lonely()
+        stop = await self._interrupted(run) or stopped(run)
+        if stop is None:
+            await self._tell_if_lonely()
+        return stop
 
     def _away(self, error: LedgerUnavailable) -> Stop | None:
         if self._watch.interrupts.count > 1:
@@ -124,7 +127,7 @@ class _Look:
                 await self._ledger.set_state(self._watch.run_id, RunState.STOPPING)
         return None
 
-    async def _lonely(self) -> None:
+    async def _tell_if_lonely(self) -> None:
         if self._clock.monotonic() - self._started > LONELY_S and self._once("lonely"):
             lack = await lacking(self._ledger, self._watch.key_fingerprint)
             if lack:

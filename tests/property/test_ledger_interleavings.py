@@ -28,11 +28,11 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
-from pipeline.core.lifecycle import Event, State
+from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.records import unpack_result
-from pipeline.core.retries import after_late_id, after_lost_post, after_query, after_submit
+from pipeline.core.records import Ending, unpack_result
+from pipeline.core.retries import Step, after_late_id, after_lost_post, after_query, after_submit
 from pipeline.core.snapshot import RunState
 from pipeline.ports import Claimed, Commit, FedRow, RunCard
 
@@ -149,6 +149,8 @@ class Interleavings(RuleBasedStateMachine):
 
     def step(self, kind, row, submit_answer, query_answer):
         """What the holder of a row would commit."""
+        if kind == "taken":
+            return Step(State.READY, Event.CANCELLED, row.record, ending=Ending(Outcome.CANCELLED, self.now() * 1000))
         common = {"now_ms": self.now(), "troubles": 1, "chance": 0.5}
         if kind == "poll":
             return after_query(query_answer, row.record, self.policy, SCHEDULE, **common)
@@ -167,9 +169,7 @@ class Interleavings(RuleBasedStateMachine):
         among = self.hands[-4:] if newest else self.hands
         chosen = data.draw(st.lists(st.sampled_from(among), min_size=1, max_size=3))
         commits = [
-            Commit(row.row_index, row.token, self.step(kind, row, submit_answer, query_answer))
-            for kind, row in chosen
-            if kind != "taken"
+            Commit(row.row_index, row.token, self.step(kind, row, submit_answer, query_answer)) for kind, row in chosen
         ]
         self.apply(commits)
 
@@ -187,11 +187,22 @@ class Interleavings(RuleBasedStateMachine):
         assert self.both("commit", RUN, commits) == expected
         return expected
 
+    @rule(holder=HOLDERS)
+    def dead_workers_are_noticed(self, holder):
+        """A lease runs out, and the heartbeat takes over and records what may have been billed, all at once."""
+        self.time_passes(2_000)
+        claim = self.both("claim_lapsed", RUN, holder, ROWS)
+        self.take("lapsed", claim)
+        self.apply([Commit(row.row_index, row.token, self.step("lapsed", row, None, None)) for row in claim.rows])
+
     @precondition(lambda self: any(kind == "submit" for kind, _ in self.hands))
-    @rule(data=st.data())
-    def late_id(self, data):
-        """A worker that was given up comes with its id after all, as the submit flow does it."""
-        _, sent = data.draw(st.sampled_from([hand for hand in self.hands if hand[0] == "submit"]))
+    @rule(data=st.data(), given_up=st.booleans())
+    def late_id(self, data, given_up):
+        """A worker comes with its id after all, as the submit flow does it; most often one that was given up."""
+        tokens = {record.given_up for record in self.pairs[0][0]._runs[RUN].records.values()}
+        sent_rows = [row for kind, row in self.hands if kind == "submit"]
+        lost_rows = [row for row in sent_rows if row.token in tokens]
+        sent = data.draw(st.sampled_from(lost_rows if given_up and lost_rows else sent_rows))
         step = self.step("submit", sent, Accepted(""), None)
         if self.apply([Commit(sent.row_index, sent.token, step)]) == [True]:
             return

@@ -1,0 +1,250 @@
+"""What becomes of a row after each kind of answer."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core.answers import (
+    Accepted,
+    AccountRefused,
+    Ambiguous,
+    Completed,
+    Completion,
+    Failed,
+    Missing,
+    NothingSent,
+    NotNow,
+    Problem,
+    Refused,
+    Running,
+    Throttled,
+    Trouble,
+)
+from pipeline.core.lifecycle import Event, Outcome, State
+from pipeline.core.policy import Policy
+from pipeline.core.polling import parse_schedule
+from pipeline.core.records import Attempt, RowRecord
+from pipeline.core.retries import after_late_id, after_lost_post, after_query, after_submit, backoff
+
+NOW = 1_800_000_000_000
+POLICY = Policy(lease_s=10.0)
+SCHEDULE = parse_schedule("steps:2s,5s,10s")
+WRONG = Problem("some_code", "some words", None, 400)
+PENDING = RowRecord(attempts=1, polls=1, generation_id="task-1", submitted_at=5, deadline_ms=NOW + 1)
+
+
+def submit(answer, record=RowRecord(), policy=POLICY, troubles=0, chance=0.0):  # noqa: B008 - a frozen value
+    return after_submit(answer, record, policy, SCHEDULE, now_ms=NOW, troubles=troubles, chance=chance)
+
+
+def query(answer, record=PENDING, policy=POLICY, now_ms=NOW, troubles=0, chance=0.0):
+    return after_query(answer, record, policy, SCHEDULE, now_ms=now_ms, troubles=troubles, chance=chance)
+
+
+# After a POST
+
+
+def test_an_accepted_row_is_pending_under_its_id_until_its_deadline():
+    step = submit(Accepted("task-1"))
+    assert (step.event, step.state, step.wait_ms) == (Event.ACCEPTED, State.PENDING, 2_000)
+    assert step.record == RowRecord(
+        attempts=1, generation_id="task-1", submitted_at=NOW * 1000, deadline_ms=NOW + 3_600_000
+    )
+    assert (step.ending, step.trouble, step.account_wait_ms) == (None, None, 0)
+
+
+def test_an_accepted_row_starts_its_polls_anew_and_keeps_its_history():
+    log = (Attempt("task-0", 1, Outcome.FAILED),)
+    before = RowRecord(attempts=1, polls=9, missing=2, missing_since_ms=7, given_up="t", log=log, resubmits=1)
+    after = submit(Accepted("task-1"), before).record
+    assert (after.attempts, after.polls, after.missing, after.missing_since_ms, after.given_up) == (2, 0, 0, 0, None)
+    assert (after.log, after.resubmits) == (log, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "event", "wait_ms", "account_wait_ms"),
+    [
+        (Throttled(WRONG, 7.5), Event.THROTTLED, 7_500, 7_500),
+        (Throttled(WRONG), Event.THROTTLED, 4_000, 4_000),
+        (Throttled(WRONG, 0.0), Event.THROTTLED, 4_000, 4_000),
+        (NotNow(WRONG, 3.0), Event.THROTTLED, 3_000, 0),
+        (NotNow(WRONG), Event.THROTTLED, 15_000, 0),
+        (NotNow(WRONG, 0.0), Event.THROTTLED, 15_000, 0),
+        (NothingSent(WRONG), Event.NOTHING_SENT, 4_000, 4_000),
+        (AccountRefused(WRONG, polling_works=True), Event.ACCOUNT_REFUSED, 0, 0),
+        (AccountRefused(WRONG, polling_works=False), Event.ACCOUNT_REFUSED, 0, 0),
+    ],
+)
+def test_an_answer_that_created_nothing_costs_the_row_nothing(answer, event, wait_ms, account_wait_ms):
+    before = RowRecord(attempts=1, resubmits=1, given_up="t", possible_duplicate=True)
+    step = submit(answer, before, troubles=2)
+    assert (step.event, step.state, step.record) == (event, State.READY, before)
+    assert (step.wait_ms, step.account_wait_ms, step.trouble) == (wait_ms, account_wait_ms, WRONG)
+
+
+@pytest.mark.parametrize("polling_works", [True, False])
+def test_a_refused_account_is_blocked_and_says_whether_polls_go_on(polling_works):
+    step = submit(AccountRefused(WRONG, polling_works))
+    assert (step.account_problem, step.polling_works) == (WRONG, polling_works)
+
+
+def test_a_refused_row_is_done_with_the_apis_words_and_without_an_attempt():
+    step = submit(Refused(WRONG))
+    assert (step.event, step.state) == (Event.REFUSED, State.DONE)
+    assert (step.ending.outcome, step.ending.at, step.ending.problem) == (Outcome.REFUSED, NOW * 1000, WRONG)
+    assert (step.record.attempts, step.trouble) == (0, None)
+
+
+def test_an_ambiguous_answer_is_an_attempt_that_may_have_been_billed():
+    step = submit(Ambiguous(WRONG))
+    assert (step.event, step.state, step.wait_ms) == (Event.LOST_RESUBMIT, State.READY, 10_000)
+    assert step.record.log == (Attempt(None, NOW * 1000, Outcome.UNKNOWN),)
+    assert (step.record.attempts, step.record.resubmits, step.record.possible_duplicate) == (1, 1, True)
+    assert step.record.given_up is None
+
+
+def test_an_ambiguous_answer_is_resent_once_at_most():
+    first = submit(Ambiguous(WRONG))
+    second = submit(Ambiguous(WRONG), first.record)
+    assert (second.event, second.ending.outcome) == (Event.LOST_HOLD, Outcome.UNKNOWN)
+    assert (second.record.attempts, len(second.record.log), second.ending.problem) == (2, 2, WRONG)
+
+
+def test_a_policy_that_holds_never_resends():
+    step = submit(Ambiguous(WRONG), policy=Policy(on_unknown="hold"))
+    assert (step.state, step.ending.outcome) == (State.DONE, Outcome.UNKNOWN)
+    assert (step.record.possible_duplicate, step.record.attempts) == (False, 1)
+
+
+# After a POST whose answer never came
+
+
+def lost(record=RowRecord(), policy=POLICY, token="1:w:1"):  # noqa: B008 - a frozen value
+    return after_lost_post(record, policy, WRONG, now_ms=NOW, sent_at_ms=NOW - 50_000, token=token)
+
+
+def test_a_lost_post_remembers_when_and_under_which_claim_it_was_sent():
+    step = lost()
+    assert step.record.log == (Attempt(None, (NOW - 50_000) * 1000, Outcome.UNKNOWN),)
+    assert (step.record.given_up, step.wait_ms) == ("1:w:1", 10_000)
+
+
+def test_a_late_id_takes_the_lost_attempt_back():
+    adopted = after_late_id(lost().record, submit(Accepted("task-late")).record)
+    assert (adopted.state, adopted.wait_ms, adopted.source) == (State.PENDING, 0, State.READY)
+    assert (adopted.record.generation_id, adopted.record.attempts, adopted.record.log) == ("task-late", 1, ())
+    assert (adopted.record.possible_duplicate, adopted.record.resubmits, adopted.record.given_up) == (False, 0, None)
+
+
+def test_a_late_id_takes_back_its_own_attempt_and_no_other():
+    failed = Attempt("task-0", 1, Outcome.FAILED)
+    unknown = Attempt("task-1", 2, Outcome.UNKNOWN)
+    taken = replace(lost().record, attempts=3, log=(failed, unknown, *lost().record.log))
+    adopted = after_late_id(taken, submit(Accepted("task-late"), RowRecord(attempts=2)).record).record
+    assert (adopted.log, adopted.attempts, adopted.possible_duplicate) == ((failed, unknown), 3, True)
+
+
+def test_a_row_whose_late_id_was_adopted_may_be_resent_again():
+    adopted = after_late_id(lost().record, submit(Accepted("task-late")).record).record
+    gone = query(Missing(WRONG), replace(adopted, missing=9, missing_since_ms=1))
+    assert gone.event is Event.GONE_RESUBMIT
+
+
+# After a poll
+
+
+def test_a_completed_generation_is_done():
+    completion = Completion(content="a dog", prompt_tokens=3)
+    step = query(Completed(completion))
+    assert (step.event, step.state) == (Event.COMPLETED, State.DONE)
+    assert (step.ending.outcome, step.ending.completion, step.ending.at) == (Outcome.COMPLETED, completion, NOW * 1000)
+    assert (step.record.polls, step.record.generation_id, step.trouble) == (2, "task-1", None)
+
+
+def test_a_running_generation_is_polled_again_as_the_schedule_says():
+    steps = [query(Running("processing"), replace(PENDING, polls=polls)) for polls in (0, 1, 5)]
+    assert [(step.event, step.state) for step in steps] == [(Event.NOT_READY, State.PENDING)] * 3
+    assert [(step.record.polls, step.wait_ms) for step in steps] == [(1, 5_000), (2, 10_000), (6, 10_000)]
+
+
+def test_a_running_generation_is_not_missing_any_more():
+    step = query(Running("processing"), replace(PENDING, missing=2, missing_since_ms=1))
+    assert (step.record.missing, step.record.missing_since_ms) == (0, 0)
+
+
+def test_only_a_poll_after_the_deadline_that_says_not_ready_expires_a_row():
+    at = PENDING.deadline_ms
+    assert query(Running("processing"), now_ms=at).event is Event.NOT_READY
+    step = query(Running("processing"), now_ms=at + 1)
+    assert (step.event, step.ending.outcome, step.record.generation_id) == (Event.EXPIRED, Outcome.EXPIRED, "task-1")
+    assert step.ending.problem.code == "deadline"
+    for answer in (Trouble(WRONG), Throttled(WRONG), Missing(WRONG), AccountRefused(WRONG, polling_works=False)):
+        assert query(answer, now_ms=at + 1).event is Event.NOT_READY
+    assert query(Completed(Completion()), now_ms=at + 1).event is Event.COMPLETED
+
+
+def test_a_failed_generation_is_asked_for_again_while_attempts_are_left():
+    steps = [query(Failed(WRONG, retryable=True), replace(PENDING, attempts=attempts)) for attempts in (1, 2, 3)]
+    assert [step.event for step in steps] == [Event.FAILED_RETRY, Event.FAILED_RETRY, Event.FAILED_LAST]
+    assert [step.wait_ms for step in steps] == [1_000, 2_000, 0]
+    assert (steps[2].ending.outcome, steps[2].ending.problem) == (Outcome.FAILED, WRONG)
+    assert steps[2].record.generation_id == "task-1"
+
+
+def test_a_generation_that_failed_goes_to_the_log_with_its_id():
+    record = query(Failed(WRONG, retryable=True)).record
+    assert record.log == (Attempt("task-1", 5, Outcome.FAILED),)
+    assert (record.generation_id, record.submitted_at, record.possible_duplicate) == (None, None, False)
+
+
+def test_a_failure_that_will_not_change_is_final():
+    step = query(Failed(WRONG, retryable=False))
+    assert (step.event, step.state) == (Event.FAILED_LAST, State.DONE)
+
+
+def test_a_missing_generation_is_believed_after_three_polls_over_a_minute():
+    record, at, polls = PENDING, NOW, 0
+    while (step := query(Missing(WRONG), record, now_ms=at)).event is Event.NOT_READY:
+        record, at, polls = step.record, at + step.wait_ms, polls + 1
+        assert (step.state, step.trouble, record.missing) == (State.PENDING, WRONG, polls)
+    assert (polls, at - NOW) == (3, 60_000)
+    assert (step.event, step.state, step.wait_ms) == (Event.GONE_RESUBMIT, State.READY, 10_000)
+    assert step.record.log == (Attempt("task-1", 5, Outcome.UNKNOWN),)
+    assert (step.record.possible_duplicate, step.record.resubmits, step.record.generation_id) == (True, 1, None)
+    assert (step.record.missing, step.record.missing_since_ms) == (0, 0)
+
+
+def test_many_missing_polls_within_a_moment_are_not_believed():
+    record = replace(PENDING, missing=50, missing_since_ms=NOW - 59_999)
+    assert query(Missing(WRONG), record).event is Event.NOT_READY
+
+
+def test_a_second_generation_that_is_gone_ends_the_row_as_unknown():
+    record = replace(PENDING, missing=9, missing_since_ms=1, resubmits=1)
+    step = query(Missing(WRONG), record)
+    assert (step.event, step.ending.outcome) == (Event.GONE_HOLD, Outcome.UNKNOWN)
+    assert step.record.log[-1].generation_id == "task-1"
+
+
+def test_a_throttled_poll_waits_alone_and_does_not_count():
+    step = query(Throttled(WRONG, 9.0))
+    assert (step.event, step.record, step.wait_ms, step.account_wait_ms) == (Event.NOT_READY, PENDING, 9_000, 0)
+    assert query(Throttled(WRONG, 0.0)).wait_ms == query(Throttled(WRONG)).wait_ms == 2_000
+
+
+def test_a_key_refused_by_a_poll_blocks_the_account_and_leaves_the_row_pending():
+    step = query(AccountRefused(WRONG, polling_works=False))
+    assert (step.event, step.record) == (Event.NOT_READY, PENDING)
+    assert (step.account_problem, step.polling_works) == (WRONG, False)
+
+
+def test_an_answer_that_tells_nothing_is_asked_for_again_more_and_more_slowly():
+    waits = [query(Trouble(WRONG), replace(PENDING, polls=polls)).wait_ms for polls in (0, 3, 5, 50)]
+    assert waits == [5_000, 10_000, 30_000, 30_000]
+    assert query(Trouble(WRONG)).trouble == WRONG
+
+
+@pytest.mark.parametrize(("troubles", "seconds"), [(0, 1), (1, 2), (5, 32), (6, 60), (99, 60), (100_000, 60)])
+def test_back_off_doubles_up_to_a_bound_and_spreads_by_half(troubles, seconds):
+    assert backoff(POLICY, troubles, 0.0) == seconds
+    assert backoff(POLICY, troubles, 1.0) == seconds * 1.5
