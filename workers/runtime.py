@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import random
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -71,10 +72,19 @@ class Runtime:
         if not await self._ledger.begin_shift(run_id, role, holder, await self._most(role)):
             return
         bench = Bench(run_id, role, holder, WINDOW.get(role, 1), SHIFT_S, card.policy.lease_s, stopping)
+        renewing = asyncio.create_task(self._renew(bench))
         try:
             await self._work(bench, card)
         finally:
+            renewing.cancel()
             await self._ledger.end_shift(run_id, role, holder)
+
+    async def _renew(self, bench: Bench) -> None:
+        """Say once a second that the shift is at work."""
+        while True:
+            await asyncio.sleep(1.0)
+            with suppress(LedgerUnavailable):
+                await self._ledger.renew_shift(bench.run_id, bench.role, bench.holder)
 
     def _serves(self, role: Role, card: RunCard) -> bool:
         """Whether this worker holds the run's key, or sees the run's files, whichever the role needs."""

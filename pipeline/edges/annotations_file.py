@@ -57,22 +57,31 @@ def write_part(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object
         pq.write_table(table, temporary, compression="zstd")
 
 
-def published_parts(folder: Path) -> set[str]:
-    """Names of the parts that the files of a published folder hold, by their metadata."""
-    held: set[str] = set()
-    for path in sorted(folder.glob("part-*.parquet")):
-        held.update(orjson.loads((pq.read_schema(path).metadata or {}).get(_PARTS, b"[]")))
-    return held
+def publish_new(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Schema) -> None:
+    """Publish the parts that no file of the folder `into` holds yet, as one more file; nothing to do is fine.
+
+    The file's number and what is held come from one listing, so two publishers at a time write the same file. A run
+    without any row publishes an empty file, so that the dataset can always be read.
+    """
+    files = sorted(into.glob("part-*.parquet"))
+    held = {name for path in files for name in _held_by(path)}
+    new = [part for part in parts if part.name not in held]
+    if new or not files:
+        _publish(new, into / f"part-{len(files):05}.parquet", scratch, schema)
 
 
-def publish(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Schema) -> None:
-    """Merge parts into one new file of the folder `into`, by one rename; its metadata names the parts."""
+def _held_by(path: Path) -> list[str]:
+    """Names of the parts that a published file holds, by its metadata."""
+    return list(orjson.loads((pq.read_schema(path).metadata or {}).get(_PARTS, b"[]")))
+
+
+def _publish(parts: Sequence[Path], path: Path, scratch: Path, schema: pa.Schema) -> None:
+    """Merge parts into one file, by one rename; its metadata names the parts."""
     names = orjson.dumps([part.name for part in parts])
     whole = schema.with_metadata({**(schema.metadata or {}), _PARTS: names})
-    number = len(list(into.glob("part-*.parquet")))
     small = sum(part.stat().st_size for part in parts) <= SORTED_AT_ONCE
     with (
-        replaced(into / f"part-{number:05}.parquet", scratch) as temporary,
+        replaced(path, scratch) as temporary,
         pq.ParquetWriter(temporary, whole, compression="zstd") as writer,
     ):
         if small:

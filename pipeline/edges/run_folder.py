@@ -96,10 +96,7 @@ class LocalRunFolder:
     def publish(self) -> None:
         """Publish the parts that are not published yet, and write the usage table."""
         parts = sorted((self.path / "parts").glob("part-*.parquet"))
-        held = annotations_file.published_parts(self.published)
-        new = [part for part in parts if part.name not in held]
-        if new or not any(self.published.glob("part-*.parquet")):
-            annotations_file.publish(new, self.published, self.path, self._schema())
+        annotations_file.publish_new(parts, self.published, self.path, self._schema())
         annotations_file.write_usage(self.published, self.out / "usage" / f"run={self.run_id}.parquet")
 
     def finish(self, summary: Mapping[str, object]) -> None:

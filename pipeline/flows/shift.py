@@ -150,9 +150,10 @@ class Shift:
             await self._clock.sleep(min(every, 1.0))
             before = self._clock.monotonic() - every
             due = {index: token for index, (token, since) in self._held.items() if since <= before}
+            if not due:
+                continue
             with suppress(LedgerUnavailable):
-                await self._ledger.renew_shift(self._bench.run_id, self._bench.role, self._bench.holder)
-                if due:
-                    await self._ledger.renew(self._bench.run_id, self._source, due)
-                    now = self._clock.monotonic()
-                    self._held.update({index: (token, now) for index, token in due.items() if index in self._held})
+                await self._ledger.renew(self._bench.run_id, self._source, due)
+                now = self._clock.monotonic()
+                still = {index for index, token in due.items() if self._held.get(index, ("",))[0] == token}
+                self._held.update({index: (due[index], now) for index in still})

@@ -37,7 +37,6 @@ async def write_shift(bench: Bench, ledger: Ledger, clock: Clock, writing: Writi
     ends = clock.monotonic() + bench.seconds
     written, waited_since = 0, clock.monotonic()
     while clock.monotonic() < ends:
-        await ledger.renew_shift(bench.run_id, bench.role, bench.holder)
         await save_ids(ledger, writing)
         run = await ledger.snapshot(bench.run_id)
         if run is None:

@@ -74,7 +74,7 @@ BAD_CSV = (
     "3 video_url, 4 video_urls, 5 video_urls, 6 video_urls, 7 video_urls, 8 video_urls, 9 video_url, 10 video_url,"
     " 11 video_url, 12 video_url, 13 video_url, 14 video_url, 15 video_url, 16 video_url, 17 video_url, 19 prompt,"
     " 20 prompt, 21 temperature, 22 temperature, 23 temperature, 24 max_tokens, 25 max_tokens, 26 reasoning, 27 id,"
-    " 31 model, 32 column 11, 33 prompt, 34 row"
+    " 31 model, 32 column 11, 33 prompt, 34 prompt, 35 row"
 )
 BAD_JSONL = (
     "2 row, 3 row, 4 prompt, 5 video_urls, 6 video_urls, 7 prompt, 8 id, 9 model, 10 system_prompt, 11 temperature,"
