@@ -21,11 +21,9 @@ class Api(Protocol):
 
     async def submit(self, body: bytes) -> SubmitAnswer:
         """One POST, at most one request on the wire."""
-        ...
 
     async def query(self, generation_id: str) -> QueryAnswer:
         """Ask once for a generation."""
-        ...
 
 
 class Clock(Protocol):
@@ -33,11 +31,9 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds since some moment."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,119 +120,90 @@ class Ledger(Protocol):
         What an earlier ledger left on disk: the rows below `recover_until` may have been sent, `done` are the indexes
         of those that ended, `ended` counts them by outcome.
         """
-        ...
 
     async def card(self, run_id: str) -> RunCard | None:
         """The run's card, or nothing when the ledger does not know the run."""
-        ...
 
     async def active_runs(self) -> list[str]:
         """Ids of the runs that are not forgotten, oldest first."""
-        ...
 
     async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
         """Change what the run is doing; the reason is for people."""
-        ...
 
     async def reopen(self, card: RunCard) -> None:
         """Continue a run with this account, address and policy, whatever stopped it; the account's block is lifted."""
-        ...
 
     async def forget(self, run_id: str) -> None:
         """Remove all of a finished run."""
-        ...
 
     async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
         """Push rows and move the feed cursor from `cursor` to `until`; False, and nothing pushed, when it moved."""
-        ...
 
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows that may be sent now, together with their permits."""
-        ...
 
     async def claim_polls(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows whose next poll is due."""
-        ...
 
     async def claim_lapsed(self, run_id: str, holder: str, limit: int) -> Claim:
         """Take over rows whose POST nobody answers for any more; `claimed_at_ms` tells when it was begun."""
-        ...
 
     async def take_ready(self, run_id: str, holder: str, row_index: int) -> Claimed | None:
         """Take one row out of `ready`, to adopt a late id; nothing when it is elsewhere."""
-        ...
 
     async def put_back(self, run_id: str, row: Claimed) -> None:
         """Return a row of `take_ready` unchanged."""
-        ...
 
     async def commit(self, run_id: str, commits: Sequence[Commit]) -> list[bool]:
         """Apply steps in one group; False for each whose token is stale: it changed nothing."""
-        ...
 
     async def note_late(self, run_id: str, line: bytes) -> None:
         """Keep and count an accepted id whose row went on without it: it was paid for."""
-        ...
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows (index → token) that are still in hand."""
-        ...
 
     async def results(self, run_id: str, limit: int) -> Batch:
         """Note and return the oldest results."""
-        ...
 
     async def results_written(self, run_id: str, batch: Batch) -> bool:
         """Forget a batch that is safely on disk; False when another writer did so before."""
-        ...
 
     async def accepted_ids(self, run_id: str, limit: int) -> Batch:
         """Note and return the oldest accepted ids that are not on disk yet."""
-        ...
 
     async def accepted_saved(self, run_id: str, batch: Batch) -> bool:
         """Forget a batch of ids that is safely on disk."""
-        ...
 
     async def snapshot(self, run_id: str) -> RunSnapshot | None:
         """What the run looks like now; nothing for an unknown run."""
-        ...
 
     async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
         """Register a live shift; False when `most` are live already."""
-        ...
 
     async def renew_shift(self, run_id: str, role: str, holder: str) -> None:
         """Say that a shift is still at work."""
-        ...
 
     async def end_shift(self, run_id: str, role: str, holder: str) -> None:
         """Say that a shift is over."""
-        ...
 
     async def note_ticket(self, run_id: str, role: str, ticket: str) -> None:
         """Remember for a few seconds that a ticket is on its way."""
-        ...
 
     async def register_worker(self, worker: "WorkerCard") -> None:
         """Say that a worker is alive; forgotten after a few seconds."""
-        ...
 
     async def workers(self) -> list["WorkerCard"]:
         """Workers that are alive."""
-        ...
 
     async def lock(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a short lock; False when another holds it."""
-        ...
 
     async def unlock(self, name: str, holder: str) -> None:
         """Give a lock back if it is still ours."""
-        ...
 
     async def close(self) -> None:
         """Close the connections."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,15 +223,12 @@ class Requests(Protocol):
     @property
     def total(self) -> int:
         """How many there are."""
-        ...
 
     def read(self, position: int, count: int) -> list[Request]:
         """Up to `count` requests from a position, in order."""
-        ...
 
     def rows(self, row_indexes: Sequence[int]) -> dict[int, Request]:
         """Requests by their row index."""
-        ...
 
 
 class RunFolder(Protocol):
@@ -272,40 +236,30 @@ class RunFolder(Protocol):
 
     def requests(self) -> Requests:
         """The planned requests."""
-        ...
 
     def holds(self, token: str) -> bool:
         """Whether this is really the run's storage: `run.json` there has the token."""
-        ...
 
     def mark_fed(self, until: int) -> None:
         """Raise the feed's high-water mark, durably."""
-        ...
 
     def fed(self) -> int:
         """The feed's high-water mark; 0 before the first."""
-        ...
 
     def ended_rows(self) -> Sequence[tuple[int, str]]:
         """(row index, outcome) of every row whose end is on disk."""
-        ...
 
     def saved_ids(self) -> Sequence[Sequence[Any]]:
         """Accepted ids on disk: [row index, generation id, accepted at µs, attempt], oldest first."""
-        ...
 
     def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one part durably under the name of its range; the same range again replaces itself."""
-        ...
 
     def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
         """Save accepted ids durably under the name of their range."""
-        ...
 
     def publish(self) -> None:
         """Publish the parts into `annotations/` and write the usage table; idempotent."""
-        ...
 
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all."""
-        ...

@@ -13,7 +13,7 @@ from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.records import RowRecord
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.memory_run import Leases, MemoryAccount, MemoryRun, snapshot_of
-from pipeline.edges.redis_ledger import SHIFT_LEASE_MS, TICKET_LEASE_MS, WORKER_LEASE_MS
+from pipeline.edges.redis_presence import SHIFT_LEASE_MS, TICKET_LEASE_MS, WORKER_LEASE_MS
 from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, RunCard, WorkerCard
 
 

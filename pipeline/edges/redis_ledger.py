@@ -6,23 +6,20 @@ The layout of the keys is in `redis_keys`, the scripts are in `lua/`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from pipeline.core.lifecycle import State
 from pipeline.core.records import pack, unpack
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import (
     LEDGER_VERSION,
-    LOCKS,
     ROLES,
     RUN_PREFIX,
     RUNS,
-    WORKERS,
     RunKeys,
     account_key,
     account_runs_key,
 )
+from pipeline.edges.redis_presence import RedisPresence
 from pipeline.edges.redis_wire import (
     commit_arguments,
     done_bitmap,
@@ -31,24 +28,17 @@ from pipeline.edges.redis_wire import (
     taken_over,
     unpack_card,
 )
-from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, RunCard, WorkerCard
+from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, RunCard
 
-SHIFT_LEASE_MS = 5_000
-"""A shift that says nothing for so long is dead, and another is issued."""
-
-TICKET_LEASE_MS = 3_000
-"""A ticket that no worker took up for so long is lost."""
-
-WORKER_LEASE_MS = 5_000
 POLL_AHEAD_MS = 500
 """A poll shift takes about this long to begin, so polls due within it count as due."""
 
 
-class RedisLedger:
+class RedisLedger(RedisPresence):
     """Implements `ports.Ledger`."""
 
     def __init__(self, url: str) -> None:
-        self._door = RedisDoor(url)
+        super().__init__(RedisDoor(url))
         self._cards: dict[str, RunCard] = {}
 
     async def open_run(
@@ -230,66 +220,6 @@ class RedisLedger:
         meta = dict(zip(reply[1][::2], reply[1][1::2], strict=True))
         self._cards[run_id] = unpack_card(meta[b"card"])
         return read_snapshot(run_id, self._cards[run_id].total, meta, reply)
-
-    async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
-        """Register a live shift; False when as many are live already."""
-        return bool(await self._shift(run_id, role, "begin", holder, SHIFT_LEASE_MS, most))
-
-    async def renew_shift(self, run_id: str, role: str, holder: str) -> None:
-        """Say that a shift is still at work."""
-        await self._shift(run_id, role, "renew", holder, SHIFT_LEASE_MS, 0)
-
-    async def end_shift(self, run_id: str, role: str, holder: str) -> None:
-        """Say that a shift is over."""
-        await self._shift(run_id, role, "end", holder, 0, 0)
-
-    async def note_ticket(self, run_id: str, role: str, ticket: str) -> None:
-        """Remember for a few seconds that a ticket is on its way."""
-        await self._shift(run_id, role, "ticket", ticket, TICKET_LEASE_MS, 0)
-
-    async def _shift(self, run_id: str, role: str, verb: str, holder: str, lease_ms: int, most: int) -> Any:  # noqa: ANN401
-        keys = RunKeys(run_id)
-        named = [keys(f"shifts:{role}"), keys(f"tickets:{role}")]
-        return await self._door.script("shift", named, [verb, holder, lease_ms, most])
-
-    async def register_worker(self, worker: WorkerCard) -> None:
-        """Say that a worker is alive; forgotten after a few seconds."""
-        packed = orjson.dumps(worker)
-        await self._door.call("SET", f"{WORKERS}{worker.name}", packed, "PX", WORKER_LEASE_MS)
-
-    async def workers(self) -> list[WorkerCard]:
-        """Workers that are alive."""
-        found: list[WorkerCard] = []
-        cursor: Any = 0
-        while True:
-            cursor, names = await self._door.call("SCAN", cursor, "MATCH", f"{WORKERS}*", "COUNT", 500)
-            for packed in await self._door.call("MGET", *names) if names else ():
-                if packed is not None:
-                    values = orjson.loads(packed)
-                    values["roles"], values["key_fingerprints"] = (
-                        tuple(values["roles"]),
-                        tuple(values["key_fingerprints"]),
-                    )
-                    found.append(WorkerCard(**values))
-            if int(cursor) == 0:
-                return sorted(found, key=lambda worker: worker.name)
-
-    async def queued(self, queue: str) -> int:
-        """Celery messages that wait in a queue."""
-        return int(await self._door.call("LLEN", queue))
-
-    async def lock(self, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew a short lock; False when another holds it."""
-        return bool(await self._door.script("lock", [f"{LOCKS}{name}"], [holder, _ms(seconds)]))
-
-    async def lock_holder(self, name: str) -> str:
-        """Who holds a lock; empty when nobody does."""
-        holder = await self._door.call("GET", f"{LOCKS}{name}")
-        return holder.decode() if holder else ""
-
-    async def unlock(self, name: str, holder: str) -> None:
-        """Give a lock back if it is still ours."""
-        await self._door.script("lock", [f"{LOCKS}{name}"], [holder, 0])
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,0 +1,87 @@
+"""Who is at work, in Redis: shifts, tickets on their way, workers and short locks.
+
+Presence is told by leases only: whatever stops renewing is gone, so nothing here can leak.
+"""
+
+from typing import Any
+
+import orjson
+
+from pipeline.edges.redis_door import RedisDoor
+from pipeline.edges.redis_keys import LOCKS, WORKERS, RunKeys
+from pipeline.ports import WorkerCard
+
+SHIFT_LEASE_MS = 5_000
+"""A shift that says nothing for so long is dead, and another is issued."""
+
+TICKET_LEASE_MS = 3_000
+"""A ticket that no worker took up for so long is lost."""
+
+WORKER_LEASE_MS = 5_000
+
+
+class RedisPresence:
+    """The part of `ports.Ledger` that tells who is at work."""
+
+    def __init__(self, door: RedisDoor) -> None:
+        self._door = door
+
+    async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
+        """Register a live shift; False when as many are live already."""
+        return bool(await self._shift(run_id, role, "begin", holder, SHIFT_LEASE_MS, most))
+
+    async def renew_shift(self, run_id: str, role: str, holder: str) -> None:
+        """Say that a shift is still at work."""
+        await self._shift(run_id, role, "renew", holder, SHIFT_LEASE_MS, 0)
+
+    async def end_shift(self, run_id: str, role: str, holder: str) -> None:
+        """Say that a shift is over."""
+        await self._shift(run_id, role, "end", holder, 0, 0)
+
+    async def note_ticket(self, run_id: str, role: str, ticket: str) -> None:
+        """Remember for a few seconds that a ticket is on its way."""
+        await self._shift(run_id, role, "ticket", ticket, TICKET_LEASE_MS, 0)
+
+    async def _shift(self, run_id: str, role: str, verb: str, holder: str, lease_ms: int, most: int) -> Any:  # noqa: ANN401
+        keys = RunKeys(run_id)
+        named = [keys(f"shifts:{role}"), keys(f"tickets:{role}")]
+        return await self._door.script("shift", named, [verb, holder, lease_ms, most])
+
+    async def register_worker(self, worker: WorkerCard) -> None:
+        """Say that a worker is alive; forgotten after a few seconds."""
+        packed = orjson.dumps(worker)
+        await self._door.call("SET", f"{WORKERS}{worker.name}", packed, "PX", WORKER_LEASE_MS)
+
+    async def workers(self) -> list[WorkerCard]:
+        """Workers that are alive."""
+        found: list[WorkerCard] = []
+        cursor: Any = 0
+        while True:
+            cursor, names = await self._door.call("SCAN", cursor, "MATCH", f"{WORKERS}*", "COUNT", 500)
+            for packed in await self._door.call("MGET", *names) if names else ():
+                if packed is not None:
+                    values = orjson.loads(packed)
+                    values["roles"], values["key_fingerprints"] = (
+                        tuple(values["roles"]),
+                        tuple(values["key_fingerprints"]),
+                    )
+                    found.append(WorkerCard(**values))
+            if int(cursor) == 0:
+                return sorted(found, key=lambda worker: worker.name)
+
+    async def queued(self, queue: str) -> int:
+        """Celery messages that wait in a queue."""
+        return int(await self._door.call("LLEN", queue))
+
+    async def lock(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a short lock; False when another holds it."""
+        return bool(await self._door.script("lock", [f"{LOCKS}{name}"], [holder, round(seconds * 1000)]))
+
+    async def lock_holder(self, name: str) -> str:
+        """Who holds a lock; empty when nobody does."""
+        holder = await self._door.call("GET", f"{LOCKS}{name}")
+        return holder.decode() if holder else ""
+
+    async def unlock(self, name: str, holder: str) -> None:
+        """Give a lock back if it is still ours."""
+        await self._door.script("lock", [f"{LOCKS}{name}"], [holder, 0])
