@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pipeline.core.answers import QueryAnswer, SubmitAnswer
 from pipeline.core.lifecycle import State
 from pipeline.core.policy import Policy
-from pipeline.core.records import RowRecord
+from pipeline.core.records import Ending, RowRecord
 from pipeline.core.requests import Request
 from pipeline.core.retries import Step
 from pipeline.core.snapshot import RunSnapshot, RunState
@@ -113,7 +113,13 @@ class Ledger(Protocol):
     """The truth about rows in flight. Every method is one atomic step; LedgerUnavailable when Redis is away."""
 
     async def open_run(
-        self, card: RunCard, *, recover_until: int, ended: Mapping[str, int], done: Sequence[int]
+        self,
+        card: RunCard,
+        *,
+        recover_until: int,
+        ended: Mapping[str, int],
+        done: Sequence[int],
+        state: RunState = RunState.RUNNING,
     ) -> bool:
         """Make the run's ledger; False when it is there already.
 
@@ -130,7 +136,7 @@ class Ledger(Protocol):
     async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
         """Change what the run is doing; the reason is for people."""
 
-    async def reopen(self, card: RunCard) -> None:
+    async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
         """Continue a run with this account, address and policy, whatever stopped it; the account's block is lifted."""
 
     async def forget(self, run_id: str) -> None:
@@ -156,6 +162,10 @@ class Ledger(Protocol):
 
     async def commit(self, run_id: str, commits: Sequence[Commit]) -> list[bool]:
         """Apply steps in one group; False for each whose token is stale: it changed nothing."""
+
+    async def cancel_ready(self, run_id: str, limit: int, ending: Ending) -> int:
+        """End rows that are ready, whatever they wait for, while the run is cancelling; how many ended."""
+        ...
 
     async def note_late(self, run_id: str, line: bytes) -> None:
         """Keep and count an accepted id whose row went on without it: it was paid for."""

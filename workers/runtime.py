@@ -24,6 +24,7 @@ from pipeline.edges.foxapi import FoxApi
 from pipeline.edges.http import HttpDoor, HttpSettings
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.flows.cancel import cancel
 from pipeline.flows.feed import feed
 from pipeline.flows.finalize import finalize
 from pipeline.flows.heartbeat import capacity_of
@@ -120,6 +121,8 @@ class Runtime:
         if run is not None and run.all_ended:
             await finalize(run, self._ledger, self._folder(card))
             self._folders.pop(card.run_id, None)
+        elif run is not None and run.state is RunState.CANCELLING:
+            await cancel(run, self._ledger, self._folder(card), card.policy)
         elif run is not None:
             await feed(run, self._ledger, self._folder(card), card.policy)
 

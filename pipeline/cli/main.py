@@ -12,6 +12,7 @@ COMMANDS = {
     "run": "pipeline.cli.run_command",
     "plan": "pipeline.cli.plan_command",
     "status": "pipeline.cli.status_command",
+    "cancel": "pipeline.cli.cancel_command",
     "worker": "pipeline.cli.worker_command",
     "simulate": "pipeline.cli.simulate_command",
     "demo": "pipeline.cli.demo_command",
@@ -21,6 +22,7 @@ SUMMARIES = {
     "run": "Annotate a manifest: plan, confirm, run, resume.",
     "plan": "Check a manifest's rows and say what would be sent; spend nothing.",
     "status": "Show how runs stand and what they wait for.",
+    "cancel": "End a run without sending more; what was paid for is collected.",
     "worker": "Serve runs that were handed to a Redis server.",
     "simulate": "Serve a FoxAPI on this machine, for trials and tests.",
     "demo": "Do the main job here and now, on real clips, against a simulated API.",
@@ -58,12 +60,12 @@ def main(context: click.Context) -> None:
 
     Every row is paid for once, and every row of the manifest has one honest end.
     """
-    if context.invoked_subcommand in {"run", "plan", "demo", "worker"}:
+    if context.invoked_subcommand in {"run", "plan", "demo", "worker", "cancel", "status"}:
         from pipeline.cli.configuration import load  # noqa: PLC0415 - `--help` needs no settings
 
         context.obj = load(Path.cwd())
         defaults = context.obj.option_defaults()
-        context.default_map = {"run": defaults, "plan": defaults, "worker": defaults}
+        context.default_map = dict.fromkeys(("run", "plan", "worker", "cancel", "status"), defaults)
 
 
 def exit_code(error: VidbatchError) -> int:

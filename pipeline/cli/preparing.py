@@ -5,7 +5,6 @@ has to wait until the unfinished one is finished.
 """
 
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -45,7 +44,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run with its plan on disk; `resumed` when it was there before, `finished` when it is done."""
+    """A run with its plan on disk; `resumed` when rows may have been sent before, `finished` when it is done."""
 
     folder: LocalRunFolder
     described: Mapping[str, Any]
@@ -62,27 +61,41 @@ def prepare(
     progress: Callable[[int], None] | None,
 ) -> Prepared:
     """Find this command's run in OUT, or plan a new one. RunConflict when OUT is busy with another."""
-    out.make()
     ask = question.digest()
-    for folder in out.runs():
-        described = folder.described()
-        if described["ask"] == ask:
-            return Prepared(folder, described, resumed=True, finished=folder.summary() is not None)
-    fresh = out.run(new_run_id())
-    try:
-        summary = plan_into(question, fresh, strict=strict, progress=progress)
-        if same := _same_requests(out, summary, question):
-            shutil.rmtree(fresh.path)
-            return same
-        _refuse_when_busy(out)
-        names = out.columns_of(summary.carried_columns)
-        described = _description(question, fresh, summary, ask, names, prices)
-        out.fix_columns(names)
-        fresh.describe(described)
-    except BaseException:
-        shutil.rmtree(fresh.path, ignore_errors=True)
-        raise
+    out.make()
+    with out.planning():
+        for folder in out.runs():
+            if folder.described()["ask"] == ask:
+                return found(folder)
+        fresh = out.run(new_run_id())
+        try:
+            summary = plan_into(question, fresh, strict=strict, progress=progress)
+            if same := _same_requests(out, summary, question):
+                fresh.discard()
+                return same
+            _refuse_when_busy(out)
+            names = out.columns_of(summary.carried_columns)
+            described = _description(question, fresh, summary, ask, names, prices)
+            fresh.describe(described)
+        except BaseException:
+            fresh.discard()
+            raise
     return Prepared(fresh, described, resumed=False, finished=False)
+
+
+def found(folder: LocalRunFolder) -> Prepared:
+    """A run whose plan is on disk, as far as it got."""
+    return Prepared(folder, folder.described(), resumed=folder.begun, finished=folder.summary() is not None)
+
+
+def begin(prepared: Prepared) -> None:
+    """Note that rows may be sent from here on, and fix the dataset's columns. RunConflict when the plan is gone."""
+    out = OutFolder(prepared.folder.out)
+    with out.planning():
+        if not prepared.folder.holds(prepared.described["token"]):
+            raise RunConflict(f"another command has planned something else in {out.path} meanwhile; nothing was sent")
+        out.fix_columns(prepared.described["carried"])
+        prepared.folder.begin()
 
 
 def plan_into(
@@ -116,19 +129,27 @@ def _same_requests(out: OutFolder, summary: PlanSummary, question: Question) -> 
     for folder in out.runs():
         described = folder.described()
         same_api = account_id(described["base_url"], "") == account_id(question.base_url, "")
-        if described["requests_digest"] == summary.requests_digest and same_api and not folder.summary():
-            return Prepared(folder, described, resumed=True, finished=False)
+        if described["requests_digest"] == summary.requests_digest and same_api:
+            return found(folder)
     return None
 
 
 def _refuse_when_busy(out: OutFolder) -> None:
+    """A plan of which nothing was sent gives way; a run that has begun does not."""
     for folder in out.runs():
-        if folder.summary() is None:
+        if not folder.begun:
+            folder.discard()
+        elif folder.summary() is None:
             manifests = " ".join(folder.described()["manifests"])
             raise RunConflict(
-                f"{out.path} holds the unfinished run {folder.run_id} of {manifests}: repeat its command to finish "
-                "it, or give another --out"
+                f"{out.path} holds the unfinished run {folder.run_id} of {manifests}, and this command asks something "
+                f"else: repeat its command to finish it, end it with `{cancel_words(folder)}`, or give another --out"
             )
+
+
+def cancel_words(folder: LocalRunFolder) -> str:
+    """The command that ends a run without sending more."""
+    return f"vidbatch cancel {folder.run_id} --out {folder.out}"
 
 
 def _description(

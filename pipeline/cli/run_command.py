@@ -5,23 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 
 from pipeline.cli import options
 from pipeline.cli.configuration import Configuration, api_key
-from pipeline.cli.plan_text import plan_lines, summary_lines
+from pipeline.cli.ending import end, report
+from pipeline.cli.plan_text import plan_lines
 from pipeline.cli.preparing import Prepared, Question, first_rejections, prepare
 from pipeline.cli.running import Operation, carry_out
 from pipeline.cli.screen import Screen
-from pipeline.cli.watching import Stop, Stopped
 from pipeline.core.errors import SettingsError, UsageError
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.summary import all_completed, summary_of
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
-
-EXIT = {Stopped.INTERRUPTED: 130, Stopped.PAUSED: 4, Stopped.STORAGE: 5}
 
 
 @click.command(name="run")
@@ -61,10 +57,8 @@ def command(
         raise SettingsError("--detach: needs --redis URL, since the private workers leave with this command")
     parse_schedule(given["poll"])
     question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
-    with Screen(quiet=as_json) as screen:
-        prepared = prepare(question, OutFolder(out), prices=configuration.prices, strict=given["strict"], progress=None)
-        code = _run(prepared, configuration, screen, given, as_json=as_json)
-    sys.exit(code)
+    prepared = prepare(question, OutFolder(out), prices=configuration.prices, strict=given["strict"], progress=None)
+    sys.exit(_run(prepared, configuration, Screen(quiet=as_json), given, as_json=as_json))
 
 
 def _run(
@@ -72,28 +66,31 @@ def _run(
 ) -> int:
     described = prepared.described
     if prepared.finished:
-        screen.say(f"run {prepared.folder.run_id} of this manifest is finished; nothing was sent")
-        return _report(prepared, screen, as_json=as_json)
-    if prepared.resumed:
+        screen.say(f"run {prepared.folder.run_id} of these requests is finished; nothing was sent")
+        return report(prepared, screen, as_json=as_json)
+    if prepared.folder.cancelled:
+        screen.say(f"run {prepared.folder.run_id} was cancelled; collecting what it asked, nothing more is sent")
+    elif prepared.resumed:
         screen.say(f"resuming run {prepared.folder.run_id}")
     else:
         rejections = first_rejections(prepared.folder, 5) if described["rejections"] else []
         for line in plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet")):
             screen.say(line)
-        if not _confirm(described["requests"], yes=given["yes"]):
-            screen.say("nothing was sent; the same command asks again")
-            return 0
+    key = api_key(configuration, process_environment())
+    if not prepared.resumed and not _confirm(described["requests"], yes=given["yes"]):
+        screen.say("nothing was sent; the same command asks again")
+        return 0
     operation = Operation(
         redis_url=given["redis_url"],
         workers=given["workers"],
         policy=Policy(poll=given["poll"]),
         detach=given["detach"],
-        key=api_key(configuration, process_environment()),
+        key=key,
         environment=process_environment(),
     )
     with screen:
         stop = carry_out(prepared, operation, screen)
-    return _end(stop, prepared, screen, as_json=as_json)
+    return end(stop, prepared, screen, as_json=as_json)
 
 
 def _confirm(requests: int, *, yes: bool) -> bool:
@@ -102,37 +99,3 @@ def _confirm(requests: int, *, yes: bool) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm; add --yes to send without asking")
     return click.confirm(f"Send {requests:,} requests, at your cost?", err=True)
-
-
-def _end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
-    if stop.why is Stopped.LEFT:
-        told = "is with the fleet" if stop.reason == "detached" else "goes on"
-        screen.say(f"run {prepared.folder.run_id} {told}; look at it with `vidbatch status {prepared.folder.run_id}`")
-        return 0
-    if stop.why is Stopped.FINISHED:
-        return _report(prepared, screen, as_json=as_json)
-    run = stop.run
-    again = "run the same command again to go on"
-    match stop.why:
-        case Stopped.INTERRUPTED:
-            screen.say(f"interrupted{': ' + stop.reason if stop.reason else ''}; {again}")
-        case Stopped.PAUSED:
-            screen.say(f"paused: {stop.reason}")
-            screen.say(f"no row failed for it; when the cause is gone, {again}")
-        case _:
-            screen.say(f"stopped by the disk: {stop.reason}; when there is room, {again}")
-    if as_json and run is not None:
-        content = {**summary_of(run), "stopped": stop.why.value, "reason": stop.reason}
-        click.echo(orjson.dumps(content))
-    return EXIT[stop.why]
-
-
-def _report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
-    summary = prepared.folder.summary() or {}
-    described = prepared.described
-    if as_json:
-        click.echo(orjson.dumps({**summary, "rows": described["rows"], "rejections": described["rejections"]}))
-    else:
-        for line in summary_lines(described, summary, str(prepared.folder.out)):
-            screen.say(line)
-    return 0 if all_completed(summary["outcomes"]) and not described["rejections"] else 1

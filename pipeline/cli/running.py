@@ -10,12 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.cli.preparing import Prepared
+from pipeline.cli.preparing import Prepared, begin
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import LEAD_S, Interrupts, Stop, Stopped, Watch, follow, lead_lock
 from pipeline.core.account import Secret, account_id, key_fingerprint
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.policy import Policy
+from pipeline.core.snapshot import RunState
 from pipeline.edges.clock import MachineClock
 from pipeline.edges.embedded import EmbeddedServer, EmbeddedWorker, alive, server_binary, state_folder
 from pipeline.edges.redis_ledger import RedisLedger
@@ -35,7 +36,8 @@ class Operation:
 
 
 def carry_out(prepared: Prepared, operation: Operation, screen: Screen) -> Stop:
-    """Run it until it ends or stops."""
+    """Run it until it ends or stops; a run that was cancelled ends without sending more."""
+    begin(prepared)
     if operation.redis_url:
         return asyncio.run(_with_fleet(prepared, operation, operation.redis_url, screen))
     with _embedded_server(operation.environment) as server:
@@ -46,6 +48,7 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
     ledger = RedisLedger(url)
     try:
         card = card_of(prepared, operation)
+        await _tell_cancelled(prepared, ledger)
         while not await take_lead(card, ledger):
             stop = await _follow(card, ledger, screen, None, leads=False)
             if stop.why is not Stopped.ORPHANED:
@@ -68,19 +71,38 @@ async def _with_own_worker(prepared: Prepared, operation: Operation, server: Emb
         server, operation.workers, server.folder / "logs" / f"worker-{os.getpid()}.log", environment
     )
     try:
+        await _tell_cancelled(prepared, ledger)
         while not await take_lead(card, ledger):
             stop = await _follow(card, ledger, screen, None, leads=False)
             if stop.why is not Stopped.ORPHANED:
                 return stop
         worker.start()
         card = await enter_ledger(card, prepared, ledger)
-        stop = await _follow(card, ledger, screen, worker)
+        stop = await _follow(card, ledger, screen, _Supervision(server, worker))
         if stop.why is not Stopped.INTERRUPTED or not stop.reason:
             await asyncio.to_thread(worker.stop)
     finally:
         worker.ask_to_leave()
         await ledger.close()
     return stop
+
+
+@dataclass(frozen=True, slots=True)
+class _Supervision:
+    """What the leading command keeps alive: the private server first, since the worker needs it."""
+
+    server: EmbeddedServer
+    worker: EmbeddedWorker
+
+    def __call__(self) -> None:
+        self.server.keep_alive()
+        self.worker.supervise()
+
+
+async def _tell_cancelled(prepared: Prepared, ledger: RedisLedger) -> None:
+    """Tell the ledger before anything else: another command may lead the run, and workers may be sending."""
+    if prepared.folder.cancelled:
+        await ledger.set_state(prepared.folder.run_id, RunState.CANCELLING)
 
 
 async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:
@@ -99,17 +121,24 @@ async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:
 async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> RunCard:
     """Make the run's ledger, or continue it; the card with the ledger's epoch."""
     known = await ledger.card(card.run_id)
+    state = RunState.CANCELLING if prepared.folder.cancelled else RunState.RUNNING
     if known is None:
         ended = prepared.folder.ended_rows() if prepared.resumed else []
         counts = Counter(outcome for _, outcome in ended)
         await ledger.open_run(
-            card, recover_until=prepared.folder.fed(), ended=counts, done=[row_index for row_index, _ in ended]
+            card,
+            recover_until=prepared.folder.fed(),
+            ended=counts,
+            done=[row_index for row_index, _ in ended],
+            state=state,
         )
+        # who starts a run has seen to the key and the balance: the account's old block says nothing of them
+        await ledger.reopen(card, state)
         return card
     if known.token != card.token:
         raise LedgerMismatch(f"Redis holds a run {card.run_id} that is not the one in {card.out}")
     card = replace(card, epoch=known.epoch)
-    await ledger.reopen(card)
+    await ledger.reopen(card, state)
     return card
 
 
@@ -131,7 +160,7 @@ def card_of(prepared: Prepared, operation: Operation) -> RunCard:
 
 
 async def _follow(
-    card: RunCard, ledger: RedisLedger, screen: Screen, worker: EmbeddedWorker | None, *, leads: bool = True
+    card: RunCard, ledger: RedisLedger, screen: Screen, stack: "_Supervision | None", *, leads: bool = True
 ) -> Stop:
     if not leads:
         screen.say("another `vidbatch run` leads this run; watching it (Ctrl-C closes only this view)")
@@ -145,7 +174,7 @@ async def _follow(
         holder=_holder(),
         show=screen.show,
         say=screen.say,
-        each_look=worker.supervise if worker else lambda: None,
+        each_look=stack or (lambda: None),
         interrupts=interrupts,
         leads=leads,
     )

@@ -157,6 +157,8 @@ def stopped(run: RunSnapshot) -> Stop | None:
     if run.state is RunState.PAUSED and run.quiet:
         return Stop(Stopped.PAUSED, run, run.reason)
     if run.account_blocked and run.submitting + run.results + run.accepted_unsaved == 0:
+        if run.state is RunState.CANCELLING and (run.pending == 0 or run.account_polls):
+            return None
         if run.pending == 0 or not run.account_polls:
             return Stop(Stopped.PAUSED, run, run.account_blocked)
         return None

@@ -134,6 +134,12 @@ def after_late_id(taken: RowRecord, accepted: RowRecord) -> Step:
     return Step(State.READY, Event.ADOPTED, adopted, wait_ms=0)
 
 
+def cancelled(now_ms: int) -> Ending:
+    """The end of a row that was not sent, or not sent again, since a person cancelled the run."""
+    never = Problem("cancelled", "the run was cancelled before this row was sent, or sent again")
+    return Ending(Outcome.CANCELLED, now_ms * 1000, problem=never)
+
+
 def after_query(
     answer: QueryAnswer,
     record: RowRecord,

@@ -8,10 +8,14 @@ from pipeline.core.lifecycle import Outcome
 
 
 class RunState(StrEnum):
-    """What a run is doing. `stopping` sends nothing more but collects what was asked."""
+    """What a run is doing. `stopping` and `cancelling` send nothing more but collect what was asked.
+
+    A run that is stopping keeps the rest for later; one that is cancelling ends it.
+    """
 
     RUNNING = "running"
     STOPPING = "stopping"
+    CANCELLING = "cancelling"
     PAUSED = "paused"
     FINISHED = "finished"
 
@@ -57,6 +61,8 @@ class RunSnapshot:
     double_ends: int = 0
     shifts: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
+    guard: str = ""
+    """How the rows ended whose likeness paused the run: outcome, code and the API's own words; empty otherwise."""
     trouble: str = ""
     trouble_since_ms: int = 0
     account_blocked: str = ""
@@ -95,7 +101,7 @@ class RunSnapshot:
     def all_ended(self) -> bool:
         """Every row has its end and the writer has them all: time to finalize."""
         return (
-            self.state in {RunState.RUNNING, RunState.STOPPING}
+            self.state in {RunState.RUNNING, RunState.STOPPING, RunState.CANCELLING}
             and self.fed >= self.total
             and self.ready + self.in_flight + self.results + self.accepted_unsaved == 0
         )

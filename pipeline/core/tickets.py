@@ -68,7 +68,7 @@ def _need(run: RunSnapshot, role: Role) -> int:
         case Role.WRITE:
             return int(run.results > 0 or run.accepted_unsaved > 0)
         case Role.CONTROL:
-            return int(_wants_feed(run) or run.all_ended)
+            return int(_wants_feed(run) or _wants_cancel(run) or run.all_ended)
 
 
 def _shifts_for(rows: int) -> int:
@@ -77,3 +77,7 @@ def _shifts_for(rows: int) -> int:
 
 def _wants_feed(run: RunSnapshot) -> bool:
     return run.state is RunState.RUNNING and run.fed < run.total and run.window_has_room
+
+
+def _wants_cancel(run: RunSnapshot) -> bool:
+    return run.state is RunState.CANCELLING and run.ready + run.total - run.fed > 0

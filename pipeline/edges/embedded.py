@@ -90,8 +90,15 @@ class EmbeddedServer:
         self._users = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
         with self._starting():
             fcntl.flock(self._users, fcntl.LOCK_SH)
-            if not self._answers():
-                self._start()
+            self._start_if_gone()
+
+    def keep_alive(self) -> None:
+        """Start the server again when it is gone; what it acknowledged is on disk. SystemTrouble when it can't live."""
+        with _lock(self.folder / "serving") as serving:
+            gone = serving is not None
+        if gone:
+            with self._starting():
+                self._start_if_gone()
 
     def use_by_child(self) -> int:
         """A descriptor that keeps the server alive for as long as a child process holds it."""
@@ -122,7 +129,18 @@ class EmbeddedServer:
         finally:
             os.close(lock)
 
-    def _start(self) -> None:
+    def _start_if_gone(self) -> None:
+        deadline, launched = time.monotonic() + START_S, False
+        while not self._answers():
+            with _lock(self.folder / "serving") as serving:
+                if serving is not None and not launched:
+                    self._launch(serving)
+                    launched = True
+                elif serving is not None or time.monotonic() > deadline:
+                    raise SystemTrouble(f"the private Redis server does not run; see {self.folder / 'server.log'}")
+            time.sleep(PAUSE_S)
+
+    def _launch(self, serving: int) -> None:
         self.socket.unlink(missing_ok=True)
         data = self.folder / "data"
         data.mkdir(exist_ok=True, mode=0o700)
@@ -130,15 +148,8 @@ class EmbeddedServer:
         options = ["--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", str(data)]
         options += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"]
         options += ["--logfile", str(self.folder / "server.log"), "--pidfile", str(self.folder / "server.pid")]
-        options += ["--daemonize", "yes"]
-        command = [self._binary, *options]
-        started = subprocess.run(command, check=False, capture_output=True, timeout=START_S)  # noqa: S603 - our own words
-        deadline = time.monotonic() + START_S
-        while started.returncode == 0 and time.monotonic() < deadline:
-            if self._answers():
-                return
-            time.sleep(PAUSE_S)
-        raise SystemTrouble(f"the private Redis server did not start; see {self.folder / 'server.log'}")
+        command = [self._binary, *options, "--daemonize", "yes"]
+        subprocess.run(command, check=False, capture_output=True, timeout=START_S, pass_fds=(serving,))  # noqa: S603 - our own words
 
     def _answers(self) -> bool:
         import socket  # noqa: PLC0415 - the one probe
@@ -226,6 +237,28 @@ class EmbeddedWorker:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[int | None]:
+    """A descriptor that holds this lock alone, or nothing while another process does.
+
+    The server inherits it, so the kernel tells when the server is gone, however it went. One that is frozen, still
+    loading or just leaving holds it too: two servers must never write the same data.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield descriptor if _locked(descriptor) else None
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 LIVES_S = 20.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.core.lifecycle import Outcome, State
-from pipeline.core.records import RowRecord
+from pipeline.core.records import Ending, RowRecord
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.memory_run import Leases, MemoryAccount, MemoryRun, snapshot_of
 from pipeline.edges.redis_presence import SHIFT_LEASE_MS, TICKET_LEASE_MS, WORKER_LEASE_MS
@@ -32,12 +32,18 @@ class MemoryLedger:
         self._locks: dict[str, tuple[int, str]] = {}
 
     async def open_run(
-        self, card: RunCard, *, recover_until: int, ended: Mapping[str, int], done: Sequence[int]
+        self,
+        card: RunCard,
+        *,
+        recover_until: int,
+        ended: Mapping[str, int],
+        done: Sequence[int],
+        state: RunState = RunState.RUNNING,
     ) -> bool:
         """Make the run's ledger; False when it is there already."""
         if card.run_id in self._runs:
             return False
-        self._runs[card.run_id] = MemoryRun(card, recover_until, set(done), Counter(ended))
+        self._runs[card.run_id] = MemoryRun(card, recover_until, set(done), Counter(ended), state=state)
         return True
 
     async def card(self, run_id: str) -> RunCard | None:
@@ -53,15 +59,15 @@ class MemoryLedger:
         """Change what the run is doing."""
         run = self._runs.get(run_id)
         if run is not None:
-            run.state, run.reason = state, reason
+            run.state, run.reason, run.guard = state, reason, ""
 
-    async def reopen(self, card: RunCard) -> None:
+    async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
         """Continue a run with this card, whatever stopped it; the account's block is lifted."""
         run = self._runs.get(card.run_id)
         if run is None:
             return
         self._accounts[card.account] = MemoryAccount()
-        run.card, run.state, run.reason = card, RunState.RUNNING, ""
+        run.card, run.state, run.reason, run.guard = card, state, "", ""
         run.trouble, run.trouble_since, run.streak_like, run.streak = "", 0, "", 0
 
     async def forget(self, run_id: str) -> None:
@@ -168,6 +174,10 @@ class MemoryLedger:
         if any(was and commit.step.trouble is None for was, commit in zip(applied, commits, strict=True)):
             run.trouble, run.trouble_since = "", 0
         return applied
+
+    async def cancel_ready(self, run_id: str, limit: int, ending: Ending) -> int:
+        """End rows that are ready, while the run is cancelling."""
+        return self._runs[run_id].cancel(limit, ending)
 
     async def note_late(self, run_id: str, line: bytes) -> None:
         """Keep and count an accepted id whose row went on without it."""

@@ -13,7 +13,7 @@ from pipeline.core.retries import Step
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.edges.redis_keys import ROLES
 from pipeline.edges.redis_ledger import POLL_AHEAD_MS
-from pipeline.edges.redis_wire import MICRO, accepted_line, sums, told
+from pipeline.edges.redis_wire import MICRO, accepted_line, in_one_line, sums, told
 from pipeline.ports import Batch, Commit, FedRow, RunCard
 
 
@@ -101,6 +101,7 @@ class MemoryRun:
     trouble_since: int = 0
     streak_like: str = ""
     streak: int = 0
+    guard: str = ""
     claims: int = 0
 
     @property
@@ -166,14 +167,28 @@ class MemoryRun:
             account.troubles = account.troubles if account.wait_until > now else 0
         return True
 
+    def cancel(self, limit: int, ending: Ending) -> int:
+        """End rows that were not sent, while the run is being cancelled."""
+        if self.state is not RunState.CANCELLING:
+            return 0
+        ready = self.rows[State.READY]
+        rows = sorted(ready, key=lambda row: (ready[row], str(row)))[:limit]
+        for row in rows:
+            self._close(row, self.records.get(row, RowRecord()), ending)
+        return len(rows)
+
     def _end(self, row: int, record: RowRecord, ending: Ending) -> None:
+        if self._close(row, record, ending):
+            self._guard(ending)
+
+    def _close(self, row: int, record: RowRecord, ending: Ending) -> bool:
         for rows in self.rows.values():
             rows.pop(row, None)
         self.bodies.pop(row, None)
         self.records.pop(row, None)
         if row in self.done:
             self.counts["double_ends"] += 1
-            return
+            return False
         self.done.add(row)
         self.results.items.append(b'{"i":%d,"r":%b,"e":%b}' % (row, pack(record), pack_ending(ending)))
         prompt, completion, cost = sums(ending)
@@ -181,7 +196,7 @@ class MemoryRun:
             {ending.outcome: 1, "prompt_tokens": prompt, "completion_tokens": completion, "cost_micro": cost}
         )
         self.counts["possible_duplicates"] += record.possible_duplicate
-        self._guard(ending)
+        return True
 
     def _guard(self, ending: Ending) -> None:
         if ending.outcome is Outcome.COMPLETED:
@@ -195,6 +210,7 @@ class MemoryRun:
         if self.streak >= most and self.state is RunState.RUNNING:
             self.state, self.reason = RunState.PAUSED, f"{self.streak} rows in a row ended as {like}"
             self.streak = 0
+            self.guard = in_one_line(f"{ending.outcome} {told(ending.problem)}")
 
 
 def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int) -> RunSnapshot:
@@ -231,6 +247,7 @@ def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int) -> RunSnapshot
             role: run.shifts.get(role, Leases()).live(now) + run.tickets.get(role, Leases()).live(now) for role in ROLES
         },
         reason=run.reason,
+        guard=run.guard,
         trouble=run.trouble,
         trouble_since_ms=run.trouble_since,
         account_blocked=account.blocked,

@@ -1,6 +1,9 @@
 """OUT: the runs that it holds and the columns of its dataset."""
 
+import fcntl
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,17 @@ class OutFolder:
             probe.unlink()
         except OSError as error:
             raise StorageError(f"--out {self.path} can't be written: {error.strerror or error}") from error
+
+    @contextmanager
+    def planning(self) -> Iterator[None]:
+        """One command at a time plans here, so that the same command given twice at once becomes one run."""
+        lock = os.open(self.path / "runs" / ".planning", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with suppress(OSError):  # a file system without locks: then two people have to take turns
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def run(self, run_id: str) -> LocalRunFolder:
         """The files of one run."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.core.lifecycle import State
-from pipeline.core.records import pack, unpack
+from pipeline.core.records import Ending, pack, pack_ending, unpack
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import (
@@ -42,11 +42,17 @@ class RedisLedger(RedisPresence):
         self._cards: dict[str, RunCard] = {}
 
     async def open_run(
-        self, card: RunCard, *, recover_until: int, ended: Mapping[str, int], done: Sequence[int]
+        self,
+        card: RunCard,
+        *,
+        recover_until: int,
+        ended: Mapping[str, int],
+        done: Sequence[int],
+        state: RunState = RunState.RUNNING,
     ) -> bool:
         """Make the run's ledger; False when it is there already."""
         keys = RunKeys(card.run_id)
-        meta: list[str | bytes | int] = ["card", pack_card(card), "state", "running", "fed", 0]
+        meta: list[str | bytes | int] = ["card", pack_card(card), "state", state, "fed", 0]
         meta += ["recover_until", recover_until]
         meta += ["version", LEDGER_VERSION]
         for outcome, count in ended.items():
@@ -72,12 +78,12 @@ class RedisLedger(RedisPresence):
         """Change what the run is doing."""
         await self._door.script("set_state", [RunKeys(run_id)("meta")], [state, reason])
 
-    async def reopen(self, card: RunCard) -> None:
+    async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
         """Continue a run with this card, whatever stopped it; the account's block is lifted."""
         before = await self.card(card.run_id) or card
         named = [RunKeys(card.run_id)("meta"), account_key(card.account)]
         named += [account_runs_key(card.account), account_runs_key(before.account)]
-        await self._door.script("reopen", named, [card.run_id, pack_card(card)])
+        await self._door.script("reopen", named, [card.run_id, pack_card(card), state])
         self._cards[card.run_id] = card
 
     async def forget(self, run_id: str) -> None:
@@ -162,6 +168,12 @@ class RedisLedger(RedisPresence):
         for commit in commits:
             args += commit_arguments(commit)
         return [bool(applied) for applied in await self._door.script("commit", named, args)]
+
+    async def cancel_ready(self, run_id: str, limit: int, ending: Ending) -> int:
+        """End rows that are ready, while the run is cancelling."""
+        keys = RunKeys(run_id)
+        named = [keys(name) for name in ("meta", "ready", "bodies", "records", "results", "done")]
+        return int(await self._door.script("cancel_ready", named, [limit, pack_ending(ending), ending.outcome]))
 
     async def note_late(self, run_id: str, line: bytes) -> None:
         """Keep and count an accepted id whose row went on without it."""

@@ -60,7 +60,12 @@ def told(problem: Problem | None) -> str:
     if problem is None:
         return ""
     status = f" (HTTP {problem.http_status})" if problem.http_status else ""
-    return " ".join(f"{problem.code}{status}: {problem.message}".split())[:500]
+    return in_one_line(f"{problem.code}{status}: {problem.message}")
+
+
+def in_one_line(text: str) -> str:
+    """What a line on a screen can hold."""
+    return " ".join(text.split())[:500]
 
 
 def done_bitmap(rows: Sequence[int]) -> bytes:
@@ -106,6 +111,7 @@ def read_snapshot(run_id: str, total: int, meta: Mapping[bytes, bytes], reply: S
         double_ends=number("double_ends"),
         shifts=dict(zip(ROLES, reply[11:15], strict=True)),
         reason=meta.get(b"reason", b"").decode(),
+        guard=in_one_line(meta.get(b"guard", b"").decode()),
         trouble=meta.get(b"trouble", b"").decode(),
         trouble_since_ms=number("trouble_since"),
         account_blocked=account.get(b"blocked", b"").decode(),

@@ -1,5 +1,6 @@
 """A run's files on a local or shared disk: `OUT/runs/<id>/`, and what it publishes beside."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,28 @@ class LocalRunFolder:
     def summary(self) -> dict[str, Any] | None:
         """What the done marker says; nothing while the run is not done."""
         return read_json(self.done_path) if self.done_path.exists() else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether rows of this run may have been sent; until then it is only a plan."""
+        return (self.path / "begun").exists() or self.fed() > 0
+
+    def begin(self) -> None:
+        """Note that rows may be sent from here on."""
+        write_bytes(self.path / "begun", b"")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a person wants the run to end without sending more."""
+        return (self.path / "cancelled").exists()
+
+    def cancel(self) -> None:
+        """Note that nothing more is to be sent, whatever becomes of the ledger."""
+        write_bytes(self.path / "cancelled", b"")
+
+    def discard(self) -> None:
+        """Remove a plan of which nothing was sent."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def requests(self) -> RequestsFile:
         """The planned requests."""

@@ -190,6 +190,15 @@ async def test_renewing_a_committed_row_does_not_hold_it_back(world):
     assert indexes(await world.polls()) == [0]
 
 
+async def test_renewing_under_the_wrong_state_puts_a_row_nowhere(world):
+    await world.open(rows=1)
+    [row] = (await world.claim()).rows
+    await world.ledger.renew(world.run, State.PENDING, {0: row.token})
+    await world.ledger.renew(world.run, State.READY, {0: row.token})
+    run = await world.look()
+    assert (run.ready, run.submitting, run.pending) == (0, 1, 0)
+
+
 async def test_a_dead_pollers_rows_are_polled_by_another(world):
     await world.open(rows=1)
     [row] = (await world.claim()).rows

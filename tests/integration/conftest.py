@@ -279,9 +279,7 @@ class Vidbatch:
 
     def submitters(self) -> list[psutil.Process]:
         """Child processes that hold a submit shift now."""
-        with self.redis() as client:
-            holders = client.zrange(self.key("shifts:submit"), 0, -1)
-        pids = {int(holder.decode().rsplit("-", 2)[1]) for holder in holders}
+        pids = {int(holder.decode().rsplit("-", 2)[1]) for holder in self._members("shifts:submit")}
         return [child for child in self.children() if child.pid in pids]
 
     # The ledger.
@@ -296,11 +294,28 @@ class Vidbatch:
 
     def rows(self, state: str) -> set[int]:
         """Indexes of the rows in this state: ready, submitting or pending. Empty while Redis is away."""
+        return {int(row) for row in self._members(state)}
+
+    def _members(self, name: str) -> list[bytes]:
         try:
             with self.redis() as client:
-                return {int(row) for row in client.zrange(self.key(state), 0, -1)}
+                return client.zrange(self.key(name), 0, -1)
         except (redis.RedisError, OSError):
-            return set()
+            return []
+
+    def late_ids(self) -> int:
+        """How many accepted ids came after their row had gone on without them."""
+        with self.redis() as client:
+            return int(client.hget(self.key("meta"), "late") or 0)
+
+    def saved_ids(self) -> dict[int, set[str]]:
+        """Accepted generation ids that are on disk, by row."""
+        ids: dict[int, set[str]] = {}
+        for file in sorted((self.run_folder / "sent").glob("*.jsonl")):
+            for line in file.read_text().splitlines():
+                row_index, generation_id, *_ = orjson.loads(line)
+                ids.setdefault(row_index, set()).add(generation_id)
+        return ids
 
     def look(self) -> RunSnapshot | None:
         """How the run stands by its ledger; nothing while there is no run or Redis is away."""
@@ -335,6 +350,17 @@ class Vidbatch:
 
     def _told(self) -> str:
         return self._commands[-1].said if self._commands else ""
+
+    def is_left_alone(self) -> bool:
+        """Whether no worker and no command of this state folder lives any more."""
+        return not [one for one in processes_of(self.state) if "redis" not in one.name() and "valkey" not in one.name()]
+
+    def kill_everything(self) -> None:
+        """End every process of this state folder at once, the server too."""
+        for process in processes_of(self.state):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        eventually(lambda: not processes_of(self.state), "all processes are gone")
 
     def close(self) -> None:
         """End the commands that are still there."""
@@ -489,3 +515,60 @@ def _check_payment(found: Audit) -> None:
         if not found.rows[index]["possible_duplicate"] and len(found.rows[index]["attempt_log"]) < found.posts[index]
     ]
     assert not silent, f"rows that were paid for twice and do not say so: {silent}"
+
+
+# Faults.
+
+
+@dataclass(frozen=True)
+class Caught:
+    """A child that is frozen in the middle of a submit shift, and the rows as they stood then."""
+
+    child: psutil.Process
+    submitting: set[int]
+    pending: set[int]
+
+
+class Faults:
+    """Ways to hurt a run at a moment that is known, and figures of how it got over them."""
+
+    def freeze_a_submitter(
+        self, run: Vidbatch, simulator: Simulator, *, unanswered: int = 8, pending: int = 8
+    ) -> Caught:
+        """Freeze a child that has so many received POSTs without an answer, while so many rows are pending."""
+
+        def caught() -> Caught | None:
+            for child in run.submitters():
+                with suppress(psutil.NoSuchProcess):
+                    child.suspend()
+                    found = Caught(child, run.rows("submitting"), run.rows("pending"))
+                    asked = found.submitting & self.posts(run, simulator).keys()
+                    if len(asked) >= unanswered and len(found.pending) >= pending:
+                        return found
+                    child.resume()
+            return None
+
+        return eventually(caught, f"{unanswered} POSTs on the wire and {pending} rows pending")
+
+    def posts(self, run: Vidbatch, simulator: Simulator) -> dict[int, set[str]]:
+        """Ids of the accepted generations of each row that was sent."""
+        books = simulator.posts_by_prompt()
+        rows = {run.manifest.prompt_sha256(row): row for row in range(len(run.manifest.rows))}
+        return {rows[prompt]: set(ids) for prompt, ids in books.items()}
+
+    def recovery_s(self, run: Vidbatch, simulator: Simulator, rows: set[int], since: float) -> float:
+        """Seconds from `since`, in unix time, until the last of these rows was sent again."""
+        prompts = {run.manifest.prompt_sha256(row) for row in rows}
+        return max(post["received_at"] for post in simulator.posts() if post["prompt_sha256"] in prompts) - since
+
+    def report(self, what: str, found: Audit, recovery_s: float | None = None) -> None:
+        """Print what a fault cost, for whoever runs the tests with `-rP` or `-s`."""
+        recovery = "" if recovery_s is None else f"; all sent again after {recovery_s:.1f} s"
+        figures = f"{sum(found.posts.values())} POSTs, {found.extra_posts} extra, {len(found.flagged)} rows flagged"
+        sys.stdout.write(f"{what}: {figures}{recovery}\n")
+
+
+@pytest.fixture
+def faults() -> Faults:
+    """See `Faults`."""
+    return Faults()

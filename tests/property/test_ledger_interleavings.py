@@ -72,6 +72,7 @@ QUERY_ANSWERS = st.sampled_from(
 )
 HOLDERS = st.sampled_from(["w1", "w2"])
 LIMITS = st.integers(1, 4)
+WHICH = st.sampled_from(["newest", "newest", "stale", "all"])
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -105,6 +106,7 @@ class Interleavings(RuleBasedStateMachine):
         self.on_disk: dict[int, tuple] = {}  # start of a part -> its rows
         self.serial = 0
         assert self.both("open_run", self.card, recover_until=0, ended={}, done=[])
+        self.feed(6, 0)
 
     def both(self, method, *args, **kwargs):
         """Ask all ledgers the same, and take their one answer."""
@@ -128,9 +130,29 @@ class Interleavings(RuleBasedStateMachine):
         assert pushed == (elsewhere == 0)
         self.fed = until if pushed else self.fed
 
-    @rule(holder=HOLDERS, limit=LIMITS)
-    def claim_submit(self, holder, limit):
-        self.take("submit", self.both("claim_submit", RUN, holder, limit))
+    @rule(holder=HOLDERS, limit=LIMITS, impatient=st.booleans())
+    def claim_submit(self, holder, limit, impatient):
+        claim = self.both("claim_submit", RUN, holder, limit)
+        self.take("submit", claim)
+        if impatient and claim.bound in {"account", "paused"}:
+            self.both("reopen", self.card)
+        if impatient and claim.bound == "back-off":
+            self.time_passes(claim.wait_ms)
+
+    @rule(limit=LIMITS)
+    def a_submit_shift(self, limit):
+        """The usual: all that was claimed is accepted and recorded."""
+        claim = self.both("claim_submit", RUN, "w3", limit)
+        self.take("submit", claim)
+        self.apply([self.committed("submit", row, Accepted(""), None) for row in claim.rows])
+
+    @rule(limit=LIMITS, answer=QUERY_ANSWERS)
+    def a_poll_shift(self, limit, answer):
+        """The usual: all that is due is polled and recorded."""
+        self.time_passes(1_000)
+        claim = self.both("claim_polls", RUN, "w3", limit)
+        self.take("poll", claim)
+        self.apply([self.committed("poll", row, None, answer) for row in claim.rows])
 
     @rule(holder=HOLDERS, limit=LIMITS)
     def claim_polls(self, holder, limit):
@@ -162,16 +184,22 @@ class Interleavings(RuleBasedStateMachine):
             row.record, self.policy, B, now_ms=self.now(), sent_at_ms=row.claimed_at_ms, token=row.before or None
         )
 
+    def committed(self, kind, row, submit_answer, query_answer):
+        return Commit(row.row_index, row.token, self.step(kind, row, submit_answer, query_answer))
+
+    def among(self, which):
+        """Rows that were given to somebody: the newest, those that are somebody else's by now, or all."""
+        if which == "stale":
+            stale = [hand for hand in self.hands if self.given.get(hand[1].row_index, hand[1].token) != hand[1].token]
+            return stale or self.hands
+        return self.hands[-4:] if which == "newest" else self.hands
+
     @precondition(lambda self: self.hands)
-    @rule(data=st.data(), newest=st.booleans(), submit_answer=SUBMIT_ANSWERS, query_answer=QUERY_ANSWERS)
-    def commit(self, data, newest, submit_answer, query_answer):
+    @rule(data=st.data(), which=WHICH, submit_answer=SUBMIT_ANSWERS, query_answer=QUERY_ANSWERS)
+    def commit(self, data, which, submit_answer, query_answer):
         """One to three rows, in hand or long lost, in one group."""
-        among = self.hands[-4:] if newest else self.hands
-        chosen = data.draw(st.lists(st.sampled_from(among), min_size=1, max_size=3))
-        commits = [
-            Commit(row.row_index, row.token, self.step(kind, row, submit_answer, query_answer)) for kind, row in chosen
-        ]
-        self.apply(commits)
+        chosen = data.draw(st.lists(st.sampled_from(self.among(which)), min_size=1, max_size=3))
+        self.apply([self.committed(kind, row, submit_answer, query_answer) for kind, row in chosen])
 
     def apply(self, commits):
         expected = []
@@ -187,13 +215,16 @@ class Interleavings(RuleBasedStateMachine):
         assert self.both("commit", RUN, commits) == expected
         return expected
 
-    @rule(holder=HOLDERS)
-    def dead_workers_are_noticed(self, holder):
-        """A lease runs out, and the heartbeat takes over and records what may have been billed, all at once."""
+    @rule(holder=HOLDERS, dies=st.booleans())
+    def dead_workers_are_noticed(self, holder, dies):
+        """A lease runs out, and the heartbeat takes over and records what may have been billed, or dies before it."""
         self.time_passes(2_000)
         claim = self.both("claim_lapsed", RUN, holder, ROWS)
+        began = {row.token: row.claimed_at_ms for kind, row in self.hands if kind in {"submit", "taken"}}
+        assert all(began[row.before] == row.claimed_at_ms for row in claim.rows)
         self.take("lapsed", claim)
-        self.apply([Commit(row.row_index, row.token, self.step("lapsed", row, None, None)) for row in claim.rows])
+        if not dies:
+            self.apply([self.committed("lapsed", row, None, None) for row in claim.rows])
 
     @precondition(lambda self: any(kind == "submit" for kind, _ in self.hands))
     @rule(data=st.data(), given_up=st.booleans())
@@ -231,9 +262,9 @@ class Interleavings(RuleBasedStateMachine):
             del self.given[row.row_index]
 
     @precondition(lambda self: self.hands)
-    @rule(data=st.data(), state=st.sampled_from([State.SUBMITTING, State.PENDING]))
-    def renew(self, data, state):
-        rows = data.draw(st.lists(st.sampled_from(self.hands), max_size=4))
+    @rule(data=st.data(), which=WHICH, state=st.sampled_from([State.SUBMITTING, State.PENDING]))
+    def renew(self, data, which, state):
+        rows = data.draw(st.lists(st.sampled_from(self.among(which)), max_size=4))
         self.both("renew", RUN, state, {row.row_index: row.token for _, row in rows})
 
     @rule(limit=LIMITS)

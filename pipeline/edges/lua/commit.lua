@@ -30,7 +30,15 @@ local function account_says(wait, block, trouble)
   end
 end
 
-local function streak(outcome, code)
+local function in_words(ending)
+  local problem = cjson.decode(ending).e
+  if not problem then return '' end
+  local status = ''
+  if problem.http_status then status = ' (HTTP ' .. string.format('%d', problem.http_status) .. ')' end
+  return status .. ': ' .. problem.message
+end
+
+local function streak(outcome, code, ending)
   if outcome == 'completed' then
     redis.call('HSET', KEYS[1], 'streak_code', '', 'streak', 0)
     return
@@ -43,7 +51,7 @@ local function streak(outcome, code)
   local guard = ARGV[2]
   if tonumber(redis.call('HGET', KEYS[1], 'o:completed') or 0) == 0 then guard = ARGV[1] end
   if length >= tonumber(guard) and redis.call('HGET', KEYS[1], 'state') == 'running' then
-    redis.call('HSET', KEYS[1], 'state', 'paused', 'streak', 0,
+    redis.call('HSET', KEYS[1], 'state', 'paused', 'streak', 0, 'guard', like .. in_words(ending),
       'reason', length .. ' rows in a row ended as ' .. like)
   end
 end
@@ -65,7 +73,7 @@ local function finish(i, row)
   add('completion_tokens', tonumber(ARGV[i + 14]))
   add('cost_micro', tonumber(ARGV[i + 15]))
   if string.find(ARGV[i + 5], '"q":true', 1, true) then add('possible_duplicates', 1) end
-  streak(ARGV[i + 7], ARGV[i + 8])
+  streak(ARGV[i + 7], ARGV[i + 8], ARGV[i + 6])
 end
 
 local sane = false

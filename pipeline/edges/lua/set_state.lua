@@ -5,4 +5,5 @@
 -- TTL none
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'reason', ARGV[2])
+redis.call('HDEL', KEYS[1], 'guard')
 return 1

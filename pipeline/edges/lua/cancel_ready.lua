@@ -1,0 +1,32 @@
+-- End rows that were not sent, whatever they wait for, while the run is being cancelled.
+-- KEYS 1 meta, 2 ready, 3 bodies, 4 records, 5 results, 6 done
+-- ARGV 1 limit, 2 ending, 3 outcome
+-- RETURNS how many ended
+-- TTL none
+if redis.call('HGET', KEYS[1], 'state') ~= 'cancelling' then return 0 end
+local rows = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1)
+if #rows == 0 then return 0 end
+local records = redis.call('HMGET', KEYS[4], unpack(rows))
+local bodies_bytes, results_bytes, ended, flagged, double = 0, 0, 0, 0, 0
+for i, row in ipairs(rows) do
+  bodies_bytes = bodies_bytes + redis.call('HSTRLEN', KEYS[3], row)
+  if redis.call('SETBIT', KEYS[6], row, 1) == 1 then
+    double = double + 1
+  else
+    local record = records[i] or '{}'
+    local result = '{"i":' .. row .. ',"r":' .. record .. ',"e":' .. ARGV[2] .. '}'
+    redis.call('RPUSH', KEYS[5], result)
+    results_bytes = results_bytes + #result
+    ended = ended + 1
+    if string.find(record, '"q":true', 1, true) then flagged = flagged + 1 end
+  end
+end
+redis.call('ZREM', KEYS[2], unpack(rows))
+redis.call('HDEL', KEYS[3], unpack(rows))
+redis.call('HDEL', KEYS[4], unpack(rows))
+local sums = {bodies_bytes = -bodies_bytes, results_bytes = results_bytes, ['o:' .. ARGV[3]] = ended,
+  possible_duplicates = flagged, double_ends = double}
+for field, by in pairs(sums) do
+  if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end
+end
+return #rows

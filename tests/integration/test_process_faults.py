@@ -1,0 +1,69 @@
+"""Processes die in the middle of a run: nothing is lost, nothing is there twice, and what is paid twice is bounded.
+
+What a killed process may cost is what it had on the wire, and one group of answers that it had not recorded yet.
+Rows are submitted 96 at a time, so all of that is among the rows that were submitting when it died.
+"""
+
+import signal
+import time
+
+import pytest
+
+ROWS = 240
+GROUP_ROWS = 64
+RECOVERS_WITHIN_S = 30.0
+SHORT_LEASE_S = 4.0
+"""Half the usual one, where the test is not about how long recovery takes."""
+
+
+@pytest.fixture
+def api(simulator):
+    """Slow enough that POSTs are on the wire and rows pending for as long as a test needs to see it."""
+    return simulator(latency="1.5s", submit_delay="0.3s")
+
+
+def test_a_killed_child_costs_at_most_what_it_had_in_hand_and_its_rows_are_back_in_time(
+    api, manifest, vidbatch, audit, faults
+):
+    run = vidbatch(manifest(ROWS), api)
+    command = run.run()
+    caught = faults.freeze_a_submitter(run, api)
+    api.set(latency="0.2s")
+    killed_at = time.time()
+    caught.child.kill()
+    command.ends(0)
+    found = audit(run, api, unanswered_allowed=min(len(caught.submitting), 96 + GROUP_ROWS), never_again=caught.pending)
+    recovery = faults.recovery_s(run, api, caught.submitting, killed_at)
+    faults.report(f"child killed with {len(caught.submitting)} rows in hand", found, recovery)
+    assert found.extra_posts >= 1, "nothing was on the wire: this shows nothing"
+    assert found.flagged <= caught.submitting
+    assert recovery <= RECOVERS_WITHIN_S
+
+
+def test_a_worker_that_is_told_to_stop_loses_nothing_and_another_takes_over(api, manifest, vidbatch, audit, faults):
+    run = vidbatch(manifest(ROWS), api)
+    command = run.run()
+    run.until(lambda now: now.submitting and now.pending, "rows in flight")
+    first = run.worker()
+    api.set(latency="0.2s")
+    first.send_signal(signal.SIGTERM)
+    command.ends(0)
+    found = audit(run, api)
+    faults.report("worker told to stop", found)
+    assert not found.flagged
+    assert not first.is_running()
+
+
+def test_an_id_that_comes_late_is_adopted_while_its_row_was_not_sent_again(api, manifest, vidbatch, audit, faults):
+    run = vidbatch(manifest(ROWS), api)
+    command = run.run(lease_s=SHORT_LEASE_S)
+    caught = faults.freeze_a_submitter(run, api)
+    run.until(
+        lambda _: caught.submitting <= run.rows("ready"), "the frozen child's rows are given up and wait to be resent"
+    )
+    caught.child.resume()
+    command.ends(0)
+    found = audit(run, api)
+    faults.report(f"{len(caught.submitting)} ids came late and were adopted", found)
+    assert not found.flagged
+    assert {len(found.rows[row]["attempt_log"]) for row in caught.submitting} == {1}

@@ -1,0 +1,77 @@
+"""A run that was stopped, by Ctrl-C or by force, goes on by the same command, and pays for nothing again."""
+
+import shutil
+import signal
+import time
+
+import pytest
+
+from pipeline.edges.embedded import alive
+
+ROWS = 240
+
+
+@pytest.fixture
+def api(simulator):
+    return simulator(latency="2s", submit_delay="0.2s")
+
+
+def test_ctrl_c_collects_what_was_asked_and_the_same_command_sends_the_rest(api, manifest, vidbatch, audit, faults):
+    run = vidbatch(manifest(ROWS), api)
+    first = run.run()
+    run.until(lambda now: now.submitting and now.pending, "rows in flight")
+    first.signal(signal.SIGINT)
+    said = first.ends(130)
+    asked = api.summary()["posts_accepted"]
+    assert "stopping: nothing more is sent" in said
+    assert "run the same command again to go on" in said
+    assert 0 < asked < ROWS, "the run was not in its middle: this shows nothing"
+    assert api.summary()["open"] == 0
+    api.set(latency="0.2s")
+    assert "resuming run" in run.run().ends(0)
+    found = audit(run, api)
+    faults.report(f"Ctrl-C after {asked} POSTs", found)
+    assert not found.flagged
+
+
+def test_two_ctrl_c_leave_at_once_and_even_without_redis_what_was_asked_is_collected_and_not_asked_again(
+    api, manifest, vidbatch, audit, faults
+):
+    run = vidbatch(manifest(ROWS), api)
+    first = run.run()
+    run.until(lambda now: now.outcomes["completed"] and now.submitting and now.pending, "rows in flight")
+    first.signal(signal.SIGINT)
+    first.signal(signal.SIGINT)
+    told_at = time.monotonic()
+    said = first.ends(130)
+    left_after = time.monotonic() - told_at
+    assert "run the same command again to go on" in said
+    assert left_after <= 2.0
+    faults.until_alone(run)
+    asked, saved = faults.posts(run, api), run.saved_ids()
+    shutil.rmtree(run.state)
+    api.set(latency="0.2s")
+    run.run().ends(0)
+    unsaved = asked.keys() - saved.keys()
+    found = audit(run, api, unanswered_allowed=len(unsaved), never_again=saved.keys())
+    faults.report(f"two Ctrl-C: left after {left_after:.2f} s, then Redis lost; {len(unsaved)} ids not on disk", found)
+    assert 0 < len(asked) < ROWS
+    assert found.flagged == set(range(ROWS)) - saved.keys(), "rows without an id on disk may have been paid for"
+
+
+def test_a_worker_leaves_after_its_coordinator_was_killed(api, manifest, vidbatch, audit, faults):
+    run = vidbatch(manifest(ROWS), api)
+    first = run.run()
+    run.until(lambda now: now.submitting and now.pending, "rows in flight")
+    worker = run.worker().pid
+    first.signal(signal.SIGKILL)
+    killed_at = time.monotonic()
+    first.process.wait()
+    faults.eventually(lambda: not alive(worker), "the worker leaves by itself")
+    left_after = time.monotonic() - killed_at
+    assert left_after <= 30.0
+    api.set(latency="0.2s")
+    run.run().ends(0)
+    found = audit(run, api)
+    faults.report(f"coordinator killed: its worker left after {left_after:.1f} s", found)
+    assert not found.flagged
