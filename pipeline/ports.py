@@ -50,6 +50,8 @@ class RunCard:
     epoch: str
     total: int
     policy: Policy
+    detached: bool = True
+    """Whether rows may be sent while no command leads the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,7 @@ class RunFolder(Protocol):
         """(row index, outcome) of every row whose end is on disk."""
 
     def saved_ids(self) -> Sequence[Sequence[Any]]:
-        """Accepted ids on disk: [row index, generation id, accepted at µs, attempt], oldest first."""
+        """Accepted ids on disk: [row index, generation id, accepted at µs, attempt, resubmits]."""
 
     def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one part durably under the name of its range; the same range again replaces itself."""
@@ -268,8 +270,8 @@ class RunFolder(Protocol):
     def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
         """Save accepted ids durably under the name of their range."""
 
-    def publish(self) -> None:
-        """Publish the parts into `annotations/` and write the usage table; idempotent."""
+    def publish(self) -> int:
+        """Publish the parts into `annotations/` and write the usage table; idempotent. The rows that are published."""
 
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all."""

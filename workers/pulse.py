@@ -48,14 +48,15 @@ class _Pulse:
         ticks = 0
         while True:
             if ticks % REGISTER_TICKS == 0:
-                await self._register()
                 self._leave_with_coordinator()
-            await self._tick()
+            await self._tick(register=ticks % REGISTER_TICKS == 0)
             ticks += 1
             await asyncio.sleep(TICK_S)
 
-    async def _tick(self) -> None:
+    async def _tick(self, *, register: bool) -> None:
         try:
+            if register:
+                await self._register()
             await self._heartbeat.tick()
         except (OperationalError, LedgerUnavailable) as error:
             _log.warning("a tick was lost: %s", error, extra={"event": "redis_away"})
@@ -71,10 +72,7 @@ class _Pulse:
             key_fingerprints=(key_fingerprint(key.reveal()),) if key else (),
             ledger_version=LEDGER_VERSION,
         )
-        try:
-            await self._ledger.register_worker(card)
-        except LedgerUnavailable as error:
-            _log.warning("can't register: %s", error, extra={"event": "redis_away"})
+        await self._ledger.register_worker(card)
 
     def _leave_with_coordinator(self) -> None:
         pid = self._settings.coordinator_pid

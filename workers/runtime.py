@@ -62,8 +62,17 @@ class Runtime:
         except LedgerUnavailable as error:
             _log.warning("shift ended early: %s", error, extra={"event": "redis_away", "run": run_id})
         except StorageError as error:
-            _log.error("the run pauses: %s", error, extra={"event": "storage_failed", "run": run_id})
-            self._loop.run_until_complete(self._ledger.set_state(run_id, RunState.PAUSED, f"storage: {error}"))
+            self._pause(run_id, "storage_failed", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it was, a person must hear of it
+            # a writer or feeder that fails for an unforeseen reason would fail again at once, for ever
+            _log.exception("a %s shift failed", role, extra={"event": "shift_failed", "run": run_id})
+            if role in {Role.WRITE, Role.CONTROL}:
+                self._pause(run_id, "shift_failed", f"{role} failed with {type(error).__name__}: {error}")
+
+    def _pause(self, run_id: str, event: str, reason: str) -> None:
+        _log.error("the run pauses: %s", reason, extra={"event": event, "run": run_id})
+        with suppress(LedgerUnavailable):
+            self._loop.run_until_complete(self._ledger.set_state(run_id, RunState.PAUSED, f"storage: {reason}"))
 
     async def _hold(self, role: Role, run_id: str) -> None:
         card = await self._ledger.card(run_id)

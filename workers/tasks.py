@@ -3,6 +3,9 @@
 from pipeline.core.tickets import Role
 from workers.app import app
 
+PUBLISHING_S = 6 * 3600
+"""Publishing a very large run takes long, and killing it would only make it begin again."""
+
 
 def _hold(role: Role, run_id: str) -> None:
     from workers.runtime import runtime  # noqa: PLC0415 - clients are made after the fork
@@ -28,7 +31,7 @@ def write(run_id: str) -> None:
     _hold(Role.WRITE, run_id)
 
 
-@app.task(name="vidbatch.control")  # type: ignore[untyped-decorator]
+@app.task(name="vidbatch.control", time_limit=PUBLISHING_S)  # type: ignore[untyped-decorator]
 def control(run_id: str) -> None:
     """Feed the run, or finalize it."""
     _hold(Role.CONTROL, run_id)

@@ -7,6 +7,7 @@ from pipeline.cli.plan_text import summary_lines
 from pipeline.cli.preparing import Prepared, cancel_words
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Stop, Stopped
+from pipeline.core.errors import LedgerMismatch
 from pipeline.core.snapshot import RunSnapshot
 from pipeline.core.summary import all_completed, summary_of
 
@@ -75,7 +76,11 @@ def _guard_lines(run: RunSnapshot, prepared: Prepared) -> list[str]:
 
 def report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
     """Say how a finished run came out; 0 when every row of the manifest completed."""
-    summary = prepared.folder.summary() or {}
+    summary = prepared.folder.summary()
+    if summary is None:
+        raise LedgerMismatch(
+            f"the ledger of run {prepared.folder.run_id} is gone from Redis; {AGAIN}, from what is on disk"
+        )
     described = prepared.described
     if as_json:
         click.echo(orjson.dumps({**summary, "rows": described["rows"], "rejections": described["rejections"]}))

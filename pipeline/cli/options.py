@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from pipeline.cli.configuration import DEFAULT_BASE_URL
+from pipeline.core.account import checked_base_url
 from pipeline.core.errors import SettingsError
 from pipeline.core.requests import Defaults
 
@@ -27,6 +28,16 @@ redis_url = click.option(
     help="Redis server of the fleet, such as redis://host:6379/0; without it a private server is used.",
 )
 
+
+def _base_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse here what every worker would refuse later; the value is not repeated, since a key may stand in it."""
+    del context, parameter
+    try:
+        return checked_base_url(value)
+    except SettingsError as error:
+        raise SettingsError(f"--base-url: {error}") from None
+
+
 _QUESTION = (
     click.option("--prompt", envvar="VIDBATCH_PROMPT", help="Prompt for rows that have none."),
     click.option(
@@ -43,7 +54,12 @@ _QUESTION = (
     ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the manifest's first N rows."),
     click.option(
-        "--base-url", envvar="VIDBATCH_BASE_URL", default=DEFAULT_BASE_URL, show_default=True, help="The API's address."
+        "--base-url",
+        envvar="VIDBATCH_BASE_URL",
+        default=DEFAULT_BASE_URL,
+        show_default=True,
+        callback=_base_url,
+        help="The API's address.",
     ),
     click.option("--strict", is_flag=True, help="Stop at the first row that can't become a request."),
 )

@@ -12,12 +12,13 @@ from typing import Any
 
 from pipeline.cli.preparing import Prepared, begin
 from pipeline.cli.screen import Screen
-from pipeline.cli.watching import LEAD_S, Interrupts, Stop, Stopped, Watch, follow, lead_lock
+from pipeline.cli.watching import Interrupts, Stop, Stopped, Watch, follow
 from pipeline.core.account import Secret, account_id, key_fingerprint
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
+from pipeline.core.lead import LEAD_S, lead_lock
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
-from pipeline.edges.clock import MachineClock
+from pipeline.edges.clock import MachineClock, time_of_day_us
 from pipeline.edges.embedded import EmbeddedServer, EmbeddedWorker, alive, server_binary, state_folder
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import RunCard
@@ -123,6 +124,7 @@ async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -
     known = await ledger.card(card.run_id)
     state = RunState.CANCELLING if prepared.folder.cancelled else RunState.RUNNING
     if known is None:
+        card = replace(card, epoch=new_epoch())
         ended = prepared.folder.ended_rows() if prepared.resumed else []
         counts = Counter(outcome for _, outcome in ended)
         await ledger.open_run(
@@ -142,6 +144,11 @@ async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -
     return card
 
 
+def new_epoch() -> str:
+    """The name of a ledger that is made anew: no part of an earlier one has it, and parts sort by it."""
+    return f"e{time_of_day_us():016}"
+
+
 def card_of(prepared: Prepared, operation: Operation) -> RunCard:
     """What the workers are told of this run. A ledger that is made anew gets a new epoch."""
     described: Mapping[str, Any] = prepared.described
@@ -153,9 +160,10 @@ def card_of(prepared: Prepared, operation: Operation) -> RunCard:
         key_fingerprint=fingerprint,
         out=str(prepared.folder.out),
         token=described["token"],
-        epoch=f"e{prepared.folder.epochs() + 1}",
+        epoch=new_epoch(),
         total=described["requests"],
         policy=operation.policy,
+        detached=operation.detach,
     )
 
 

@@ -103,9 +103,8 @@ def left(run: RunSnapshot, rate: float) -> str:
 def _waits(run: RunSnapshot) -> list[str]:
     if run.account_blocked:
         return [f"the account is refused: {run.account_blocked}"]
-    if run.state is not RunState.RUNNING:
-        return [f"{run.state}{': ' + run.reason if run.reason else ''}"]
-    return [f"waiting: {run.trouble}"] if run.trouble else []
+    stands = [] if run.state is RunState.RUNNING else [f"{run.state}{': ' + run.reason if run.reason else ''}"]
+    return [*stands, f"waiting: {run.trouble}"] if run.trouble else stands
 
 
 def _picture(run: RunSnapshot, rate: float) -> RenderableType:
@@ -115,6 +114,8 @@ def _picture(run: RunSnapshot, rate: float) -> RenderableType:
     states.add_row(*(f"{count:,}" for count in (unsent, run.submitting, run.pending, *run.outcomes.values())))
     tokens = f"{run.prompt_tokens:,} tokens in, {run.completion_tokens:,} out · {money(run.cost)}"
     figures = Text(f"{run.ended:,} of {run.total:,} rows · {rate:.1f} rows/s · {left(run, rate)} · {tokens}")
-    lines: list[RenderableType] = [ProgressBar(total=max(1, run.total), completed=run.ended), figures, states]
+    bar = Table.grid(expand=True)  # a bar alone ends no line, and what follows it would be cut off
+    bar.add_row(ProgressBar(total=max(1, run.total), completed=run.ended))
+    lines: list[RenderableType] = [bar, figures, states]
     lines += [Text(wait, style="yellow") for wait in _waits(run)]
     return Group(*lines)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.lead import LEAD_S, lead_lock
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.ports import Clock, Ledger
 
@@ -139,22 +140,25 @@ class _Look:
         return new
 
 
-LEAD_S = 10.0
-"""A command that died led its run until then; on the same machine its death is seen at once."""
+STORAGE = "storage: "
+OUT_OF_REACH_MS = 30_000
+"""A paused run waits this long for generations that the API can't be asked about, then leaves them for later."""
 
 
-def lead_lock(run_id: str) -> str:
-    """The lock of the command that leads a run."""
-    return f"coordinator:{run_id}"
+def _only_out_of_reach(run: RunSnapshot) -> bool:
+    waits = run.submitting + run.results + run.accepted_unsaved
+    return waits == 0 and 0 < run.trouble_since_ms < run.now_ms - OUT_OF_REACH_MS
 
 
 def stopped(run: RunSnapshot) -> Stop | None:
     """Whether there is nothing left to wait for, and why."""
     if run.state is RunState.FINISHED:
         return Stop(Stopped.FINISHED, run)
-    if run.state is RunState.PAUSED and run.reason.startswith("storage: "):
-        return Stop(Stopped.STORAGE, run, run.reason.removeprefix("storage: "))
-    if run.state is RunState.PAUSED and run.quiet:
+    if run.all_ended:
+        return None
+    if run.state is RunState.PAUSED and run.reason.startswith(STORAGE):
+        return Stop(Stopped.STORAGE, run, run.reason.removeprefix(STORAGE))
+    if run.state is RunState.PAUSED and (run.quiet or _only_out_of_reach(run)):
         return Stop(Stopped.PAUSED, run, run.reason)
     if run.account_blocked and run.submitting + run.results + run.accepted_unsaved == 0:
         if run.state is RunState.CANCELLING and (run.pending == 0 or run.account_polls):

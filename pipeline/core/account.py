@@ -62,3 +62,17 @@ def account_id(base_url: str, fingerprint: str) -> str:
     parts = urlsplit(base_url.strip())
     port = "" if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
     return f"{parts.hostname or ''}{port}{parts.path.rstrip('/')}#{fingerprint}"
+
+
+def checked_base_url(base_url: str) -> str:
+    """Return the base URL without a closing slash, if requests can be made of it; `SettingsError` otherwise."""
+    try:
+        parts = urlsplit(base_url.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError("The API's base URL is not an http or https URL.")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise SettingsError("The API's base URL must hold no query, fragment, user name or password.")
+    return base_url.strip().rstrip("/")

@@ -67,13 +67,16 @@ NAMES = frozenset(column.name for column in ANNOTATION)
 
 
 def carried_names(carried: Iterable[str]) -> dict[str, str]:
-    """The dataset's name for each of the manifest's other columns: a clash gets the prefix `manifest_`."""
+    """The dataset's name for each of the manifest's other columns: a clash gets the prefix `manifest_`.
+
+    Names clash whatever their case, since SQL engines tell no case.
+    """
     taken = set(NAMES)
     names: dict[str, str] = {}
     for own in carried:
         name = own
-        while name in taken:
+        while name.casefold() in taken:
             name = f"manifest_{name}"
-        taken.add(name)
+        taken.add(name.casefold())
         names[own] = name
     return names

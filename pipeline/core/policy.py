@@ -43,7 +43,7 @@ class Policy(BaseModel):
     """Generations of the account at a time; the API tells its own limit with 429."""
 
     first_rows: int = Field(default=4, ge=1)
-    """Rows in flight until one completes: what a wrong path, model or key can cost."""
+    """Rows in flight until one completes, and sent at a time after a back-off: what a fault of the API can cost."""
 
     guard_first: int = Field(default=4, ge=1)
     guard_later: int = Field(default=50, ge=1)

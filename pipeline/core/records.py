@@ -55,6 +55,8 @@ class RowRecord:
     resubmits: int = 0
     possible_duplicate: bool = False
     given_up: str | None = None
+    recovered: bool = False
+    """The ledger was lost since the kept generation was accepted: a later POST of the row may be unknown."""
     log: tuple[Attempt, ...] = field(default=())
 
 
@@ -97,6 +99,7 @@ _KEYS = (
     ("r", "resubmits"),
     ("q", "possible_duplicate"),
     ("u", "given_up"),
+    ("c", "recovered"),
 )
 
 
@@ -153,6 +156,12 @@ def unpack_result(packed: bytes) -> Result:
             problem=None if problem is None else Problem(**problem),
         ),
     )
+
+
+def saved_line(row_index: int, record: RowRecord) -> bytes:
+    """An accepted id as it is saved on disk: `[row index, id, accepted at µs, attempt, resubmits]`, JSON."""
+    whole = [row_index, record.generation_id, record.submitted_at, record.attempts, record.resubmits]
+    return orjson.dumps(whole)
 
 
 def with_attempt(record: RowRecord, attempt: Attempt) -> RowRecord:

@@ -8,29 +8,38 @@ from pipeline.core.policy import Policy
 from pipeline.core.records import Attempt, RowRecord
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class SavedId:
-    """One accepted generation of a row; `accepted_at` in µs since 1970."""
+    """One accepted generation of a row, ordered by attempt; `accepted_at` in µs since 1970."""
 
-    generation_id: str
-    accepted_at: int
     attempt: int
+    accepted_at: int
+    generation_id: str
+    resubmits: int = 0
 
 
 def recovered(ids: Sequence[SavedId], policy: Policy, now_ms: int) -> RowRecord:
     """The record of a row that was fed before the ledger was lost and has no end on disk.
 
-    With an id the generation is polled. Without one the row may have been sent and paid for: it is sent again, once,
-    and says so.
+    With an id, the generation of the last attempt is polled. Without one the row may have been sent and paid for: it
+    is sent again, once, and says so. A row that has fewer ids than attempts, or two of one attempt, may have been paid
+    for twice.
     """
+    lost = Attempt(None, now_ms * 1000, Outcome.UNKNOWN)
     if not ids:
-        lost = Attempt(None, now_ms * 1000, Outcome.UNKNOWN)
-        return RowRecord(attempts=1, resubmits=1, possible_duplicate=True, log=(lost,))
-    last = ids[-1]
+        return RowRecord(attempts=1, resubmits=1, possible_duplicate=True, log=(lost,), recovered=True)
+    known = sorted({one.generation_id: one for one in sorted(ids)}.values())
+    last = known[-1]
+    earlier = [Attempt(one.generation_id, one.accepted_at, Outcome.FAILED) for one in known[:-1]]
+    missing = last.attempt - len({one.attempt for one in known})
+    doubtful = missing > 0 or len({one.attempt for one in known}) < len(known) or last.resubmits > 0
     return RowRecord(
-        attempts=max(last.attempt, len(ids)),
+        attempts=max(last.attempt, len(known)),
         generation_id=last.generation_id,
         submitted_at=last.accepted_at,
         deadline_ms=now_ms + round(policy.generation_deadline_s * 1000),
-        log=tuple(Attempt(one.generation_id, one.accepted_at, Outcome.FAILED) for one in ids[:-1]),
+        resubmits=int(doubtful),
+        possible_duplicate=doubtful,
+        log=(*earlier, *([lost] * max(0, missing))),
+        recovered=True,
     )

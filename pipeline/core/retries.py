@@ -48,6 +48,8 @@ class Step:
     account_problem: Problem | None = None
     polling_works: bool = True
     trouble: Problem | None = None
+    like: str = ""
+    """What the guard against like failures counts, though the row has not ended."""
 
     @property
     def state(self) -> State:
@@ -102,7 +104,9 @@ def after_submit(
         case Refused(problem=problem):
             return Step(here, Event.REFUSED, record, ending=Ending(Outcome.REFUSED, now_ms * 1000, problem=problem))
         case Ambiguous(problem=problem):
-            return after_lost_post(record, policy, problem, now_ms=now_ms, sent_at_ms=now_ms, token=None)
+            lost = after_lost_post(record, policy, problem, now_ms=now_ms, sent_at_ms=now_ms, token=None)
+            # each answer like this may cost a generation: the account slows down as for one that can't be reached
+            return replace(lost, account_wait_ms=_ms(backoff(policy, troubles, chance)))
 
 
 def after_lost_post(
@@ -118,20 +122,20 @@ def after_lost_post(
     return _resubmit_or_hold(State.SUBMITTING, (Event.LOST_RESUBMIT, Event.LOST_HOLD), noted, policy, problem, now_ms)
 
 
-def after_late_id(taken: RowRecord, accepted: RowRecord) -> Step:
-    """The step of a row that was given up but not yet resent, when the id of that very attempt comes late.
+def after_late_id(taken: RowRecord, late: RowRecord, token: str) -> Step | None:
+    """The step of a ready row when an id of it comes late; nothing when the row went on to another attempt.
 
-    `accepted` is the record as the late worker saw it. The attempt is known again, so its entry leaves the log.
+    `late` is the record as the worker that got the id would have left it, `token` that worker's claim. An attempt that
+    was given up is known again, so its entry leaves the log. A ledger that was rolled back has forgotten the attempt.
     """
-    adopted = replace(
-        accepted,
-        attempts=taken.attempts,
-        log=taken.log[:-1],
-        resubmits=max(0, taken.resubmits - 1),
-        possible_duplicate=any(attempt.outcome == Outcome.UNKNOWN for attempt in taken.log[:-1]),
-        given_up=None,
-    )
-    return Step(State.READY, Event.ADOPTED, adopted, wait_ms=0)
+    if taken.given_up == token:
+        log = taken.log[:-1]
+        known = replace(late, attempts=taken.attempts, log=log, resubmits=max(0, taken.resubmits - 1), given_up=None)
+        again = any(attempt.outcome == Outcome.UNKNOWN for attempt in log)
+        return Step(State.READY, Event.ADOPTED, replace(known, possible_duplicate=again))
+    if taken.attempts < late.attempts:
+        return Step(State.READY, Event.ADOPTED, late)
+    return None
 
 
 def cancelled(now_ms: int) -> Ending:
@@ -186,6 +190,8 @@ def after_query(
                 trouble=problem,
             )
         case Trouble(problem=problem):
+            if now_ms > record.deadline_ms + policy.generation_deadline_s * 1000:
+                return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=problem))
             wait = max(schedule.delay(asked.polls), backoff(policy, min(asked.polls, 6), chance) / 2)
             return Step(here, Event.NOT_READY, asked, _ms(wait), trouble=problem)
 
@@ -197,6 +203,9 @@ def _after_failed(
         ending = Ending(Outcome.FAILED, now_ms * 1000, problem=problem)
         return Step(State.PENDING, Event.FAILED_LAST, record, ending=ending)
     closed = _closed(record, Outcome.FAILED)
+    if record.recovered:
+        # the attempt that would come now may have been under way when the ledger was lost
+        closed = replace(closed, possible_duplicate=True, recovered=False)
     return Step(State.PENDING, Event.FAILED_RETRY, closed, _ms(backoff(policy, record.attempts - 1, chance)))
 
 
@@ -207,7 +216,8 @@ def _after_missing(record: RowRecord, policy: Policy, schedule: Schedule, proble
         wait = max(schedule.delay(missed.polls), policy.missing_for_s / policy.missing_polls)
         return Step(State.PENDING, Event.NOT_READY, missed, _ms(wait), trouble=problem)
     gone = _closed(missed, Outcome.UNKNOWN)
-    return _resubmit_or_hold(State.PENDING, (Event.GONE_RESUBMIT, Event.GONE_HOLD), gone, policy, problem, now_ms)
+    step = _resubmit_or_hold(State.PENDING, (Event.GONE_RESUBMIT, Event.GONE_HOLD), gone, policy, problem, now_ms)
+    return replace(step, like=f"gone {problem.code}")
 
 
 def _resubmit_or_hold(

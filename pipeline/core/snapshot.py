@@ -68,6 +68,9 @@ class RunSnapshot:
     account_blocked: str = ""
     account_polls: bool = True
     account_wait_until_ms: int = 0
+    led: bool = True
+    """Whether a command leads the run, or it needs none: else nothing is sent."""
+    key_fingerprint: str = ""
     recover_until: int = 0
     """Rows below this position were fed to an earlier ledger that is lost; 0 when there was none."""
 
@@ -80,7 +83,7 @@ class RunSnapshot:
     def sends(self) -> bool:
         """Whether rows may be submitted at all, permits apart."""
         held = self.account_blocked or self.account_wait_until_ms > self.now_ms
-        return self.state is RunState.RUNNING and not held and self.results_bytes < RESULTS_BYTES
+        return self.state is RunState.RUNNING and self.led and not held and self.results_bytes < RESULTS_BYTES
 
     @property
     def collects(self) -> bool:
@@ -101,7 +104,7 @@ class RunSnapshot:
     def all_ended(self) -> bool:
         """Every row has its end and the writer has them all: time to finalize."""
         return (
-            self.state in {RunState.RUNNING, RunState.STOPPING, RunState.CANCELLING}
+            (self.state in {RunState.RUNNING, RunState.STOPPING, RunState.CANCELLING} or self.guard != "")
             and self.fed >= self.total
             and self.ready + self.in_flight + self.results + self.accepted_unsaved == 0
         )

@@ -32,21 +32,26 @@ class Capacity:
 
     shifts: dict[Role, int]
     queued: dict[Role, int]
+    keys: frozenset[str] | None = None
+    """Fingerprints of the keys that the living workers hold; nothing when that does not matter."""
 
 
 ROWS_A_SHIFT = 64
 """One more shift of a role is worth its process once this many rows wait for it."""
 
 
-def tickets_due(runs: list[RunSnapshot], capacity: Capacity) -> list[Ticket]:
+def tickets_due(runs: list[RunSnapshot], capacity: Capacity, turn: int = 0) -> list[Ticket]:
     """The tickets to issue now: need - what is on its way - live shifts, within each role's capacity.
 
-    Runs take turns, so that none waits for another to finish. A queue that nobody drains gets no more messages.
+    Runs take turns, so that none waits for another to finish: `turn` says whose turn comes first where two hold as
+    much. A queue that nobody drains gets no more messages, a run whose key nobody holds no tickets to send or poll.
     """
+    first = turn % max(1, len(runs))
+    runs = runs[first:] + runs[:first]
     due: list[Ticket] = []
     for role in Role:
         held = {run.run_id: run.shifts.get(role, 0) for run in runs}
-        needs = {run.run_id: _need(run, role) for run in runs}
+        needs = {run.run_id: _need(run, role) for run in runs if _served(run, role, capacity)}
         room = capacity.shifts.get(role, 0) - sum(held.values())
         if capacity.queued.get(role, 0) > 2 * max(1, capacity.shifts.get(role, 0)):
             continue
@@ -57,6 +62,11 @@ def tickets_due(runs: list[RunSnapshot], capacity: Capacity) -> list[Ticket]:
             held[next_one] += 1
             room -= 1
     return due
+
+
+def _served(run: RunSnapshot, role: Role, capacity: Capacity) -> bool:
+    needs_key = role in {Role.SUBMIT, Role.POLL}
+    return not needs_key or capacity.keys is None or run.key_fingerprint in capacity.keys
 
 
 def _need(run: RunSnapshot, role: Role) -> int:

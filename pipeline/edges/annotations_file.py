@@ -57,17 +57,20 @@ def write_part(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object
         pq.write_table(table, temporary, compression="zstd")
 
 
-def publish_new(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Schema) -> None:
-    """Publish the parts that no file of the folder `into` holds yet, as one more file; nothing to do is fine.
+def publish_new(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Schema) -> int:
+    """Publish the parts that no file of the folder `into` holds yet, as one more file; the rows that are published.
 
-    The file's number and what is held come from one listing, so two publishers at a time write the same file. A run
-    without any row publishes an empty file, so that the dataset can always be read.
+    The file's number and what is held come from one listing, so two publishers at a time write the same file. A row
+    that stands in two parts, of two ledgers, is published once. A run without any row publishes an empty file, so that
+    the dataset can always be read.
     """
     files = sorted(into.glob("part-*.parquet"))
     held = {name for path in files for name in _held_by(path)}
     new = [part for part in parts if part.name not in held]
+    seen = {row_index for row_index, _ in ended_rows(files)}
     if new or not files:
-        _publish(new, into / f"part-{len(files):05}.parquet", scratch, schema)
+        _publish(new, into / f"part-{len(files):05}.parquet", scratch, schema, seen)
+    return len(seen)
 
 
 def _held_by(path: Path) -> list[str]:
@@ -75,22 +78,28 @@ def _held_by(path: Path) -> list[str]:
     return list(orjson.loads((pq.read_schema(path).metadata or {}).get(_PARTS, b"[]")))
 
 
-def _publish(parts: Sequence[Path], path: Path, scratch: Path, schema: pa.Schema) -> None:
-    """Merge parts into one file, by one rename; its metadata names the parts."""
+def _publish(parts: Sequence[Path], path: Path, scratch: Path, schema: pa.Schema, seen: set[int]) -> None:
+    """Merge parts into one file, by one rename; its metadata names the parts. `seen` learns the published rows."""
     names = orjson.dumps([part.name for part in parts])
     whole = schema.with_metadata({**(schema.metadata or {}), _PARTS: names})
     small = sum(part.stat().st_size for part in parts) <= SORTED_AT_ONCE
+    tables = (_unseen(pq.read_table(part, schema=schema), seen) for part in parts)
+    if small:
+        merged = pa.concat_tables([schema.empty_table(), *tables]).sort_by("row_index")
+        tables = (table for table in [merged])
     with (
         replaced(path, scratch) as temporary,
         pq.ParquetWriter(temporary, whole, compression="zstd") as writer,
     ):
-        if small:
-            tables = [pq.read_table(part, schema=schema) for part in parts]
-            table = pa.concat_tables(tables) if tables else schema.empty_table()
-            writer.write_table(table.sort_by("row_index").cast(whole), row_group_size=ROW_GROUP)
-        else:
-            for part in parts:
-                writer.write_table(pq.read_table(part, schema=schema).cast(whole), row_group_size=ROW_GROUP)
+        for table in tables:
+            writer.write_table(table.cast(whole), row_group_size=ROW_GROUP)
+
+
+def _unseen(table: pa.Table, seen: set[int]) -> pa.Table:
+    indexes = table["row_index"].to_pylist()
+    fresh = [index not in seen for index in indexes]
+    seen.update(indexes)
+    return table if all(fresh) else table.filter(pa.array(fresh))
 
 
 def write_usage(published: Path, path: Path) -> None:

@@ -1,9 +1,11 @@
 """Writing files so that a crash leaves either the old one or the whole new one."""
 
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from pipeline.core.errors import StorageError
 
@@ -21,7 +23,7 @@ def replaced(path: Path, scratch: Path | None = None) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{path.parent} can't be made: {error.strerror or error}") from error
-    temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+    temporary = folder / f".{path.name}.{uuid4().hex}.tmp"
     try:
         yield temporary
         _sync(temporary)
@@ -37,6 +39,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file's content durably."""
     with replaced(path) as temporary:
         temporary.write_bytes(content)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file alone; on a file system without locks, nothing is held."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+    try:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _sync(path: Path) -> None:

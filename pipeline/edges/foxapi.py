@@ -7,11 +7,10 @@ not here), and never lets the key out: what the API echoes is masked before anyt
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from pipeline.core.account import MASK, Secret
+from pipeline.core.account import MASK, Secret, checked_base_url
 from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, SubmitAnswer, Trouble
-from pipeline.core.errors import SettingsError
 from pipeline.core.reading import read_query, read_submit
 from pipeline.edges.http import DoorError, Headers, HttpDoor, HttpReply, NotSentError
 
@@ -35,7 +34,7 @@ class FoxApi:
         clock: Callable[[], float],
         longest_retry_after_s: float = 300,
     ) -> None:
-        base = _checked(base_url)
+        base = checked_base_url(base_url)
         self._submit_url = f"{base}/v1/llm/generations"
         self._tasks_url = f"{base}/v1/tasks/"
         self._door = door
@@ -111,17 +110,3 @@ class FoxApi:
             problem.type and problem.type.replace(key, MASK),
             problem.http_status,
         )
-
-
-def _checked(base_url: str) -> str:
-    """Return the base URL without a closing slash, if requests can be made of it."""
-    try:
-        parts = urlsplit(base_url.strip())
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise SettingsError("The API's base URL is not an http or https URL.")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise SettingsError("The API's base URL must hold no query, fragment, user name or password.")
-    return base_url.strip().rstrip("/")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.records import Ending, RowRecord
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
@@ -58,7 +59,7 @@ class MemoryLedger:
     async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
         """Change what the run is doing."""
         run = self._runs.get(run_id)
-        if run is not None:
+        if run is not None and run.state is not RunState.FINISHED:
             run.state, run.reason, run.guard = state, reason, ""
 
     async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
@@ -90,7 +91,7 @@ class MemoryLedger:
         held = self._held_back(run, account, now)
         if held is not None:
             return Claim((), now, account.troubles, *held)
-        limit, bound = self._permits(run, limit)
+        limit, bound = self._permits(run, account, limit)
         if limit <= 0:
             return Claim((), now, account.troubles, 100, bound)
         due = run.due(State.READY, now, limit)
@@ -104,17 +105,25 @@ class MemoryLedger:
     def _held_back(self, run: MemoryRun, account: MemoryAccount, now: int) -> tuple[int, str] | None:
         if run.state is not RunState.RUNNING:
             return 1000, "paused"
+        if not self._led(run, now):
+            return 1000, "no leader"
         if account.blocked:
             return 1000, "account"
         if account.wait_until > now:
             return account.wait_until - now, "back-off"
         return (200, "results") if run.results_bytes >= RESULTS_BYTES else None
 
-    def _permits(self, run: MemoryRun, limit: int) -> tuple[int, str]:
+    def _led(self, run: MemoryRun, now: int) -> bool:
+        return run.card.detached or self._locks.get(lead_lock(run.card.run_id), (0, ""))[0] > now
+
+    def _permits(self, run: MemoryRun, account: MemoryAccount, limit: int) -> tuple[int, str]:
         policy, bound = run.card.policy, ""
         first = policy.first_rows - run.in_flight
         if not run.counts[Outcome.COMPLETED] and first < limit:
             limit, bound = first, "first rows"
+        probes = policy.first_rows - len(run.rows[State.SUBMITTING])
+        if account.troubles and probes < limit:
+            limit, bound = probes, "back-off"
         others = [other for other in self._runs.values() if other.card.account == run.card.account]
         free = policy.max_in_flight - sum(other.in_flight for other in others)
         return (free, "in flight") if free < limit else (limit, bound)
@@ -212,7 +221,7 @@ class MemoryLedger:
     async def snapshot(self, run_id: str) -> RunSnapshot | None:
         """What the run looks like now; nothing for an unknown run."""
         run, now = self._runs.get(run_id), self._clock()
-        return None if run is None else snapshot_of(run, self._account(run), now)
+        return None if run is None else snapshot_of(run, self._account(run), now, led=self._led(run, now))
 
     async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
         """Register a live shift; False when as many are live already."""

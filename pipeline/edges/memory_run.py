@@ -149,7 +149,9 @@ class MemoryRun:
     def apply(self, commit: Commit, account: MemoryAccount, now: int) -> bool:
         """One row's step, under its token."""
         row, step = commit.row_index, commit.step
-        if self.tokens.get(row) != commit.token:
+        # the answer of the worker that sent the row goes before whoever took the row over from it
+        before, taken_over, _ = self.tokens.get(row, "").partition("|")
+        if self.tokens.get(row) != commit.token and not (taken_over and before == commit.token):
             return False
         account.hear(step, now)
         if step.trouble is not None:
@@ -160,6 +162,8 @@ class MemoryRun:
         else:
             self.records[row] = step.record
             self.move(row, step.state, now + step.wait_ms)
+            if step.like:
+                self._count_like(f"like {step.like}", None)
         line = accepted_line(commit)
         if line:
             self.accepted.items.append(line)
@@ -202,7 +206,9 @@ class MemoryRun:
         if ending.outcome is Outcome.COMPLETED:
             self.streak_like, self.streak = "", 0
             return
-        like = f"{ending.outcome} {ending.problem.code if ending.problem else ''}"
+        self._count_like(f"{ending.outcome} {ending.problem.code if ending.problem else ''}", ending)
+
+    def _count_like(self, like: str, ending: Ending | None) -> None:
         self.streak = self.streak + 1 if self.streak_like == like else 1
         self.streak_like = like
         policy = self.card.policy
@@ -210,10 +216,10 @@ class MemoryRun:
         if self.streak >= most and self.state is RunState.RUNNING:
             self.state, self.reason = RunState.PAUSED, f"{self.streak} rows in a row ended as {like}"
             self.streak = 0
-            self.guard = in_one_line(f"{ending.outcome} {told(ending.problem)}")
+            self.guard = in_one_line(f"{ending.outcome} {told(ending.problem)}") if ending else like
 
 
-def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int) -> RunSnapshot:
+def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int, *, led: bool) -> RunSnapshot:
     """What the run looks like now."""
 
     def within(state: State, until: int) -> int:
@@ -221,6 +227,8 @@ def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int) -> RunSnapshot
 
     return RunSnapshot(
         run_id=run.card.run_id,
+        led=led,
+        key_fingerprint=run.card.key_fingerprint,
         recover_until=run.recover_until,
         state=run.state,
         now_ms=now,

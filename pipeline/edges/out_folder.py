@@ -1,17 +1,16 @@
 """OUT: the runs that it holds and the columns of its dataset."""
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
 from pipeline.core.columns import SCHEMA_VERSION, carried_names
 from pipeline.core.errors import RunConflict, StorageError
-from pipeline.edges.files import write_bytes
+from pipeline.edges.files import locked, write_bytes
 from pipeline.edges.run_folder import LocalRunFolder, read_json
 
 
@@ -25,7 +24,7 @@ class OutFolder:
         """Make the folder. StorageError when it can't be written."""
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
-            probe = self.path / "runs" / ".writable"
+            probe = self.path / "runs" / f".writable-{uuid4().hex}"
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -34,13 +33,8 @@ class OutFolder:
     @contextmanager
     def planning(self) -> Iterator[None]:
         """One command at a time plans here, so that the same command given twice at once becomes one run."""
-        lock = os.open(self.path / "runs" / ".planning", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            with suppress(OSError):  # a file system without locks: then two people have to take turns
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.path / "runs" / ".planning"):
             yield
-        finally:
-            os.close(lock)
 
     def run(self, run_id: str) -> LocalRunFolder:
         """The files of one run."""

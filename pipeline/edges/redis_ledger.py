@@ -6,12 +6,14 @@ The layout of the keys is in `redis_keys`, the scripts are in `lua/`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import State
 from pipeline.core.records import Ending, pack, pack_ending, unpack
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import (
     LEDGER_VERSION,
+    LOCKS,
     ROLES,
     RUN_PREFIX,
     RUNS,
@@ -110,8 +112,9 @@ class RedisLedger(RedisPresence):
         card = await self._known(run_id)
         keys, policy = RunKeys(run_id), card.policy
         named = [keys(name) for name in ("meta", "ready", "submitting", "pending", "bodies", "records", "tokens")]
-        named += [account_key(card.account), account_runs_key(card.account)]
+        named += [account_key(card.account), account_runs_key(card.account), f"{LOCKS}{lead_lock(run_id)}"]
         args = [holder, limit, _ms(policy.lease_s), policy.first_rows, policy.max_in_flight, RESULTS_BYTES, RUN_PREFIX]
+        args.append("1" if card.detached else "")
         reply = await self._door.script("claim_submit", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:
@@ -226,12 +229,13 @@ class RedisLedger(RedisPresence):
         named = [keys(name) for name in ("meta", "ready", "submitting", "pending", "results", "accepted")]
         named += [account_key(card.account)]
         named += [keys(f"{kind}:{role}") for kind in ("shifts", "tickets") for role in ROLES]
+        named += [f"{LOCKS}{lead_lock(run_id)}"]
         reply = await self._door.script("snapshot", named, [POLL_AHEAD_MS])
         if reply is None:
             return None
         meta = dict(zip(reply[1][::2], reply[1][1::2], strict=True))
         self._cards[run_id] = unpack_card(meta[b"card"])
-        return read_snapshot(run_id, self._cards[run_id].total, meta, reply)
+        return read_snapshot(self._cards[run_id], meta, reply)
 
     async def close(self) -> None:
         """Close the connections."""

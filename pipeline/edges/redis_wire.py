@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 
 from pipeline.core.answers import Problem
+from pipeline.core.errors import LedgerMismatch
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.policy import Policy
-from pipeline.core.records import Ending, pack, pack_ending, unpack
+from pipeline.core.records import Ending, pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.edges.redis_keys import ROLES
 from pipeline.ports import Claimed, Commit, RunCard
@@ -29,7 +30,7 @@ def commit_arguments(commit: Commit) -> list[Any]:
     if state is State.DONE and ending is not None:
         code = ending.problem.code if ending.problem else ""
         return [*head, pack_ending(ending), ending.outcome.value, code, "", *tail, *sums(ending)]
-    return [*head, "", "", "", accepted_line(commit), *tail, 0, 0, 0]
+    return [*head, "", "", step.like, accepted_line(commit), *tail, 0, 0, 0]
 
 
 def accepted_line(commit: Commit) -> bytes:
@@ -37,7 +38,7 @@ def accepted_line(commit: Commit) -> bytes:
     record = commit.step.record
     if commit.step.event not in {Event.ACCEPTED, Event.ADOPTED}:
         return b""
-    return orjson.dumps([commit.row_index, record.generation_id, record.submitted_at, record.attempts])
+    return saved_line(commit.row_index, record)
 
 
 def sums(ending: Ending) -> tuple[int, int, int]:
@@ -78,7 +79,7 @@ def done_bitmap(rows: Sequence[int]) -> bytes:
     return bytes(bits)
 
 
-def read_snapshot(run_id: str, total: int, meta: Mapping[bytes, bytes], reply: Sequence[Any]) -> RunSnapshot:
+def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[Any]) -> RunSnapshot:
     """The values of snapshot.lua."""
     account = dict(zip(reply[2][::2], reply[2][1::2], strict=True))
 
@@ -86,11 +87,13 @@ def read_snapshot(run_id: str, total: int, meta: Mapping[bytes, bytes], reply: S
         return int(meta.get(name.encode(), 0))
 
     return RunSnapshot(
-        run_id=run_id,
+        run_id=card.run_id,
+        led=card.detached or bool(reply[15]),
+        key_fingerprint=card.key_fingerprint,
         recover_until=number("recover_until"),
         state=RunState(meta[b"state"].decode()),
         now_ms=reply[0],
-        total=total,
+        total=card.total,
         fed=number("fed"),
         ready=reply[3],
         ready_due=reply[4],
@@ -138,9 +141,12 @@ def pack_card(card: RunCard) -> bytes:
 
 
 def unpack_card(packed: bytes) -> RunCard:
-    """The reverse of `pack_card`."""
-    values = orjson.loads(packed)
-    return RunCard(**{**values, "policy": Policy(**values["policy"])})
+    """The reverse of `pack_card`. LedgerMismatch for a card that another version of vidbatch wrote."""
+    try:
+        values = orjson.loads(packed)
+        return RunCard(**{**values, "policy": Policy(**values["policy"])})
+    except (TypeError, ValueError, KeyError) as error:
+        raise LedgerMismatch(f"a run's card is of another version of vidbatch: {error}") from error
 
 
 _CARD = tuple(RunCard.__dataclass_fields__)

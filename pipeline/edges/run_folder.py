@@ -9,7 +9,7 @@ import orjson
 
 from pipeline.core.errors import StorageError
 from pipeline.edges import annotations_file
-from pipeline.edges.files import write_bytes
+from pipeline.edges.files import locked, write_bytes
 from pipeline.edges.requests_file import RequestsFile
 
 
@@ -80,9 +80,10 @@ class LocalRunFolder:
             return False
 
     def mark_fed(self, until: int) -> None:
-        """Raise the feed's high-water mark, durably."""
-        if until > self.fed():
-            write_bytes(self.path / "fed", str(until).encode())
+        """Raise the feed's high-water mark, durably; it never goes back, whoever else raises it."""
+        with locked(self.path / ".fed-lock"):
+            if until > self.fed():
+                write_bytes(self.path / "fed", str(until).encode())
 
     def fed(self) -> int:
         """The feed's high-water mark; 0 before the first."""
@@ -102,7 +103,7 @@ class LocalRunFolder:
         write_bytes(self.path / "sent" / range_name(epoch, start, end, "jsonl"), b"\n".join(lines) + b"\n")
 
     def saved_ids(self) -> list[list[Any]]:
-        """Accepted ids on disk: [row index, generation id, accepted at µs, attempt], oldest first."""
+        """Accepted ids on disk: [row index, generation id, accepted at µs, attempt, resubmits]."""
         files = sorted((self.path / "sent").glob("*.jsonl"))
         return [orjson.loads(line) for file in files for line in file.read_bytes().splitlines()]
 
@@ -111,16 +112,12 @@ class LocalRunFolder:
         paths = {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
         return sorted(set(annotations_file.ended_rows(paths)))
 
-    def epochs(self) -> int:
-        """How many ledgers this run has had, by what they left on disk."""
-        files = [*(self.path / "parts").glob("*"), *(self.path / "sent").glob("*")]
-        return len({file.name.split("-")[1] for file in files if file.name.startswith("part-")})
-
-    def publish(self) -> None:
-        """Publish the parts that are not published yet, and write the usage table."""
+    def publish(self) -> int:
+        """Publish the parts that are not published yet, and write the usage table; the number of published rows."""
         parts = sorted((self.path / "parts").glob("part-*.parquet"))
-        annotations_file.publish_new(parts, self.published, self.path, self._schema())
+        rows = annotations_file.publish_new(parts, self.published, self.path, self._schema())
         annotations_file.write_usage(self.published, self.out / "usage" / f"run={self.run_id}.parquet")
+        return rows
 
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all; then the parts are only a second copy, and go."""

@@ -66,7 +66,14 @@ class Committer:
         for commit, was_applied in zip(group, applied, strict=True):
             self._released(commit.row_index)
             if not was_applied:
-                await self._stale(commit)
+                await self._tell_stale(commit)
+
+    async def _tell_stale(self, commit: Commit) -> None:
+        while True:
+            try:
+                return await self._stale(commit)
+            except LedgerUnavailable:
+                await self._clock.sleep(AWAY_WAIT_S)
 
     async def _offer(self, group: list[Commit]) -> list[bool]:
         while True:

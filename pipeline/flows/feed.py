@@ -49,8 +49,8 @@ async def feed(run: RunSnapshot, ledger: Ledger, folder: RunFolder, policy: Poli
 def known_from(folder: RunFolder) -> Known:
     """Read what the parts and the saved ids tell."""
     ids: defaultdict[int, list[SavedId]] = defaultdict(list)
-    for row_index, generation_id, accepted_at, attempt in folder.saved_ids():
-        ids[row_index].append(SavedId(generation_id, accepted_at, attempt))
+    for row_index, generation_id, accepted_at, attempt, resubmits in folder.saved_ids():
+        ids[row_index].append(SavedId(attempt, accepted_at, generation_id, resubmits))
     return Known(frozenset(row_index for row_index, _ in folder.ended_rows()), dict(ids))
 
 

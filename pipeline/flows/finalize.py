@@ -2,13 +2,19 @@
 
 import asyncio
 
+from pipeline.core.errors import StorageError
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.summary import summary_of
 from pipeline.ports import Ledger, RunFolder
 
 
 async def finalize(run: RunSnapshot, ledger: Ledger, folder: RunFolder) -> None:
-    """Publish, sum up, mark done. A crash anywhere leaves the same work for the next ticket."""
-    await asyncio.to_thread(folder.publish)  # minutes for a large run, in which the shift's lease is renewed
+    """Publish, sum up, mark done. A crash anywhere leaves the same work for the next ticket.
+
+    StorageError when the published rows are not the run's requests: a run with a row too few is not done.
+    """
+    published = await asyncio.to_thread(folder.publish)  # minutes for a large run, in which the shift is renewed
+    if published != run.total:
+        raise StorageError(f"{published} rows are on disk where {run.total} were asked; nothing was marked as done")
     folder.finish(summary_of(run))
     await ledger.set_state(run.run_id, RunState.FINISHED)

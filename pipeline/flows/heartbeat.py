@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pipeline.core.answers import Problem
-from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.guards import pause_due
 from pipeline.core.retries import after_lost_post
 from pipeline.core.snapshot import RunSnapshot, RunState
@@ -21,6 +21,9 @@ LOCK_S = 3.0
 """A dead heartbeat is followed by another after this long."""
 
 REAP_ROWS = 500
+GAP_MS = 5_000
+"""A heartbeat that did not look for so long does not know whether the living could renew."""
+
 JUMP_MS = 2_000
 """Redis's clock may differ from ours by this much between two ticks before it counts as a jump."""
 
@@ -58,6 +61,7 @@ class Heartbeat:
         self._queued = queued
         self._pulse = Pulse()
         self._finished: dict[str, float] = {}
+        self._turn = 0
 
     async def tick(self) -> bool:
         """Act once if the lock is ours; whether it was. Redis being away is noted, not raised."""
@@ -72,14 +76,29 @@ class Heartbeat:
         return True
 
     async def _act(self) -> None:
-        runs = [run for run_id in await self._ledger.active_runs() if (run := await self._ledger.snapshot(run_id))]
-        self._take_pulse(runs)
+        runs = await self._look()
         living = [run for run in runs if run.state is not RunState.FINISHED]
         for run in living:
             await self._look_after(run)
         await self._forget_finished({run.run_id for run in runs} - {run.run_id for run in living})
-        for ticket in tickets_due(living, capacity_of(await self._ledger.workers(), await self._queued())):
+        self._turn += 1
+        capacity = capacity_of(await self._ledger.workers(), await self._queued())
+        for ticket in tickets_due(living, capacity, self._turn):
             await self._issue(ticket)
+
+    async def _look(self) -> list[RunSnapshot]:
+        """The runs of this version's ledger; another version's workers look after the others."""
+        runs: list[RunSnapshot] = []
+        for run_id in await self._ledger.active_runs():
+            try:
+                run = await self._ledger.snapshot(run_id)
+            except LedgerMismatch:
+                continue
+            if run is not None:
+                if not runs:
+                    self._take_pulse(run.now_ms)
+                runs.append(run)
+        return runs
 
     async def _look_after(self, run: RunSnapshot) -> None:
         card = await self._ledger.card(run.run_id)
@@ -119,12 +138,10 @@ class Heartbeat:
             if now - since >= FORGET_S:
                 await self._ledger.forget(run_id)
 
-    def _take_pulse(self, runs: list[RunSnapshot]) -> None:
-        if not runs:
-            return
-        pulse, now, now_ms = self._pulse, self._clock.monotonic(), runs[0].now_ms
+    def _take_pulse(self, now_ms: int) -> None:
+        pulse, now = self._pulse, self._clock.monotonic()
         passed_ms = (now - pulse.last_tick) * 1000
-        steady = passed_ms < JUMP_MS and abs(now_ms - pulse.last_now_ms - passed_ms) < JUMP_MS
+        steady = passed_ms < GAP_MS and abs(now_ms - pulse.last_now_ms - passed_ms) < JUMP_MS
         if not steady:
             pulse.steady_since = now
         pulse.last_tick, pulse.last_now_ms = now, now_ms
@@ -133,4 +150,5 @@ class Heartbeat:
 def capacity_of(workers: list[WorkerCard], queued: dict[Role, int]) -> Capacity:
     """Shifts that the living workers can hold at a time, by role."""
     shifts = {role: sum(worker.shifts for worker in workers if role in worker.roles) for role in Role}
-    return Capacity(shifts, queued)
+    keys = frozenset(key for worker in workers for key in worker.key_fingerprints)
+    return Capacity(shifts, queued, keys)

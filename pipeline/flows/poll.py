@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from pipeline.core.answers import Problem, Trouble
 from pipeline.core.lifecycle import State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
@@ -20,7 +21,10 @@ async def poll_shift(
         return await ledger.claim_polls(bench.run_id, bench.holder, limit)
 
     async def act(row: Claimed, hour: Hour, troubles: int) -> Step:
-        answer = await api.query(row.record.generation_id or "")
+        try:
+            answer = await api.query(row.record.generation_id or "")
+        except Exception as error:  # noqa: BLE001 - one row's answer must not end the shift
+            answer = Trouble(Problem("internal_error", f"{type(error).__name__} while polling"))
         return after_query(
             answer, row.record, policy, schedule, now_ms=hour.now_ms(), troubles=troubles, chance=chance()
         )

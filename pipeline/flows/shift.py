@@ -78,7 +78,7 @@ class Shift:
         committing = asyncio.create_task(committer.run())
         renewing = asyncio.create_task(self._renew())
         try:
-            handled = await self._claim_and_act(claim, act, committer)
+            handled = await self._claim_and_act(claim, act, committer, committing)
             if self._acting:
                 await asyncio.wait(self._acting)
             committer.close()
@@ -89,11 +89,14 @@ class Shift:
                 task.cancel()
             await asyncio.gather(renewing, committing, *self._acting, return_exceptions=True)
 
-    async def _claim_and_act(self, claim: Claims, act: Act, committer: Committer) -> int:
+    async def _claim_and_act(
+        self, claim: Claims, act: Act, committer: Committer, committing: asyncio.Task[None]
+    ) -> int:
+        """Nothing is claimed once steps can't be recorded: what nobody records must not be sent."""
         ends = self._clock.monotonic() + self._bench.seconds
         idle_since: float | None = None
         handled = 0
-        while not self._bench.stop() and (left := ends - self._clock.monotonic()) > 0:
+        while not self._bench.stop() and not committing.done() and (left := ends - self._clock.monotonic()) > 0:
             free = self._bench.window - len(self._held)
             if free <= 0:
                 await self._until_freed(left)

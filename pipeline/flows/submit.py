@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-import orjson
-
+from pipeline.core.answers import Ambiguous, Problem
 from pipeline.core.lifecycle import Event, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
+from pipeline.core.records import saved_line
 from pipeline.core.retries import Step, after_late_id, after_submit
 from pipeline.flows.shift import Bench, Hour, Shift
 from pipeline.ports import Api, Claim, Claimed, Clock, Commit, Ledger
@@ -22,7 +22,10 @@ async def submit_shift(
         return await ledger.claim_submit(bench.run_id, bench.holder, limit)
 
     async def act(row: Claimed, hour: Hour, troubles: int) -> Step:
-        answer = await api.submit(row.body)
+        try:
+            answer = await api.submit(row.body)
+        except Exception as error:  # noqa: BLE001 - whatever failed, the request may be on the wire
+            answer = Ambiguous(Problem("internal_error", f"{type(error).__name__} while sending"))
         return after_submit(
             answer, row.record, policy, schedule, now_ms=hour.now_ms(), troubles=troubles, chance=chance()
         )
@@ -37,12 +40,10 @@ async def submit_shift(
 async def adopt(bench: Bench, ledger: Ledger, late: Commit) -> None:
     """Take up an id whose row was given up but not yet resent; else keep the id, since it was paid for."""
     taken = await ledger.take_ready(bench.run_id, bench.holder, late.row_index)
-    if taken is not None and taken.record.given_up == late.token:
-        step = after_late_id(taken.record, late.step.record)
+    step = after_late_id(taken.record, late.step.record, late.token) if taken else None
+    if taken is not None and step is not None:
         if all(await ledger.commit(bench.run_id, [Commit(late.row_index, taken.token, step)])):
             return
     elif taken is not None:
         await ledger.put_back(bench.run_id, taken)
-    record = late.step.record
-    line = [late.row_index, record.generation_id, record.submitted_at, record.attempts]
-    await ledger.note_late(bench.run_id, orjson.dumps(line))
+    await ledger.note_late(bench.run_id, saved_line(late.row_index, late.step.record))

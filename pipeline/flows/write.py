@@ -4,6 +4,7 @@ A range is noted in the ledger, written under the name of that range, and only t
 the same part again, never a second one.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ async def write_part(ledger: Ledger, writing: Writing, now: Callable[[], int]) -
         annotation(requests[result.row_index], result, writing.prices, writing.names, collected) for result in results
     ]
     rows.sort(key=_row_index)
-    writing.folder.write_part(card.epoch, batch.start, batch.end, rows)
+    await asyncio.to_thread(writing.folder.write_part, card.epoch, batch.start, batch.end, rows)
     await ledger.results_written(card.run_id, batch)
     return len(rows)
 
@@ -79,7 +80,7 @@ async def save_ids(ledger: Ledger, writing: Writing) -> None:
     card = writing.card
     batch = await ledger.accepted_ids(card.run_id, IDS)
     if batch.items:
-        writing.folder.save_ids(card.epoch, batch.start, batch.end, batch.items)
+        await asyncio.to_thread(writing.folder.save_ids, card.epoch, batch.start, batch.end, batch.items)
         await ledger.accepted_saved(card.run_id, batch)
 
 

@@ -532,6 +532,12 @@ class Caught:
 class Faults:
     """Ways to hurt a run at a moment that is known, and figures of how it got over them."""
 
+    eventually = staticmethod(eventually)
+
+    def until_alone(self, run: Vidbatch) -> None:
+        """Wait until nothing but, perhaps, the private server is left of a run's processes."""
+        eventually(run.is_left_alone, "the worker leaves")
+
     def freeze_a_submitter(
         self, run: Vidbatch, simulator: Simulator, *, unanswered: int = 8, pending: int = 8
     ) -> Caught:

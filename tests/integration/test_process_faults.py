@@ -12,8 +12,6 @@ import pytest
 ROWS = 240
 GROUP_ROWS = 64
 RECOVERS_WITHIN_S = 30.0
-SHORT_LEASE_S = 4.0
-"""Half the usual one, where the test is not about how long recovery takes."""
 
 
 @pytest.fixture
@@ -52,18 +50,3 @@ def test_a_worker_that_is_told_to_stop_loses_nothing_and_another_takes_over(api,
     faults.report("worker told to stop", found)
     assert not found.flagged
     assert not first.is_running()
-
-
-def test_an_id_that_comes_late_is_adopted_while_its_row_was_not_sent_again(api, manifest, vidbatch, audit, faults):
-    run = vidbatch(manifest(ROWS), api)
-    command = run.run(lease_s=SHORT_LEASE_S)
-    caught = faults.freeze_a_submitter(run, api)
-    run.until(
-        lambda _: caught.submitting <= run.rows("ready"), "the frozen child's rows are given up and wait to be resent"
-    )
-    caught.child.resume()
-    command.ends(0)
-    found = audit(run, api)
-    faults.report(f"{len(caught.submitting)} ids came late and were adopted", found)
-    assert not found.flagged
-    assert {len(found.rows[row]["attempt_log"]) for row in caught.submitting} == {1}

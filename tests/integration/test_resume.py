@@ -6,14 +6,12 @@ import time
 
 import pytest
 
-from pipeline.edges.embedded import alive
-
 ROWS = 240
 
 
 @pytest.fixture
 def api(simulator):
-    return simulator(latency="2s", submit_delay="0.2s")
+    return simulator(latency="1.5s", submit_delay="0.2s")
 
 
 def test_ctrl_c_collects_what_was_asked_and_the_same_command_sends_the_rest(api, manifest, vidbatch, audit, faults):
@@ -56,22 +54,5 @@ def test_two_ctrl_c_leave_at_once_and_even_without_redis_what_was_asked_is_colle
     found = audit(run, api, unanswered_allowed=len(unsaved), never_again=saved.keys())
     faults.report(f"two Ctrl-C: left after {left_after:.2f} s, then Redis lost; {len(unsaved)} ids not on disk", found)
     assert 0 < len(asked) < ROWS
-    assert found.flagged == set(range(ROWS)) - saved.keys(), "rows without an id on disk may have been paid for"
-
-
-def test_a_worker_leaves_after_its_coordinator_was_killed(api, manifest, vidbatch, audit, faults):
-    run = vidbatch(manifest(ROWS), api)
-    first = run.run()
-    run.until(lambda now: now.submitting and now.pending, "rows in flight")
-    worker = run.worker().pid
-    first.signal(signal.SIGKILL)
-    killed_at = time.monotonic()
-    first.process.wait()
-    faults.eventually(lambda: not alive(worker), "the worker leaves by itself")
-    left_after = time.monotonic() - killed_at
-    assert left_after <= 30.0
-    api.set(latency="0.2s")
-    run.run().ends(0)
-    found = audit(run, api)
-    faults.report(f"coordinator killed: its worker left after {left_after:.1f} s", found)
-    assert not found.flagged
+    assert found.flagged >= unsaved, "a row without an id on disk may have been paid for, and must say so"
+    assert found.flagged.isdisjoint(saved), "a row with an id on disk is polled, and nothing is doubtful"

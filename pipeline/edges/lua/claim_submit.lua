@@ -1,6 +1,8 @@
 -- Claim rows that may be sent now, together with their permits: the intent and its lease are recorded before the POST.
--- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 account, 9 account's runs
--- ARGV 1 holder, 2 limit, 3 lease ms, 4 first rows, 5 most in flight, 6 results bytes that stop submitting, 7 key prefix
+-- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 account, 9 account's runs,
+--      10 lock of the command that leads the run
+-- ARGV 1 holder, 2 limit, 3 lease ms, 4 first rows, 5 most in flight, 6 results bytes that stop submitting, 7 key prefix,
+--      8 '1' when the run needs no leader
 -- RETURNS {now ms, troubles, wait ms, bound, token, row, body, record, row, body, record, ...}
 -- TTL none
 local time = redis.call('TIME')
@@ -10,6 +12,7 @@ local account = redis.call('HMGET', KEYS[8], 'blocked', 'wait_until', 'troubles'
 local troubles = tonumber(account[3] or 0)
 local function none(wait, bound) return {now, troubles, wait, bound} end
 if meta[1] ~= 'running' then return none(1000, 'paused') end
+if ARGV[8] ~= '1' and redis.call('EXISTS', KEYS[10]) == 0 then return none(1000, 'no leader') end
 if account[1] and account[1] ~= '' then return none(1000, 'account') end
 local wait_until = tonumber(account[2] or 0)
 if wait_until > now then return none(wait_until - now, 'back-off') end
@@ -20,6 +23,14 @@ local bound = ''
 if tonumber(meta[3] or 0) == 0 and tonumber(ARGV[4]) - own < limit then
   limit = tonumber(ARGV[4]) - own
   bound = 'first rows'
+end
+if troubles > 0 then
+  -- after a back-off a few rows try whether the API accepts again
+  local probes = tonumber(ARGV[4]) - redis.call('ZCARD', KEYS[3])
+  if probes < limit then
+    limit = probes
+    bound = 'back-off'
+  end
 end
 local in_flight = 0
 for _, run in ipairs(redis.call('SMEMBERS', KEYS[9])) do

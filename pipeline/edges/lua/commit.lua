@@ -31,6 +31,7 @@ local function account_says(wait, block, trouble)
 end
 
 local function in_words(ending)
+  if not ending then return '' end
   local problem = cjson.decode(ending).e
   if not problem then return '' end
   local status = ''
@@ -79,7 +80,9 @@ end
 local sane = false
 for i = 3, #ARGV, 16 do
   local row, to = ARGV[i], ARGV[i + 3]
-  if redis.call('HGET', KEYS[7], row) ~= ARGV[i + 1] then
+  local held = redis.call('HGET', KEYS[7], row)
+  -- the answer of the worker that sent the row goes before whoever took the row over from it
+  if held ~= ARGV[i + 1] and (not held or string.match(held, '^([^|]*)|') ~= ARGV[i + 1]) then
     applied[#applied + 1] = 0
   else
     applied[#applied + 1] = 1
@@ -94,6 +97,7 @@ for i = 3, #ARGV, 16 do
     else
       redis.call('HSET', KEYS[6], row, ARGV[i + 5])
       redis.call('ZADD', sets[to], now + tonumber(ARGV[i + 4]), row)
+      if ARGV[i + 8] ~= '' then streak('like', ARGV[i + 8]) end
     end
     if ARGV[i + 9] ~= '' then
       redis.call('RPUSH', KEYS[9], ARGV[i + 9])

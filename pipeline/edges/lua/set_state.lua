@@ -3,7 +3,9 @@
 -- ARGV 1 state, 2 reason
 -- RETURNS 1 when changed, 0 for an unknown run
 -- TTL none
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+-- what is finished stays so: a late report of a fault must not undo it
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state or state == 'finished' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'reason', ARGV[2])
 redis.call('HDEL', KEYS[1], 'guard')
 return 1

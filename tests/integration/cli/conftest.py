@@ -142,6 +142,32 @@ def alone(tmp_path) -> Iterator[Terminal]:
 
 
 @pytest.fixture
+def here(monkeypatch, capsys, tmp_path):
+    """Types commands that start no process, in this one: `here("plan", "videos.csv", VIDBATCH_MODEL="…")`."""
+    from pipeline.cli.main import run
+
+    monkeypatch.chdir(tmp_path)
+    state = tmp_path / "state"
+    told = {"VIDBATCH_API_KEY": KEY, "VIDBATCH_STATE": str(state), "COLUMNS": "200"}
+
+    def type_in(*words: object, **variables: str | None) -> Said:
+        with monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("VIDBATCH_")]:
+                patch.delenv(name)
+            for name, value in {**told, **variables}.items():
+                if value is not None:
+                    patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["vidbatch", *map(str, words)])
+            with pytest.raises(SystemExit) as ended:
+                run()
+        said = capsys.readouterr()
+        assert not state.exists(), "it started something"
+        return Said(ended.value.code or 0, said.out, said.err)
+
+    return type_in
+
+
+@pytest.fixture
 def terminal(fleet, tmp_path) -> Iterator[Terminal]:
     """A terminal whose commands go to the fleet, polling often."""
     made = Terminal(tmp_path, VIDBATCH_API_KEY=KEY, VIDBATCH_REDIS=fleet.url, VIDBATCH_POLL="fixed:200ms")

@@ -1,0 +1,58 @@
+"""One machine, nothing configured: the private server and worker come and go with the command, and keep the key."""
+
+import stat
+
+import psutil
+import pyarrow.parquet as pq
+
+RIGHT = "sk-right-0123456789"
+WRONG = "sk-wrong-0123456789"
+
+
+def command_lines(state):
+    """Arguments of every process that has to do with this state folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            lines = " ".join(process.cmdline())
+            if process.environ().get("VIDBATCH_STATE") == state or state in lines:
+                found.append(lines)
+        except psutil.Error:
+            continue
+    return found
+
+
+def holds(folder, word):
+    """Files below a folder that hold a word."""
+    return [path for path in folder.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
+
+
+def test_a_wrong_key_pauses_a_right_one_goes_on_and_neither_is_written_anywhere(alone, simulator, manifest, tmp_path):
+    api = simulator(latency="1s", keys=RIGHT)
+    state = alone.environment["VIDBATCH_STATE"]
+    command = ("run", manifest(10).path, "--out", "out", "--base-url", api.base_url, "--yes", "--poll", "fixed:200ms")
+    paused = alone(*command, VIDBATCH_API_KEY=WRONG)
+    assert paused.code == 4
+    assert "set VIDBATCH_API_KEY" in paused.err
+
+    key_file = tmp_path.parent / f"{tmp_path.name}-key"
+    key_file.write_text(f"{RIGHT}\n")
+    typed = alone.starts(*command, VIDBATCH_API_KEY=None, VIDBATCH_API_KEY_FILE=str(key_file))
+    typed.until(lambda: api.summary()["posts_accepted"] > 0, "rows are sent")
+    lines = command_lines(state)
+    assert any("-m workers" in line for line in lines)
+    ended = typed.ends()
+    assert ended.code == 0, ended.err
+    assert api.summary()["posts_accepted"] == 10
+    [part] = (tmp_path / "out").glob("annotations/**/*.parquet")
+    assert pq.ParquetFile(part).read(["outcome"])["outcome"].to_pylist() == ["completed"] * 10
+
+    folder = type(tmp_path)(state)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert list((folder / "data").rglob("*.aof")), "the server's own file was looked at"
+    for key in (RIGHT, WRONG):
+        assert not [line for line in [*lines, *command_lines(state)] if key in line]
+        assert not holds(folder, key)
+        assert not holds(tmp_path, key)
+        assert key not in paused.err + paused.out + ended.err + ended.out
+    assert not [line for line in command_lines(state) if "-m workers" in line], "a worker outlives its command"
