@@ -75,6 +75,11 @@ class Request:
         return orjson.dumps(asked)
 
     @property
+    def size(self) -> int:
+        """About how long the body is, in characters."""
+        return len(self.prompt) + len(self.system_prompt or "") + sum(map(len, self.video_urls))
+
+    @property
     def request_hash(self) -> str:
         """SHA-256 of the body, 64 hex digits, computed at each call."""
         return sha256(self.body()).hexdigest()

@@ -16,7 +16,8 @@ from pipeline.core.snapshot import FEED_WINDOW_BYTES, FEED_WINDOW_ROWS, RunSnaps
 from pipeline.ports import FedRow, Ledger, RunFolder
 
 STEP_ROWS = 1_000
-"""Rows in one push: a script of some milliseconds, so that it holds up nobody."""
+STEP_BYTES = 4 * 1024 * 1024
+"""Rows and bytes of one push: a script of some milliseconds, so that it holds up nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ async def feed(run: RunSnapshot, ledger: Ledger, folder: RunFolder, policy: Poli
     while cursor < run.total and run.ready + pushed < FEED_WINDOW_ROWS and bytes_pushed < FEED_WINDOW_BYTES:
         recovering = known is not None and cursor < run.recover_until
         until = min(cursor + STEP_ROWS, run.recover_until if recovering else run.total)
-        batch = requests.read(cursor, until - cursor)
+        batch = _one_push(requests.read(cursor, until - cursor))
         until = cursor + len(batch)
         rows = _recovered(batch, known, policy, run.now_ms) if known and recovering else _fresh(batch)
         folder.mark_fed(until)
@@ -52,6 +53,16 @@ def known_from(folder: RunFolder) -> Known:
     for row_index, generation_id, accepted_at, attempt, resubmits in folder.saved_ids():
         ids[row_index].append(SavedId(attempt, accepted_at, generation_id, resubmits))
     return Known(frozenset(row_index for row_index, _ in folder.ended_rows()), dict(ids))
+
+
+def _one_push(batch: Sequence[Request]) -> Sequence[Request]:
+    """As much of a batch as one push takes, one request at least."""
+    total = 0
+    for place, request in enumerate(batch):
+        total += request.size
+        if total > STEP_BYTES and place:
+            return batch[:place]
+    return batch
 
 
 def _fresh(batch: Sequence[Request]) -> list[FedRow]:
