@@ -60,7 +60,8 @@ chaos: dev ## the tests that kill processes and servers (minutes)
 
 .PHONY: bench
 bench: dev ## measure what the README says (minutes; wants a quiet machine)
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python benchmarks/plan_rate.py
+	@$(BIN)/python benchmarks/simulator_cost.py
 
 .PHONY: docs
 docs: setup ## write docs/reference.md from the commands themselves

@@ -14,6 +14,7 @@ from pipeline.core.records import Ending, RowRecord
 from pipeline.core.requests import Request
 from pipeline.core.retries import Step
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.summary import Totals
 
 
 class Api(Protocol):
@@ -270,8 +271,8 @@ class RunFolder(Protocol):
     def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
         """Save accepted ids durably under the name of their range."""
 
-    def publish(self) -> int:
-        """Publish the parts into `annotations/` and write the usage table; idempotent. The rows that are published."""
+    def publish(self) -> Totals:
+        """Publish the parts into `annotations/` and write the usage table; idempotent. What is published, in sums."""
 
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all."""

@@ -1,6 +1,8 @@
 """What every ring of tests may ask for: a private Redis server on a Unix socket, and ledgers with simulated time."""
 
+import asyncio
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -178,3 +180,52 @@ def clocked_memory() -> Callable[[], tuple[MemoryLedger, SimulatedClock]]:
         return MemoryLedger(clock), clock
 
     return make
+
+
+class _Jump(selectors.DefaultSelector):
+    """Waits for nothing but the world: a wait for time alone is over at once, and the time has passed."""
+
+    now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(None if timeout is None else 0)
+        if not ready and timeout:
+            self.now_s += timeout
+        return ready
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still while anything runs, and jumps to whatever is due next."""
+
+    def __init__(self) -> None:
+        self._jump = _Jump()
+        super().__init__(self._jump)
+
+    def time(self) -> float:
+        return self._jump.now_s
+
+
+class LoopClock:
+    """`ports.Clock` by the running loop's own time, and the same time as a ledger tells it."""
+
+    BEGAN_MS = 1_800_000_000_000
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def now_ms(self) -> int:
+        return self.BEGAN_MS + round(self.monotonic() * 1000)
+
+
+@pytest.fixture(scope="session")
+def simulated_backend() -> tuple[str, dict[str, object]]:
+    """What `anyio_backend` is in a test whose flows wait without taking time."""
+    return "asyncio", {"loop_factory": SimulatedLoop}
+
+
+@pytest.fixture(scope="session")
+def loop_clock() -> LoopClock:
+    return LoopClock()

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.configuration import Configuration
+from pipeline.cli.ending import end
 from pipeline.cli.plan_text import plan_lines, summary_lines
 from pipeline.cli.preparing import Question, first_rejections, prepare
 from pipeline.cli.running import Operation, carry_out
@@ -73,7 +74,7 @@ def _make_room(out: Path) -> Path:
     try:
         real_clips(clips)
     except VidbatchError as error:
-        click.echo(f"the real clips can't be had ({error}); going on with the shipped ones", err=True)
+        click.echo(f"{error} Going on with the shipped ones.", err=True)
         for clip in shipped_clips():
             shutil.copy(clip, clips)
     return clips
@@ -108,8 +109,7 @@ def _annotate(manifest: Path, dataset: Path, base_url: str, screen: Screen, conf
         )
         stop = carry_out(prepared, operation, screen)
     if stop.why is not Stopped.FINISHED:
-        screen.say(f"{stop.why.value}: {stop.reason}")
-        return 5
+        return end(stop, prepared, screen, as_json=False)
     summary = prepared.folder.summary() or {}
     for row in sample(prepared.folder.published, 2):
         screen.say(f"e.g. {row['row_id']}: {row['content']}")

@@ -44,6 +44,13 @@ def pause_lines(stop: Stop, prepared: Prepared) -> list[str]:
         return [f"paused: {stop.reason}"]
     if run.account_blocked:
         return _account_lines(run)
+    if run.polls_held:
+        return [
+            f"paused: {run.reason}: {run.guard}",
+            "generations that were paid for are asked for with the key that paid: set that account's key, or wait until "
+            f"the API finds them again, then {AGAIN}",
+            f"if they are gone for good: end the run with `{cancel_words(prepared.folder)}`",
+        ]
     if run.guard:
         return _guard_lines(run, prepared)
     return [f"paused: {stop.reason}", f"no row failed for it; when the cause is gone, {AGAIN}"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.cli.screen import money
+from pipeline.cli.screen import cost_text
 from pipeline.core.lifecycle import Outcome
 
 SHOWN_REJECTIONS = 5
@@ -50,12 +50,13 @@ def summary_lines(
         parts.append(f"{rejected:,} rejected")
     yield f"rows: {described['rows']:,} = {' + '.join(parts)}"
     yield (
-        f"tokens: {summary['prompt_tokens']:,} in, {summary['completion_tokens']:,} out; cost: {money(summary['cost'])}"
+        f"tokens: {summary['prompt_tokens']:,} in, {summary['completion_tokens']:,} out; "
+        f"cost: {cost_text(summary['cost'])}"
     )
     if summary["possible_duplicates"]:
         yield (
-            f"possibly billed twice: {summary['possible_duplicates']:,} rows, whose first POST was never answered "
-            "(column possible_duplicate)"
+            f"possibly billed twice: {summary['possible_duplicates']:,} rows, of which an earlier attempt was lost "
+            "(columns possible_duplicate and attempt_log)"
         )
     if sampled:
         yield sampled

@@ -66,7 +66,7 @@ class Screen:
         now = time.monotonic()
         rate = self._rate.add(now, run.ended)
         if self._live is not None:
-            self._live.update(_picture(run, rate))
+            self._live.update(picture(run, rate))
         elif not self._quiet and now - self._last_plain >= PLAIN_EVERY_S:
             self._last_plain = now
             line = plain_line(run, rate)
@@ -79,13 +79,18 @@ def plain_line(run: RunSnapshot, rate: float) -> str:
     """The run in one line."""
     ended = ", ".join(f"{count} {outcome}" for outcome, count in run.outcomes.items() if count)
     parts = [f"{run.ended}/{run.total} rows", ended or "none ended yet", f"{run.in_flight} in flight"]
-    parts += [f"{rate:.1f} rows/s", f"{run.prompt_tokens + run.completion_tokens:,} tokens", money(run.cost)]
+    parts += [f"{rate:.1f} rows/s", f"{run.prompt_tokens + run.completion_tokens:,} tokens", cost_text(_told_cost(run))]
     return " · ".join([*parts, left(run, rate), *_waits(run)])
 
 
 def money(cost: float) -> str:
     """A cost, with the digits that matter."""
     return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
+
+
+def cost_text(cost: float | None) -> str:
+    """A cost, or that none is known."""
+    return "unknown" if cost is None else money(cost)
 
 
 def left(run: RunSnapshot, rate: float) -> str:
@@ -100,6 +105,11 @@ def left(run: RunSnapshot, rate: float) -> str:
     return f"about {hours} h {minutes} min left" if hours else f"about {minutes} min {seconds % 60} s left"
 
 
+def _told_cost(run: RunSnapshot) -> float | None:
+    """What the API told; nothing when it tells no cost, which the dataset then has by the configured price."""
+    return None if run.prompt_tokens and not run.cost else run.cost
+
+
 def _waits(run: RunSnapshot) -> list[str]:
     if run.account_blocked:
         return [f"the account is refused: {run.account_blocked}"]
@@ -107,12 +117,13 @@ def _waits(run: RunSnapshot) -> list[str]:
     return [*stands, f"waiting: {run.trouble}"] if run.trouble else stands
 
 
-def _picture(run: RunSnapshot, rate: float) -> RenderableType:
+def picture(run: RunSnapshot, rate: float) -> RenderableType:
+    """The run as a terminal shows it: a bar, figures, counts by state, and what it waits for."""
     states = Table.grid(padding=(0, 2))
     states.add_row("unsent", "submitting", "pending", *(outcome.value for outcome in Outcome), style="dim")
     unsent = run.total - run.ended - run.in_flight
     states.add_row(*(f"{count:,}" for count in (unsent, run.submitting, run.pending, *run.outcomes.values())))
-    tokens = f"{run.prompt_tokens:,} tokens in, {run.completion_tokens:,} out · {money(run.cost)}"
+    tokens = f"{run.prompt_tokens:,} tokens in, {run.completion_tokens:,} out · cost {cost_text(_told_cost(run))}"
     figures = Text(f"{run.ended:,} of {run.total:,} rows · {rate:.1f} rows/s · {left(run, rate)} · {tokens}")
     bar = Table.grid(expand=True)  # a bar alone ends no line, and what follows it would be cut off
     bar.add_row(ProgressBar(total=max(1, run.total), completed=run.ended))

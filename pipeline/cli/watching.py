@@ -147,7 +147,7 @@ OUT_OF_REACH_MS = 30_000
 
 def _only_out_of_reach(run: RunSnapshot) -> bool:
     waits = run.submitting + run.results + run.accepted_unsaved
-    return waits == 0 and 0 < run.trouble_since_ms < run.now_ms - OUT_OF_REACH_MS
+    return waits == 0 and (run.polls_held or 0 < run.trouble_since_ms < run.now_ms - OUT_OF_REACH_MS)
 
 
 def stopped(run: RunSnapshot) -> Stop | None:
@@ -180,6 +180,7 @@ async def lacking(ledger: Ledger, key_fingerprint: str) -> str:
         return "no worker is running: start some with `vidbatch worker`"
     if missing:
         return f"no worker serves {', '.join(missing)}: start one with `vidbatch worker --roles {','.join(missing)}`"
-    if not any(key_fingerprint in worker.key_fingerprints for worker in workers):
+    served = {role for worker in workers if key_fingerprint in worker.key_fingerprints for role in worker.roles}
+    if not served >= {"submit", "poll"}:
         return "no worker holds this run's API key: start one with the same VIDBATCH_API_KEY"
     return ""

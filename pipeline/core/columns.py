@@ -66,12 +66,16 @@ ANNOTATION = (
 NAMES = frozenset(column.name for column in ANNOTATION)
 
 
+PARTITION = "run"
+"""Readers take this column from the folders' names."""
+
+
 def carried_names(carried: Iterable[str]) -> dict[str, str]:
     """The dataset's name for each of the manifest's other columns: a clash gets the prefix `manifest_`.
 
     Names clash whatever their case, since SQL engines tell no case.
     """
-    taken = set(NAMES)
+    taken = {*NAMES, PARTITION}
     names: dict[str, str] = {}
     for own in carried:
         name = own

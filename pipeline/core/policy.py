@@ -49,5 +49,8 @@ class Policy(BaseModel):
     guard_later: int = Field(default=50, ge=1)
     """Like ends in a row that pause the run: before, and after, any row has completed."""
 
+    guard_missing: int = Field(default=12, ge=1)
+    """Polls in a row answered 404, with none answered as it should between: another account's key, or an outage."""
+
     unreachable_for_s: float = Field(default=600.0, gt=0)
     """An API that can't be reached for this long, with nothing accepted meanwhile, pauses the run."""

@@ -29,6 +29,9 @@ from pipeline.core.policy import Policy
 from pipeline.core.polling import Schedule
 from pipeline.core.records import Attempt, Ending, RowRecord, with_attempt
 
+MISSING = "missing"
+"""A poll for an accepted id was answered 404: one is not believed, many at once pause the run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -214,7 +217,7 @@ def _after_missing(record: RowRecord, policy: Policy, schedule: Schedule, proble
     missed = replace(record, missing=record.missing + 1, missing_since_ms=since)
     if missed.missing < policy.missing_polls or now_ms - since < policy.missing_for_s * 1000:
         wait = max(schedule.delay(missed.polls), policy.missing_for_s / policy.missing_polls)
-        return Step(State.PENDING, Event.NOT_READY, missed, _ms(wait), trouble=problem)
+        return Step(State.PENDING, Event.NOT_READY, missed, _ms(wait), trouble=problem, like=MISSING)
     gone = _closed(missed, Outcome.UNKNOWN)
     step = _resubmit_or_hold(State.PENDING, (Event.GONE_RESUBMIT, Event.GONE_HOLD), gone, policy, problem, now_ms)
     return replace(step, like=f"gone {problem.code}")

@@ -63,6 +63,8 @@ class RunSnapshot:
     reason: str = ""
     guard: str = ""
     """How the rows ended whose likeness paused the run: outcome, code and the API's own words; empty otherwise."""
+    polls_held: bool = False
+    """Polling pauses too: the ids that were accepted are not found."""
     trouble: str = ""
     trouble_since_ms: int = 0
     account_blocked: str = ""
@@ -88,7 +90,8 @@ class RunSnapshot:
     @property
     def collects(self) -> bool:
         """Whether generations may be polled."""
-        return self.state is not RunState.FINISHED and (self.account_polls or not self.account_blocked)
+        held = self.polls_held or (self.account_blocked != "" and not self.account_polls)
+        return self.state is not RunState.FINISHED and not held
 
     @property
     def window_has_room(self) -> bool:

@@ -1,23 +1,44 @@
 """What a run came to, as plain values for people and programs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import RunSnapshot
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over published annotations: rows, rows by outcome, tokens, and the cost where one is known."""
+
+    rows: int
+    outcomes: Mapping[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    possible_duplicates: int
+
+
 def summary_of(run: RunSnapshot) -> dict[str, Any]:
-    """Rows by outcome, tokens and cost, as the ledger counted them."""
+    """A run that goes on, as the ledger counts it; its cost is what the API told."""
+    outcomes = {outcome.value: count for outcome, count in run.outcomes.items()}
+    totals = Totals(
+        run.ended, outcomes, run.prompt_tokens, run.completion_tokens, run.cost or None, run.possible_duplicates
+    )
+    return finished_summary(run, totals)
+
+
+def finished_summary(run: RunSnapshot, totals: Totals) -> dict[str, Any]:
+    """A run whose dataset is published: rows, tokens and cost are those of the files."""
     return {
         "run_id": run.run_id,
         "requests": run.total,
-        "outcomes": {outcome.value: run.outcomes.get(outcome, 0) for outcome in Outcome},
-        "prompt_tokens": run.prompt_tokens,
-        "completion_tokens": run.completion_tokens,
-        "cost": run.cost,
-        "possible_duplicates": run.possible_duplicates,
-        "accepted": run.accepted,
+        "outcomes": {outcome.value: totals.outcomes.get(outcome.value, 0) for outcome in Outcome},
+        "prompt_tokens": totals.prompt_tokens,
+        "completion_tokens": totals.completion_tokens,
+        "cost": totals.cost,
+        "possible_duplicates": totals.possible_duplicates,
         "double_ends": run.double_ends,
     }
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.columns import ANNOTATION, SCHEMA_VERSION
+from pipeline.core.summary import Totals
 from pipeline.edges.files import replaced
 
 _ATTEMPTS = pa.list_(
@@ -57,8 +58,8 @@ def write_part(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object
         pq.write_table(table, temporary, compression="zstd")
 
 
-def publish_new(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Schema) -> int:
-    """Publish the parts that no file of the folder `into` holds yet, as one more file; the rows that are published.
+def publish_new(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Schema) -> None:
+    """Publish the parts that no file of the folder `into` holds yet, as one more file; nothing to do is fine.
 
     The file's number and what is held come from one listing, so two publishers at a time write the same file. A row
     that stands in two parts, of two ledgers, is published once. A run without any row publishes an empty file, so that
@@ -70,7 +71,6 @@ def publish_new(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Sch
     seen = {row_index for row_index, _ in ended_rows(files)}
     if new or not files:
         _publish(new, into / f"part-{len(files):05}.parquet", scratch, schema, seen)
-    return len(seen)
 
 
 def _held_by(path: Path) -> list[str]:
@@ -114,6 +114,22 @@ def write_usage(published: Path, path: Path) -> None:
     usage = summed.select([*USAGE_KEYS, *(f"{name}_sum" for name in sums)]).rename_columns([*USAGE_KEYS, *sums])
     with replaced(path) as temporary:
         pq.write_table(usage.sort_by([(key, "ascending") for key in USAGE_KEYS]), temporary, compression="zstd")
+
+
+def totals(published: Path) -> Totals:
+    """Sums over published annotations."""
+    columns = ["outcome", "prompt_tokens", "completion_tokens", "cost", "possible_duplicate"]
+    files = sorted(published.glob("part-*.parquet"))
+    table: Any = pa.concat_tables([pq.read_table(file, columns=columns, partitioning=None) for file in files])
+    outcomes = {pair["values"]: pair["counts"] for pair in table["outcome"].value_counts().to_pylist()}
+    return Totals(
+        rows=len(table),
+        outcomes=outcomes,
+        prompt_tokens=pc.sum(table["prompt_tokens"]).as_py() or 0,
+        completion_tokens=pc.sum(table["completion_tokens"]).as_py() or 0,
+        cost=pc.sum(table["cost"]).as_py(),
+        possible_duplicates=pc.sum(table["possible_duplicate"]).as_py() or 0,
+    )
 
 
 def ended_rows(paths: Iterable[Path]) -> list[tuple[int, str]]:

@@ -36,9 +36,13 @@ def state_folder(environment: Mapping[str, str]) -> Path:
     folder = Path(named) if named else Path(base) / "vidbatch"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
+        status = folder.stat()
     except OSError as error:
         raise StorageError(f"the state folder {folder} can't be used: {error.strerror or error}") from error
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise StorageError(
+            f"the state folder {folder} is open to others: `chmod 700` it, or set VIDBATCH_STATE to another"
+        )
     return folder
 
 
@@ -184,6 +188,7 @@ class EmbeddedWorker:
             **environment,
             "VIDBATCH_REDIS": server.url,
             "VIDBATCH_WORKERS": str(shifts),
+            "VIDBATCH_ROLES": "submit,poll,write,control",
             "VIDBATCH_COORDINATOR_PID": str(os.getpid()),
         }
         self._process: subprocess.Popen[bytes] | None = None

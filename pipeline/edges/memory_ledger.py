@@ -60,15 +60,16 @@ class MemoryLedger:
         """Change what the run is doing."""
         run = self._runs.get(run_id)
         if run is not None and run.state is not RunState.FINISHED:
-            run.state, run.reason, run.guard = state, reason, ""
+            run.state, run.reason, run.guard, run.polls_held = state, reason, "", False
 
     async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
         """Continue a run with this card, whatever stopped it; the account's block is lifted."""
         run = self._runs.get(card.run_id)
         if run is None:
             return
-        self._accounts[card.account] = MemoryAccount()
+        self._accounts.setdefault(card.account, MemoryAccount()).unblock()
         run.card, run.state, run.reason, run.guard = card, state, "", ""
+        run.polls_held, run.missing = False, 0
         run.trouble, run.trouble_since, run.streak_like, run.streak = "", 0, "", 0
 
     async def forget(self, run_id: str) -> None:
@@ -136,7 +137,10 @@ class MemoryLedger:
 
     async def claim_polls(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows whose next poll is due."""
-        account = self._account(self._runs[run_id])
+        run = self._runs[run_id]
+        account = self._account(run)
+        if run.polls_held:
+            return Claim((), self._clock(), account.troubles, 1000, "paused")
         if account.blocked and not account.polls:
             return Claim((), self._clock(), account.troubles, 1000, "account")
         return self._claim_due(run_id, State.PENDING, holder, limit)

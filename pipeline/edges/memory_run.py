@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.records import Ending, RowRecord, pack, pack_ending
-from pipeline.core.retries import Step
+from pipeline.core.retries import MISSING, Step
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.edges.redis_keys import ROLES
 from pipeline.edges.redis_ledger import POLL_AHEAD_MS
@@ -66,6 +66,10 @@ class MemoryAccount:
     wait_until: int = 0
     troubles: int = 0
 
+    def unblock(self) -> None:
+        """A person has seen to the key and the balance; the back-off is everyone's and stays."""
+        self.blocked, self.polls = "", True
+
     def hear(self, step: Step, now: int) -> None:
         """Take in what a step says of the account."""
         if step.account_problem is not None:
@@ -102,6 +106,8 @@ class MemoryRun:
     streak_like: str = ""
     streak: int = 0
     guard: str = ""
+    missing: int = 0
+    polls_held: bool = False
     claims: int = 0
 
     @property
@@ -154,6 +160,8 @@ class MemoryRun:
         if self.tokens.get(row) != commit.token and not (taken_over and before == commit.token):
             return False
         account.hear(step, now)
+        if step.trouble is None and step.source is State.PENDING:
+            self.missing = 0
         if step.trouble is not None:
             self.trouble, self.trouble_since = told(step.trouble), self.trouble_since or now
         del self.tokens[row]
@@ -162,8 +170,10 @@ class MemoryRun:
         else:
             self.records[row] = step.record
             self.move(row, step.state, now + step.wait_ms)
-            if step.like:
-                self._count_like(f"like {step.like}", None)
+            if step.like == MISSING:
+                self._miss(step)
+            elif step.like:
+                self._count_like(step.like, None)
         line = accepted_line(commit)
         if line:
             self.accepted.items.append(line)
@@ -207,6 +217,13 @@ class MemoryRun:
             self.streak_like, self.streak = "", 0
             return
         self._count_like(f"{ending.outcome} {ending.problem.code if ending.problem else ''}", ending)
+
+    def _miss(self, step: Step) -> None:
+        self.missing += 1
+        if self.missing >= self.card.policy.guard_missing and self.state is RunState.RUNNING:
+            self.state, self.polls_held = RunState.PAUSED, True
+            self.reason = f"{self.missing} polls in a row found nothing under ids that were accepted"
+            self.guard, self.missing = in_one_line(f"missing: {told(step.trouble)}"), 0
 
     def _count_like(self, like: str, ending: Ending | None) -> None:
         self.streak = self.streak + 1 if self.streak_like == like else 1
@@ -256,6 +273,7 @@ def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int, *, led: bool) 
         },
         reason=run.reason,
         guard=run.guard,
+        polls_held=run.polls_held,
         trouble=run.trouble,
         trouble_since_ms=run.trouble_since,
         account_blocked=account.blocked,

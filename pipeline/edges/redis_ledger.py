@@ -167,7 +167,7 @@ class RedisLedger(RedisPresence):
         keys = RunKeys(run_id)
         names = ("meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done")
         named = [*(keys(name) for name in names), account_key(card.account)]
-        args: list[Any] = [card.policy.guard_first, card.policy.guard_later]
+        args: list[Any] = [card.policy.guard_first, card.policy.guard_later, card.policy.guard_missing]
         for commit in commits:
             args += commit_arguments(commit)
         return [bool(applied) for applied in await self._door.script("commit", named, args)]

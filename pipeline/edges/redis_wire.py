@@ -11,7 +11,7 @@ from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.records import Ending, pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
-from pipeline.edges.redis_keys import ROLES
+from pipeline.edges.redis_keys import LEDGER_VERSION, ROLES
 from pipeline.ports import Claimed, Commit, RunCard
 
 MICRO = 1_000_000
@@ -80,7 +80,11 @@ def done_bitmap(rows: Sequence[int]) -> bytes:
 
 
 def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[Any]) -> RunSnapshot:
-    """The values of snapshot.lua."""
+    """The values of snapshot.lua. LedgerMismatch for a ledger of another layout."""
+    if meta.get(b"version") != str(LEDGER_VERSION).encode():
+        raise LedgerMismatch(
+            f"the ledger of run {card.run_id} is of version {meta.get(b'version')!r}, not {LEDGER_VERSION}"
+        )
     account = dict(zip(reply[2][::2], reply[2][1::2], strict=True))
 
     def number(name: str) -> int:
@@ -114,6 +118,7 @@ def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[An
         double_ends=number("double_ends"),
         shifts=dict(zip(ROLES, reply[11:15], strict=True)),
         reason=meta.get(b"reason", b"").decode(),
+        polls_held=meta.get(b"polls") == b"0",
         guard=in_one_line(meta.get(b"guard", b"").decode()),
         trouble=meta.get(b"trouble", b"").decode(),
         trouble_since_ms=number("trouble_since"),

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from pipeline.core.errors import StorageError
+from pipeline.core.summary import Totals
 from pipeline.edges import annotations_file
 from pipeline.edges.files import locked, write_bytes
 from pipeline.edges.requests_file import RequestsFile
@@ -112,12 +113,12 @@ class LocalRunFolder:
         paths = {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
         return sorted(set(annotations_file.ended_rows(paths)))
 
-    def publish(self) -> int:
-        """Publish the parts that are not published yet, and write the usage table; the number of published rows."""
+    def publish(self) -> Totals:
+        """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""
         parts = sorted((self.path / "parts").glob("part-*.parquet"))
-        rows = annotations_file.publish_new(parts, self.published, self.path, self._schema())
+        annotations_file.publish_new(parts, self.published, self.path, self._schema())
         annotations_file.write_usage(self.published, self.out / "usage" / f"run={self.run_id}.parquet")
-        return rows
+        return annotations_file.totals(self.published)
 
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all; then the parts are only a second copy, and go."""

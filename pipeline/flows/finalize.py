@@ -4,7 +4,7 @@ import asyncio
 
 from pipeline.core.errors import StorageError
 from pipeline.core.snapshot import RunSnapshot, RunState
-from pipeline.core.summary import summary_of
+from pipeline.core.summary import finished_summary
 from pipeline.ports import Ledger, RunFolder
 
 
@@ -13,8 +13,8 @@ async def finalize(run: RunSnapshot, ledger: Ledger, folder: RunFolder) -> None:
 
     StorageError when the published rows are not the run's requests: a run with a row too few is not done.
     """
-    published = await asyncio.to_thread(folder.publish)  # minutes for a large run, in which the shift is renewed
-    if published != run.total:
-        raise StorageError(f"{published} rows are on disk where {run.total} were asked; nothing was marked as done")
-    folder.finish(summary_of(run))
+    totals = await asyncio.to_thread(folder.publish)  # minutes for a large run, in which the shift is renewed
+    if totals.rows != run.total:
+        raise StorageError(f"{totals.rows} rows are on disk where {run.total} were asked; nothing was marked as done")
+    folder.finish(finished_summary(run, totals))
     await ledger.set_state(run.run_id, RunState.FINISHED)

@@ -81,6 +81,7 @@ def test_two_ctrl_c_leave_at_once_and_the_same_command_pays_for_nothing_again(ap
     first = run.run()
     run.until(lambda now: now.submitting and now.pending, "rows in flight")
     first.signal(signal.SIGINT)
+    faults.eventually(lambda: "stopping: " in first.said, "the first Ctrl-C is heard")  # two at once count as one
     first.signal(signal.SIGINT)
     told_at = time.monotonic()
     assert "run the same command again to go on" in first.ends(130)

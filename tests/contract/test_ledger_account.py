@@ -7,9 +7,11 @@ import pytest
 from pipeline.core.answers import (
     Accepted,
     AccountRefused,
+    Ambiguous,
     Completed,
     Completion,
     Failed,
+    Missing,
     NothingSent,
     NotNow,
     Problem,
@@ -18,6 +20,7 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
+from pipeline.core.lead import lead_lock
 from pipeline.core.snapshot import RunState
 from pipeline.edges import memory_ledger, redis_ledger
 from pipeline.ports import FedRow
@@ -127,6 +130,37 @@ async def test_an_accepted_row_ends_the_congestion_once_the_wait_is_over(world):
     world.clock.advance(2_000)
     await world.commit(world.sent(three, Accepted("task-3")))
     assert (await world.claim()).troubles == 0
+
+
+async def test_answers_that_may_cost_a_generation_each_hold_the_account_back(world):
+    await world.open(rows=3)
+    await world.open(rows=1, run_id=OTHER)
+    [row] = (await world.claim(limit=1)).rows
+    await world.commit(world.sent(row, Ambiguous(BUSY)))
+    for run_id in (world.run, OTHER):
+        held = await world.claim(run_id=run_id)
+        assert (held.rows, held.bound, held.wait_ms, held.troubles) == ((), "back-off", 1_000, 1)
+
+
+@pytest.mark.parametrize("answer", [Ambiguous(BUSY), Throttled(BUSY, 1.0), NothingSent(BUSY)])
+async def test_after_a_back_off_a_few_rows_try_until_one_is_accepted(world, answer):
+    await world.open(rows=40, first_rows=3, guard_first=50)
+    first = (await world.claim()).rows
+    await world.commit(world.sent(first[0], Accepted("task-0")))
+    world.clock.advance(5_000)
+    [due] = (await world.polls()).rows
+    await world.commit(world.polled(due, Completed(Completion())))
+    await world.commit(*(world.sent(row, answer) for row in first[1:]))
+    assert (await world.claim(limit=20)).bound == "back-off"
+    world.clock.advance(1_000)
+    tries = await world.claim(limit=20)
+    assert (len(tries.rows), tries.bound) == (3, "back-off")
+    held = await world.claim(limit=20)
+    assert (held.rows, held.bound, held.wait_ms) == ((), "back-off", 100)
+    await world.commit(world.sent(tries.rows[0], Refused(BUSY)))
+    assert len((await world.claim(limit=20)).rows) == 1
+    await world.commit(world.sent(tries.rows[1], Accepted("task-1")))
+    assert len((await world.claim(limit=20)).rows) == 20
 
 
 async def test_no_channel_for_now_holds_back_that_row_alone(world):
@@ -259,6 +293,69 @@ async def test_ends_of_another_kind_break_the_streak(world):
     one, two = Refused(Problem("a", "")), Refused(Problem("b", ""))
     await world.commit(*(world.sent(row, end) for row, end in zip(rows, [one, one, two, one, one, two], strict=False)))
     assert (await world.look()).state is RunState.RUNNING
+
+
+async def gone(world, rows):
+    """All rows accepted and asked for until the 404s are believed."""
+    await all_pending(world, rows, guard_first=3)
+    for _ in range(3):
+        due = (await world.polls()).rows
+        await world.commit(*(world.polled(row, Missing(Problem("not_found", "no such task"))) for row in due))
+        world.clock.advance(20_000)
+    due = (await world.polls()).rows
+    await world.commit(*(world.polled(row, Missing(Problem("not_found", "no such task"))) for row in due))
+
+
+async def test_generations_that_are_gone_pause_the_run_though_no_row_has_ended(world):
+    await gone(world, 3)
+    run = await world.look()
+    assert (run.state, run.ended, run.ready) == (RunState.PAUSED, 0, 3)
+    assert run.reason == "3 rows in a row ended as gone not_found"
+    assert run.guard == "gone not_found"
+
+
+async def test_two_that_are_gone_are_not_enough(world):
+    await gone(world, 2)
+    assert (await world.look()).state is RunState.RUNNING
+
+
+async def test_rows_of_dead_workers_are_nothing_for_the_guard(world):
+    await world.open(rows=5, guard_first=2)
+    await world.claim()
+    world.clock.advance(10_000)
+    lost = Problem("worker_lost", "nobody answered")
+    assert all(await world.commit(*(world.lost(row, lost) for row in (await world.lapsed()).rows)))
+    run = await world.look()
+    assert (run.state, run.ready, run.guard) == (RunState.RUNNING, 5, "")
+
+
+async def test_a_run_that_nobody_leads_is_polled_and_not_sent(world):
+    await all_pending(world, 1)
+    await world.ledger.reopen(replace(world.card(), detached=False))
+    await world.ledger.feed(world.run, 1, 2, [FedRow(1, b"{}")])
+    claim, run = await world.claim(), await world.look()
+    assert (claim.rows, claim.bound, claim.wait_ms) == ((), "no leader", 1_000)
+    assert (run.led, run.sends, run.collects) == (False, False, True)
+    assert indexes(await world.polls()) == [0]
+
+
+async def test_a_run_is_sent_while_a_command_leads_it(world):
+    await world.open(rows=2)
+    await world.ledger.reopen(replace(world.card(), detached=False))
+    await world.ledger.lock(lead_lock(OTHER), "another run's command", 60.0)
+    assert (await world.claim()).bound == "no leader"
+    await world.ledger.lock(lead_lock(world.run), "command", 60.0)
+    assert (await world.look()).led
+    assert indexes(await world.claim(limit=1)) == [0]
+    await world.ledger.unlock(lead_lock(world.run), "command")
+    assert not (await world.look()).led
+    assert (await world.claim()).bound == "no leader"
+
+
+async def test_a_detached_run_needs_no_leader(world):
+    await world.open(rows=1)
+    assert (await world.look()).led
+    assert indexes(await world.claim()) == [0]
 
 
 async def test_a_reopened_run_counts_its_streak_anew(world):

@@ -49,6 +49,22 @@ async def test_runs_are_listed_oldest_first_until_they_are_forgotten(world):
     assert await world.ledger.active_runs() == [OTHER]
 
 
+@pytest.mark.parametrize("state", RunState)
+async def test_what_is_finished_stays_so_whatever_is_reported_late(world, state):
+    await world.open(rows=1)
+    await world.ledger.set_state(world.run, RunState.FINISHED)
+    await world.ledger.set_state(world.run, state, "storage: the disk was full")
+    run = await world.look()
+    assert (run.state, run.reason) == (RunState.FINISHED, "")
+
+
+async def test_a_person_may_open_a_finished_run_again(world):
+    await world.open(rows=1)
+    await world.ledger.set_state(world.run, RunState.FINISHED)
+    await world.ledger.reopen(world.card())
+    assert (await world.look()).state is RunState.RUNNING
+
+
 async def test_forgetting_leaves_nothing_of_the_run_and_all_of_the_others(world):
     await world.open(rows=5)
     await world.open(rows=2, run_id=OTHER)

@@ -109,15 +109,51 @@ async def test_a_completed_row_leaves_the_ledger_for_the_results(world):
 
 
 async def test_a_stale_token_changes_nothing(world):
-    await world.open(rows=1)
-    [row] = (await world.claim()).rows
-    world.clock.advance(LEASE_MS)
-    [taken] = (await world.lapsed()).rows
+    row = await given_up_row(world)
     before = await world.look()
     late = [world.sent(row, Accepted("task-late")), world.sent(row, NothingSent(LOST)), world.sent(row, Refused(LOST))]
     assert await world.commit(*late) == [False, False, False]
     assert await world.look() == before
-    assert await world.commit(world.sent(taken, Refused(LOST))) == [True]
+
+
+@pytest.mark.parametrize("answer", [Accepted("task-late"), NothingSent(LOST), Refused(LOST)])
+async def test_the_answer_of_a_late_worker_goes_before_the_one_who_took_the_row_over(world, answer):
+    await world.open(rows=1)
+    [row] = (await world.claim()).rows
+    world.clock.advance(LEASE_MS)
+    [taken] = (await world.lapsed()).rows
+    late, reaped = world.sent(row, answer), world.lost(taken, LOST)
+    assert await world.commit(late) == [True]
+    after = await world.look()
+    assert await world.commit(reaped, late) == [False, False]
+    assert await world.look() == after
+    assert (after.submitting, after.possible_duplicates) == (0, 0)
+
+
+async def test_whoever_took_a_row_over_second_goes_before_the_first_and_after_the_late_worker(world):
+    await world.open(rows=2)
+    rows = (await world.claim()).rows
+    world.clock.advance(LEASE_MS)
+    first = (await world.lapsed(holder="reaper-1")).rows
+    world.clock.advance(LEASE_MS)
+    second = (await world.lapsed(holder="reaper-2")).rows
+    assert await world.commit(*(world.lost(row, LOST) for row in first)) == [False, False]
+    assert await world.commit(world.sent(rows[0], Accepted("task-0"))) == [True]
+    assert await world.commit(*(world.lost(row, LOST) for row in second)) == [False, True]
+    run = await world.look()
+    assert (run.pending, run.ready, run.submitting) == (1, 1, 0)
+
+
+async def test_a_row_that_was_taken_out_is_given_up_only_as_long_as_its_adopter_is_silent(world):
+    sent = await given_up_row(world)
+    taken = await world.ledger.take_ready(world.run, "worker-1", 0)
+    world.clock.advance(LEASE_MS)
+    [reaped] = (await world.lapsed()).rows
+    assert reaped.before == taken.token
+    step = after_late_id(taken.record, world.sent(sent, Accepted("task-late")).step.record, sent.token)
+    assert await world.commit(Commit(0, taken.token, step), world.lost(reaped, LOST)) == [True, False]
+    run = await world.look()
+    assert (run.pending, run.ready, run.submitting) == (1, 0, 0)
 
 
 async def test_a_token_works_once(world):
@@ -243,7 +279,7 @@ async def test_a_late_id_is_adopted_by_a_row_that_waits_to_be_resent(world):
     assert await world.commit(late) == [False]
     row = await world.ledger.take_ready(world.run, "worker-1", 0)
     assert row.record.given_up == sent.token
-    step = after_late_id(row.record, late.step.record)
+    step = after_late_id(row.record, late.step.record, sent.token)
     assert await world.commit(Commit(0, row.token, step)) == [True]
     run = await world.look()
     assert (run.ready, run.submitting, run.pending, run.accepted) == (0, 0, 1, 1)

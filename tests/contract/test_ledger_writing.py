@@ -87,7 +87,7 @@ async def test_accepted_ids_are_noted_and_acknowledged_like_results(world):
     await world.commit(*(world.sent(row, Accepted(f"task-{row.row_index}")) for row in (await world.claim()).rows))
     batch = await world.ledger.accepted_ids(world.run, 2)
     sent_at = world.clock() * 1000
-    assert [orjson.loads(item) for item in batch.items] == [[0, "task-0", sent_at, 1], [1, "task-1", sent_at, 1]]
+    assert [orjson.loads(item) for item in batch.items] == [[0, "task-0", sent_at, 1, 0], [1, "task-1", sent_at, 1, 0]]
     assert await world.ledger.accepted_ids(world.run, 9) == batch
     assert (await world.look()).accepted_unsaved == 3
     assert await world.ledger.accepted_saved(world.run, batch)

@@ -28,17 +28,21 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
+from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.records import Ending, unpack_result
-from pipeline.core.retries import Step, after_late_id, after_lost_post, after_query, after_submit
+from pipeline.core.records import Ending, saved_line, unpack_result
+from pipeline.core.retries import Step, after_late_id, after_lost_post, after_query, after_submit, cancelled
 from pipeline.core.snapshot import RunState
 from pipeline.ports import Claimed, Commit, FedRow, RunCard
 
 RUN = "run-1"
 ROWS = 12
 SCHEDULE = parse_schedule("fixed:1s")
+LED_S = 10.0**6
+"""Longer than any sequence of steps takes by either clock."""
+
 A, B = Problem("a", "one"), Problem("b", "two", None, 500)
 
 SUBMIT_ANSWERS = st.sampled_from(
@@ -95,17 +99,20 @@ class Interleavings(RuleBasedStateMachine):
             guard_first=3,
             guard_later=4,
         )
-        self.card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", ROWS, self.policy)
+        self.card = RunCard(
+            RUN, "api#key", "https://api", "key", "out", "secret", "e1", ROWS, self.policy, detached=False
+        )
         self.fed = 0
+        self.led = False
         self.given: dict[int, str] = {}  # row -> the token under which it is in hand
         self.hands: list[tuple[str, Claimed]] = []  # every row that was ever given to anyone
         self.ended: set[int] = set()
         self.accepted = 0
-        self.late = 0
         self.batches = []  # every range that was ever noted
         self.on_disk: dict[int, tuple] = {}  # start of a part -> its rows
         self.serial = 0
         assert self.both("open_run", self.card, recover_until=0, ended={}, done=[])
+        self.someone_leads(led=True)
         self.feed(6, 0)
 
     def both(self, method, *args, **kwargs):
@@ -113,6 +120,14 @@ class Interleavings(RuleBasedStateMachine):
         answers = [self.call(getattr(ledger, method)(*args, **kwargs)) for ledger, _ in self.pairs]
         assert all(answer == answers[0] for answer in answers), (method, answers)
         return answers[0]
+
+    @rule(led=st.sampled_from([True, True, True, False]))
+    def someone_leads(self, led):
+        if led:
+            self.both("lock", lead_lock(RUN), "command", LED_S)
+        else:
+            self.both("unlock", lead_lock(RUN), "command")
+        self.led = led
 
     def now(self):
         return self.pairs[0][1]()
@@ -133,6 +148,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(holder=HOLDERS, limit=LIMITS, impatient=st.booleans())
     def claim_submit(self, holder, limit, impatient):
         claim = self.both("claim_submit", RUN, holder, limit)
+        assert self.led or not claim.rows
         self.take("submit", claim)
         if impatient and claim.bound in {"account", "paused"}:
             self.both("reopen", self.card)
@@ -201,10 +217,15 @@ class Interleavings(RuleBasedStateMachine):
         chosen = data.draw(st.lists(st.sampled_from(self.among(which)), min_size=1, max_size=3))
         self.apply([self.committed(kind, row, submit_answer, query_answer) for kind, row in chosen])
 
+    def fits(self, commit):
+        """The row is in hand under this token, or it was, and nobody has answered for it since."""
+        held = self.given.get(commit.row_index, "")
+        return commit.token in {held, held.split("|")[0]}
+
     def apply(self, commits):
         expected = []
         for commit in commits:
-            fits = self.given.get(commit.row_index) == commit.token
+            fits = self.fits(commit)
             expected.append(fits)
             if fits:
                 del self.given[commit.row_index]
@@ -242,9 +263,14 @@ class Interleavings(RuleBasedStateMachine):
             return
         self.given[taken.row_index] = taken.token
         self.hands.append(("taken", taken))
-        if taken.record.given_up == sent.token:
-            adopted = after_late_id(taken.record, step.record)
+        adopted = after_late_id(taken.record, step.record, sent.token)
+        if adopted is not None:
             assert self.apply([Commit(taken.row_index, taken.token, adopted)]) == [True]
+        else:
+            assert taken.record.attempts >= step.record.attempts
+            self.both("put_back", RUN, taken)
+            del self.given[taken.row_index]
+            self.both("note_late", RUN, saved_line(taken.row_index, step.record))
 
     @rule(row=st.integers(0, ROWS - 1))
     def take_ready(self, row):
@@ -288,6 +314,17 @@ class Interleavings(RuleBasedStateMachine):
         if saved:
             assert self.both("accepted_saved", RUN, batch) == bool(batch.items)
 
+    @rule(limit=st.sampled_from([0, 0, 0, 1, 3]))
+    def a_person_cancels_and_thinks_better_of_it(self, limit):
+        done = self.pairs[0][0]._runs[RUN].done
+        before = set(done)
+        self.both("set_state", RUN, RunState.CANCELLING)
+        if limit:
+            ended = self.both("cancel_ready", RUN, limit, cancelled(self.now()))
+            assert len(done - before) == ended
+        self.ended |= done
+        self.both("reopen", self.card)
+
     @rule(state=st.sampled_from([None, None, RunState.PAUSED]))
     def reopen_or_pause(self, state):
         if state is None:
@@ -295,11 +332,20 @@ class Interleavings(RuleBasedStateMachine):
         else:
             self.both("set_state", RUN, state, "a person")
 
+    @rule(state=st.sampled_from(RunState))
+    def a_finished_run_stays_so(self, state):
+        """Until a person opens it again."""
+        self.both("set_state", RUN, RunState.FINISHED)
+        self.both("set_state", RUN, state, "late")
+        assert self.both("snapshot", RUN).state is RunState.FINISHED
+        self.both("reopen", self.card)
+
     @invariant()
     def all_ledgers_look_alike_and_agree_with_the_books(self):
         run = self.both("snapshot", RUN)
         assert run.ready + run.submitting + run.pending + run.ended == self.fed == run.fed
         assert (run.ended, run.accepted, run.double_ends) == (len(self.ended), self.accepted, 0)
+        assert run.led == self.led
         assert run.bodies_bytes == sum(set(range(self.fed)) - self.ended)
         written = [row for rows in self.on_disk.values() for row in rows]
         assert len(written) == len(set(written))
@@ -333,13 +379,17 @@ def loop():
         yield runner
 
 
-def test_whatever_the_order_a_row_is_in_one_place_and_ends_once(clocked_memory, loop):
+@pytest.mark.parametrize("examples", [120, pytest.param(2_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_whatever_the_order_a_row_is_in_one_place_and_ends_once(clocked_memory, loop, examples):
     run_state_machine_as_test(
-        lambda: Interleavings([clocked_memory()], loop.run), settings=settings_of(examples=150, steps=50)
+        lambda: Interleavings([clocked_memory()], loop.run), settings=settings_of(examples=examples, steps=50)
     )
 
 
-def test_redis_and_memory_give_the_same_answers_to_the_same_steps(clocked_memory, clocked_redis, redis_url, loop):
+@pytest.mark.parametrize("examples", [30, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_redis_and_memory_give_the_same_answers_to_the_same_steps(
+    clocked_memory, clocked_redis, redis_url, loop, examples
+):
     ledger, clock = clocked_redis(redis_url)
     clock.close()
     fresh = type(clock)
@@ -354,7 +404,7 @@ def test_redis_and_memory_give_the_same_answers_to_the_same_steps(clocked_memory
             return Interleavings([clocked_memory(), (ledger, clocks[-1])], loop.run)
 
         try:
-            run_state_machine_as_test(machine, settings=settings_of(examples=30, steps=40))
+            run_state_machine_as_test(machine, settings=settings_of(examples=examples, steps=40))
         finally:
             loop.run(ledger.close())
             for opened in clocks:

@@ -70,15 +70,25 @@ def test_a_clash_gets_a_prefix():
     assert carried_names(["content", "cost"]) == {"content": "manifest_content", "cost": "manifest_cost"}
 
 
+def test_names_clash_whatever_their_case():
+    names = carried_names(["Content", "camera", "CAMERA", "manifest_Camera"])
+    assert names["Content"] == "manifest_Content"
+    assert (names["camera"], names["CAMERA"]) == ("camera", "manifest_CAMERA")
+    assert names["manifest_Camera"] == "manifest_manifest_Camera"
+
+
 def test_a_clash_of_a_clash_gets_another():
     names = carried_names(["content", "manifest_content"])
     assert names == {"content": "manifest_content", "manifest_content": "manifest_manifest_content"}
 
 
 @given(
-    st.lists(st.sampled_from([*NAMES, "a", "manifest_a", "manifest_content", "manifest_manifest_cost"]), unique=True)
+    st.lists(
+        st.sampled_from([*NAMES, "a", "A", "CONTENT", "manifest_a", "Manifest_A", "manifest_manifest_cost"]),
+        unique=True,
+    )
 )
 def test_no_two_columns_ever_share_a_name(carried):
     names = carried_names(carried)
     assert list(names) == carried
-    assert len({*names.values(), *NAMES}) == len(carried) + len(NAMES)
+    assert len({name.casefold() for name in (*names.values(), *NAMES)}) == len(carried) + len(NAMES)

@@ -14,6 +14,7 @@ from pipeline.core.records import (
     RowRecord,
     pack,
     pack_ending,
+    saved_line,
     unpack,
     unpack_result,
     with_attempt,
@@ -43,6 +44,7 @@ RECORDS = st.builds(
     resubmits=COUNTS,
     possible_duplicate=st.booleans(),
     given_up=st.none() | TEXT,
+    recovered=st.booleans(),
     log=st.lists(ATTEMPTS, max_size=3).map(tuple),
 )
 PROBLEMS = st.builds(Problem, TEXT, TEXT, st.none() | TEXT, st.none() | st.integers(100, 599))
@@ -84,6 +86,11 @@ def test_an_ending_leaves_out_what_the_api_did_not_say():
 @given(RECORDS.filter(lambda record: not record.possible_duplicate))
 def test_no_text_in_a_record_looks_like_the_mark_of_a_possible_duplicate(record):
     assert b'"q":true' not in pack(record)
+
+
+def test_a_saved_id_says_of_which_attempt_it_is_and_whether_the_row_was_resent():
+    record = RowRecord(attempts=2, generation_id="task-2", submitted_at=5, resubmits=1)
+    assert orjson.loads(saved_line(7, record)) == [7, "task-2", 5, 2, 1]
 
 
 def test_an_attempt_is_added_at_the_end_of_the_log():

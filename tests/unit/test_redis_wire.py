@@ -1,5 +1,7 @@
 """How values cross to the scripts and back."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 from hypothesis import given
@@ -51,8 +53,8 @@ def test_a_block_says_whether_polls_go_on(polling_works, word):
 
 @pytest.mark.parametrize(("source", "event"), [(State.SUBMITTING, Event.ACCEPTED), (State.READY, Event.ADOPTED)])
 def test_an_id_that_was_paid_for_is_one_line_for_the_disk(source, event):
-    line = accepted_line(Commit(3, "t", Step(source, event, RECORD)))
-    assert orjson.loads(line) == [3, "task-1", 5, 1]
+    line = accepted_line(Commit(3, "t", Step(source, event, replace(RECORD, resubmits=1))))
+    assert orjson.loads(line) == [3, "task-1", 5, 1, 1]
 
 
 def test_other_steps_have_no_such_line():

@@ -103,6 +103,12 @@ def test_an_ambiguous_answer_is_an_attempt_that_may_have_been_billed():
     assert step.record.given_up is None
 
 
+@pytest.mark.parametrize("policy", [POLICY, Policy(lease_s=10.0, on_unknown="hold")])
+@pytest.mark.parametrize(("troubles", "wait_ms"), [(0, 1_000), (3, 8_000), (99, 60_000)])
+def test_an_ambiguous_answer_holds_the_account_back_for_it_may_cost_each_time(policy, troubles, wait_ms):
+    assert submit(Ambiguous(WRONG), policy=policy, troubles=troubles).account_wait_ms == wait_ms
+
+
 def test_an_ambiguous_answer_is_resent_once_at_most():
     first = submit(Ambiguous(WRONG))
     second = submit(Ambiguous(WRONG), first.record)
@@ -130,7 +136,7 @@ def test_a_lost_post_remembers_when_and_under_which_claim_it_was_sent():
 
 
 def test_a_late_id_takes_the_lost_attempt_back():
-    adopted = after_late_id(lost().record, submit(Accepted("task-late")).record)
+    adopted = after_late_id(lost().record, submit(Accepted("task-late")).record, "1:w:1")
     assert (adopted.state, adopted.wait_ms, adopted.source) == (State.PENDING, 0, State.READY)
     assert (adopted.record.generation_id, adopted.record.attempts, adopted.record.log) == ("task-late", 1, ())
     assert (adopted.record.possible_duplicate, adopted.record.resubmits, adopted.record.given_up) == (False, 0, None)
@@ -140,14 +146,34 @@ def test_a_late_id_takes_back_its_own_attempt_and_no_other():
     failed = Attempt("task-0", 1, Outcome.FAILED)
     unknown = Attempt("task-1", 2, Outcome.UNKNOWN)
     taken = replace(lost().record, attempts=3, log=(failed, unknown, *lost().record.log))
-    adopted = after_late_id(taken, submit(Accepted("task-late"), RowRecord(attempts=2)).record).record
+    adopted = after_late_id(taken, submit(Accepted("task-late"), RowRecord(attempts=2)).record, "1:w:1").record
     assert (adopted.log, adopted.attempts, adopted.possible_duplicate) == ((failed, unknown), 3, True)
 
 
 def test_a_row_whose_late_id_was_adopted_may_be_resent_again():
-    adopted = after_late_id(lost().record, submit(Accepted("task-late")).record).record
+    adopted = after_late_id(lost().record, submit(Accepted("task-late")).record, "1:w:1").record
     gone = query(Missing(WRONG), replace(adopted, missing=9, missing_since_ms=1))
     assert gone.event is Event.GONE_RESUBMIT
+
+
+def test_a_late_id_is_adopted_as_it_is_by_a_ledger_that_forgot_the_attempt():
+    late = submit(Accepted("task-late"), RowRecord(attempts=1, resubmits=1, possible_duplicate=True)).record
+    adopted = after_late_id(RowRecord(attempts=1), late, "1:w:1")
+    assert (adopted.event, adopted.state, adopted.wait_ms, adopted.record) == (Event.ADOPTED, State.PENDING, 0, late)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize("given_up", [None, "2:another:7"])
+def test_a_late_id_is_not_adopted_once_the_row_went_on(attempts, given_up):
+    late = submit(Accepted("task-late")).record
+    assert after_late_id(RowRecord(attempts=attempts, given_up=given_up), late, "1:w:1") is None
+
+
+def test_a_row_that_went_on_and_was_given_up_again_takes_only_the_newest_late_id():
+    went_on = lost(RowRecord(attempts=1, given_up="1:w:1", resubmits=0), token="2:w:2").record
+    late = submit(Accepted("task-late"))
+    assert after_late_id(went_on, late.record, "1:w:1") is None
+    assert after_late_id(went_on, late.record, "2:w:2").event is Event.ADOPTED
 
 
 # After a poll
@@ -236,6 +262,28 @@ def test_a_key_refused_by_a_poll_blocks_the_account_and_leaves_the_row_pending()
     step = query(AccountRefused(WRONG, polling_works=False))
     assert (step.event, step.record) == (Event.NOT_READY, PENDING)
     assert (step.account_problem, step.polling_works) == (WRONG, False)
+
+
+def test_answers_that_tell_nothing_end_a_row_one_deadline_after_its_deadline_with_its_id_kept():
+    at = PENDING.deadline_ms + 3_600_000
+    assert query(Trouble(WRONG), now_ms=at).event is Event.NOT_READY
+    step = query(Trouble(WRONG), now_ms=at + 1)
+    assert (step.event, step.state, step.ending.outcome) == (Event.EXPIRED, State.DONE, Outcome.EXPIRED)
+    assert (step.record.generation_id, step.record.polls, step.ending.problem) == ("task-1", 2, WRONG)
+
+
+def test_a_generation_that_is_gone_counts_for_the_guard_and_a_lost_worker_does_not():
+    gone = replace(PENDING, missing=9, missing_since_ms=1)
+    assert query(Missing(WRONG), gone).like == "gone some_code"
+    assert query(Missing(WRONG)).like == ""
+    assert lost().like == ""
+
+
+def test_a_recovered_row_that_fails_and_is_asked_again_says_that_it_may_be_paid_twice():
+    failed = query(Failed(WRONG, retryable=True), replace(PENDING, recovered=True)).record
+    assert (failed.possible_duplicate, failed.recovered) == (True, False)
+    last = query(Failed(WRONG, retryable=True), replace(PENDING, recovered=True, attempts=3)).record
+    assert not last.possible_duplicate
 
 
 def test_an_answer_that_tells_nothing_is_asked_for_again_more_and_more_slowly():

@@ -30,9 +30,9 @@ QUIET = RunSnapshot(
 )
 
 
-def due(*runs, shifts=4, queued=0):
-    capacity = Capacity(dict.fromkeys(Role, shifts), dict.fromkeys(Role, queued))
-    return tickets_due(list(runs), capacity)
+def due(*runs, shifts=4, queued=0, keys=None, turn=0):
+    capacity = Capacity(dict.fromkeys(Role, shifts), dict.fromkeys(Role, queued), keys)
+    return tickets_due(list(runs), capacity, turn)
 
 
 def roles(*runs, **capacity):
@@ -82,6 +82,30 @@ def test_runs_take_turns():
     assert Counter(ticket.run_id for ticket in due(*runs, shifts=7)) == {"a": 3, "b": 2, "c": 2}
 
 
+def test_turns_go_round_between_runs_that_hold_as_much():
+    runs = [replace(QUIET, run_id=name, ready=10**4, ready_due=10**4) for name in ("a", "b", "c")]
+    firsts = [due(*runs, shifts=1, turn=turn)[0].run_id for turn in range(6)]
+    assert firsts == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_whose_turn_it_is_gives_nobody_more_than_the_others():
+    runs = [replace(QUIET, run_id=name, ready=10**4, ready_due=10**4) for name in ("a", "b")]
+    assert all(Counter(ticket.run_id for ticket in due(*runs, turn=turn)) == {"a": 2, "b": 2} for turn in range(5))
+
+
+def test_a_run_whose_key_nobody_holds_is_neither_sent_nor_polled_but_written_and_fed():
+    busy = replace(QUIET, fed=500, ready=1, ready_due=1, pending=1, pending_due=1, results=1, key_fingerprint="k1")
+    assert roles(busy, keys=frozenset({"k2"})) == {Role.WRITE: 1, Role.CONTROL: 1}
+    assert roles(busy, keys=frozenset({"k1", "k2"})) == dict.fromkeys(Role, 1)
+
+
+def test_a_run_whose_key_nobody_holds_takes_no_shift_from_the_others():
+    lonely, served = (
+        replace(QUIET, run_id=name, ready=10**4, ready_due=10**4, key_fingerprint=name) for name in ("a", "b")
+    )
+    assert Counter(ticket.run_id for ticket in due(lonely, served, keys=frozenset({"b"}))) == {"b": 4}
+
+
 def test_a_small_run_gets_its_share_beside_a_large_one():
     large = replace(QUIET, run_id="a", ready=10**4, ready_due=10**4)
     small = replace(QUIET, run_id="b", ready=1, ready_due=1)
@@ -122,6 +146,7 @@ def test_one_full_queue_does_not_stop_the_others():
     [
         {"state": RunState.PAUSED},
         {"state": RunState.STOPPING},
+        {"led": False},
         {"account_blocked": "balance"},
         {"account_wait_until_ms": QUIET.now_ms + 1},
         {"results_bytes": RESULTS_BYTES},

@@ -9,6 +9,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local account = redis.call('HMGET', KEYS[5], 'blocked', 'polls', 'troubles')
 local troubles = tonumber(account[3] or 0)
+if ARGV[4] == '1' and redis.call('HGET', KEYS[1], 'polls') == '0' then return {now, troubles, 1000, 'paused'} end
 if ARGV[4] == '1' and account[1] and account[1] ~= '' and account[2] == '0' then
   return {now, troubles, 1000, 'account'}
 end

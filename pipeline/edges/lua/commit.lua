@@ -1,9 +1,9 @@
 -- Apply a group of steps, each under the token of its claim; a stale token changes nothing.
 -- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 results, 9 accepted, 10 done,
 --      11 account
--- ARGV 1 guard before the first completed row, 2 guard after, then 16 for each row: index, token, from, to, wait ms,
---      record, ending, outcome, code, accepted line, account wait ms, account block
---      (ending '' unless to is done; account block '' or 'key <problem>' or 'balance <problem>');
+-- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, then 16 for each
+--      row: index, token, from, to, wait ms, record, ending, outcome, code, accepted line, account wait ms, account block
+--      (code: for a row that goes on, what the guard counts or ""; ending "" unless to is done; account block '' or 'key <problem>' or 'balance <problem>');
 --      the trouble, prompt tokens, completion tokens and micro-cost follow as 4 more
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
@@ -39,12 +39,7 @@ local function in_words(ending)
   return status .. ': ' .. problem.message
 end
 
-local function streak(outcome, code, ending)
-  if outcome == 'completed' then
-    redis.call('HSET', KEYS[1], 'streak_code', '', 'streak', 0)
-    return
-  end
-  local like = outcome .. ' ' .. code
+local function streak(like, ending)
   if redis.call('HGET', KEYS[1], 'streak_code') ~= like then
     redis.call('HSET', KEYS[1], 'streak_code', like, 'streak', 0)
   end
@@ -74,11 +69,26 @@ local function finish(i, row)
   add('completion_tokens', tonumber(ARGV[i + 14]))
   add('cost_micro', tonumber(ARGV[i + 15]))
   if string.find(ARGV[i + 5], '"q":true', 1, true) then add('possible_duplicates', 1) end
-  streak(ARGV[i + 7], ARGV[i + 8], ARGV[i + 6])
+  if ARGV[i + 7] == 'completed' then
+    redis.call('HSET', KEYS[1], 'streak_code', '', 'streak', 0)
+  else
+    streak(ARGV[i + 7] .. ' ' .. ARGV[i + 8], ARGV[i + 6])
+  end
+end
+
+local missing_before = tonumber(redis.call('HGET', KEYS[1], 'missing') or 0)
+local missing = missing_before
+local function miss(words)
+  missing = missing + 1
+  if missing >= tonumber(ARGV[3]) and redis.call('HGET', KEYS[1], 'state') == 'running' then
+    redis.call('HSET', KEYS[1], 'state', 'paused', 'polls', '0', 'guard', 'missing: ' .. words,
+      'reason', missing .. ' polls in a row found nothing under ids that were accepted')
+    missing = 0
+  end
 end
 
 local sane = false
-for i = 3, #ARGV, 16 do
+for i = 4, #ARGV, 16 do
   local row, to = ARGV[i], ARGV[i + 3]
   local held = redis.call('HGET', KEYS[7], row)
   -- the answer of the worker that sent the row goes before whoever took the row over from it
@@ -86,7 +96,10 @@ for i = 3, #ARGV, 16 do
     applied[#applied + 1] = 0
   else
     applied[#applied + 1] = 1
-    if ARGV[i + 12] == '' then sane = true end
+    if ARGV[i + 12] == '' then
+      sane = true
+      if ARGV[i + 2] == 'pending' then missing = 0 end
+    end
     account_says(tonumber(ARGV[i + 10]), ARGV[i + 11], ARGV[i + 12])
     redis.call('HDEL', KEYS[7], row)
     redis.call('ZREM', sets[ARGV[i + 2]], row)
@@ -97,7 +110,11 @@ for i = 3, #ARGV, 16 do
     else
       redis.call('HSET', KEYS[6], row, ARGV[i + 5])
       redis.call('ZADD', sets[to], now + tonumber(ARGV[i + 4]), row)
-      if ARGV[i + 8] ~= '' then streak('like', ARGV[i + 8]) end
+      if ARGV[i + 8] == 'missing' then
+        miss(ARGV[i + 12])
+      elseif ARGV[i + 8] ~= '' then
+        streak(ARGV[i + 8])
+      end
     end
     if ARGV[i + 9] ~= '' then
       redis.call('RPUSH', KEYS[9], ARGV[i + 9])
@@ -108,5 +125,6 @@ for i = 3, #ARGV, 16 do
     end
   end
 end
+if missing ~= missing_before then redis.call('HSET', KEYS[1], 'missing', missing) end
 if sane then redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since') end
 return applied

@@ -1,4 +1,4 @@
--- Continue a run with a new card, whatever stopped it; the account's block and back-off are lifted.
+-- Continue a run with a new card, whatever stopped it; the account's block is lifted; its back-off is everyone's and stays.
 -- KEYS 1 meta, 2 account, 3 account's runs, 4 runs of the account that the run had before
 -- ARGV 1 run id, 2 card, 3 state
 -- RETURNS 1 when reopened, 0 for an unknown run
@@ -6,7 +6,7 @@
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SREM', KEYS[4], ARGV[1])
 redis.call('SADD', KEYS[3], ARGV[1])
-redis.call('HDEL', KEYS[2], 'blocked', 'polls', 'wait_until', 'troubles')
-redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since', 'guard')
+redis.call('HDEL', KEYS[2], 'blocked', 'polls')
+redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since', 'guard', 'polls', 'missing')
 redis.call('HSET', KEYS[1], 'card', ARGV[2], 'state', ARGV[3], 'reason', '', 'streak', 0, 'streak_code', '')
 return 1

@@ -7,5 +7,5 @@
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or state == 'finished' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'reason', ARGV[2])
-redis.call('HDEL', KEYS[1], 'guard')
+redis.call('HDEL', KEYS[1], 'guard', 'polls')
 return 1

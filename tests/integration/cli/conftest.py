@@ -40,7 +40,7 @@ class Typed:
         self._files = [Path(tempfile.mkstemp(dir=folder, suffix=f".{name}")[1]) for name in ("out", "err")]
         with self._files[0].open("wb") as out, self._files[1].open("wb") as err:
             self.process = subprocess.Popen(
-                [VIDBATCH, *words], env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                words, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
 
     @property
@@ -83,10 +83,10 @@ class Terminal:
         self.environment = {**kept, "COLUMNS": "200", **variables}
         self._typed: list[Typed] = []
 
-    def starts(self, *words: object, **variables: str | None) -> Typed:
+    def starts(self, *words: object, program: Sequence[str] = (VIDBATCH,), **variables: str | None) -> Typed:
         """Begin a command; variables are the environment's for this command alone, None removes one."""
         told = {name: value for name, value in {**self.environment, **variables}.items() if value is not None}
-        self._typed.append(Typed([str(word) for word in words], told, self.folder))
+        self._typed.append(Typed([*program, *map(str, words)], told, self.folder))
         return self._typed[-1]
 
     def __call__(self, *words: object, **variables: str | None) -> Said:

@@ -1,9 +1,10 @@
 """What stops a run until a person acts: each says what to do, costs nothing meanwhile, and the same command goes on."""
 
+import socket
+import sys
 from collections import Counter
 
 import pyarrow.parquet as pq
-import pytest
 
 
 def outcomes(out):
@@ -13,19 +14,47 @@ def outcomes(out):
     )
 
 
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_pauses_the_run_and_no_row_fails(terminal, simulator, manifest, status):
-    api = simulator(latency="0.1s", keys="sk-another-key", auth_error_status=status)
+def test_a_refused_key_pauses_the_run_and_no_row_fails(terminal, simulator, manifest):
+    api = simulator(latency="0.1s", keys="sk-another-key")
     command = ("run", manifest(12).path, "--out", "out", "--base-url", api.base_url, "--yes")
-    paused = terminal(*command)
-    assert paused.code == 4
-    assert "the API refuses the account" in paused.err
-    assert "12 are still to be done: set VIDBATCH_API_KEY" in paused.err
+    for status in (401, 403):
+        api.set(auth_error_status=status)
+        paused = terminal(*command)
+        assert paused.code == 4
+        assert "the API refuses the account" in paused.err
+        assert f"(HTTP {status})" in paused.err
+        assert "12 are still to be done: set VIDBATCH_API_KEY" in paused.err
     assert api.summary()["posts_accepted"] == 0
     api.set(keys=terminal.environment["VIDBATCH_API_KEY"])
     assert terminal(*command).code == 0
     assert api.summary()["posts_accepted"] == 12
     assert outcomes(terminal.folder / "out") == {"completed": 12}
+
+
+def test_an_api_that_cannot_be_reached_is_waited_for_and_then_pauses_the_run(terminal, simulator, manifest):
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    command = ("run", manifest(6).path, "--out", "out", "--base-url", f"http://127.0.0.1:{port}", "--yes")
+    waiting = terminal.starts(*command, program=(sys.executable, "-c", IMPATIENT))
+    waiting.until(lambda: "waiting: connect_failed" in waiting.said, "the trouble is shown")
+    paused = waiting.ends()
+    assert paused.code == 4
+    assert "nothing was accepted for" in paused.err
+    assert "no row failed for it" in paused.err
+    api = simulator(latency="0.1s", port=port)
+    assert terminal(*command).code == 0
+    assert api.summary()["posts_accepted"] == 6
+
+
+IMPATIENT = """
+import functools
+from pipeline.cli import run_command
+from pipeline.cli.main import run
+from pipeline.core.policy import Policy
+run_command.Policy = functools.partial(Policy, unreachable_for_s=7.0, longest_wait_s=1.0)
+run()
+"""
+"""Nobody types how long an API may be away, so the command's own ten minutes are replaced."""
 
 
 def test_an_empty_balance_pauses_the_run_after_what_was_paid_for_is_collected(terminal, simulator, manifest):

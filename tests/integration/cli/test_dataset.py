@@ -15,8 +15,13 @@ from pipeline.simulator.clips import shipped_clips
 from pipeline.simulator.digest import digest
 
 ARROW = {
-    **{"text": "string", "word": "string", "texts": "list<element: string>", "int": "int64", "float": "double"},
-    **{"bool": "bool", "time": "timestamp[us, tz=UTC]"},
+    "text": "string",
+    "word": "string",
+    "texts": "list<element: string>",
+    "int": "int64",
+    "float": "double",
+    "bool": "bool",
+    "time": "timestamp[us, tz=UTC]",
 }
 COLUMNS = ("id", "video_url", "prompt", "model", "shelf", "answer")
 ROWS = 8

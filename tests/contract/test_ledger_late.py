@@ -1,0 +1,121 @@
+"""An id that comes late, as the submit flow brings it: adopted where the row waits, kept where the row went on."""
+
+import orjson
+import pytest
+
+from pipeline.core.answers import Accepted, Completed, Completion, Failed, Problem, Throttled
+from pipeline.core.lifecycle import Outcome
+from pipeline.core.records import RowRecord, unpack_result
+from pipeline.flows.shift import Bench
+from pipeline.flows.submit import adopt
+from pipeline.ports import FedRow
+
+pytestmark = pytest.mark.anyio
+
+LOST = Problem("worker_lost", "nobody answered")
+LEASE_MS = 10_000
+
+
+async def comes_late(world, row, generation_id="task-late"):
+    """What becomes of a worker's id whose commit was stale."""
+    late = world.sent(row, Accepted(generation_id))
+    assert await world.commit(late) == [False]
+    bench = Bench(world.run, "submit", "worker-1", 8, 5.0, 10.0, lambda: False)
+    await adopt(bench, world.ledger, late)
+
+
+async def given_up(world):
+    """The only row, which was sent, lost, and waits to be sent again; its lost claim."""
+    await world.open(rows=1)
+    [sent] = (await world.claim()).rows
+    world.clock.advance(LEASE_MS)
+    await world.commit(*(world.lost(row, LOST) for row in (await world.lapsed()).rows))
+    return sent
+
+
+async def saved_ids(world):
+    batch = await world.ledger.accepted_ids(world.run, 100)
+    return [orjson.loads(line) for line in batch.items]
+
+
+async def resent(world):
+    world.clock.advance(LEASE_MS)
+    [row] = (await world.claim(holder="worker-2")).rows
+    return row
+
+
+async def test_a_row_that_waits_to_be_sent_again_is_polled_for_the_late_id_instead(world):
+    await comes_late(world, await given_up(world))
+    assert [line[:2] for line in await saved_ids(world)] == [[0, "task-late"]]
+    [row] = (await world.polls()).rows
+    assert (row.record.generation_id, row.record.attempts, row.record.log) == ("task-late", 1, ())
+    await world.commit(world.polled(row, Completed(Completion(content="a dog"))))
+    [result] = map(unpack_result, (await world.ledger.results(world.run, 9)).items)
+    assert (result.ending.outcome, result.record.possible_duplicate) == (Outcome.COMPLETED, False)
+
+
+async def test_a_row_that_was_claimed_again_and_not_created_still_takes_the_late_id(world):
+    sent = await given_up(world)
+    await world.commit(world.sent(await resent(world), Throttled(LOST, 5.0)))
+    await comes_late(world, sent)
+    run = await world.look()
+    assert (run.pending, run.ready, run.submitting) == (1, 0, 0)
+
+
+async def test_a_ledger_that_was_rolled_back_takes_the_id_of_an_attempt_that_it_forgot(world):
+    await world.open(rows=1)
+    [forgotten] = (await world.claim()).rows
+    await world.ledger.forget(world.run)
+    await world.open(rows=1)
+    await comes_late(world, forgotten)
+    [row] = (await world.polls()).rows
+    assert (row.record.generation_id, row.record.attempts) == ("task-late", 1)
+    assert (await world.look()).accepted == 1
+
+
+async def test_a_row_that_is_just_being_sent_again_keeps_the_late_id_on_disk_only(world):
+    sent = await given_up(world)
+    again = await resent(world)
+    await comes_late(world, sent)
+    assert await saved_ids(world) == [[0, "task-late", world.clock() * 1000, 1, 0]]
+    assert await world.commit(world.sent(again, Accepted("task-again"))) == [True]
+    run = await world.look()
+    assert (run.pending, run.accepted) == (1, 1)
+
+
+async def test_a_row_that_went_on_to_another_attempt_is_put_back_as_it_was(world):
+    sent = await given_up(world)
+    await world.commit(world.sent(await resent(world), Accepted("task-again")))
+    world.clock.advance(5_000)
+    [due] = (await world.polls()).rows
+    await world.commit(world.polled(due, Failed(Problem("timeout", "too slow"), retryable=True)))
+    await comes_late(world, sent)
+    assert [line[1] for line in await saved_ids(world)] == ["task-again", "task-late"]
+    world.clock.advance(LEASE_MS)
+    [row] = (await world.claim()).rows
+    assert [attempt.generation_id for attempt in row.record.log] == [None, "task-again"]
+    assert (row.record.attempts, row.record.generation_id, row.record.possible_duplicate) == (2, None, True)
+
+
+async def test_a_row_that_has_its_end_keeps_the_late_id_on_disk_only(world):
+    sent = await given_up(world)
+    await world.commit(world.sent(await resent(world), Accepted("task-again")))
+    world.clock.advance(5_000)
+    [due] = (await world.polls()).rows
+    await world.commit(world.polled(due, Completed(Completion())))
+    await comes_late(world, sent)
+    assert [line[1] for line in await saved_ids(world)] == ["task-again", "task-late"]
+    assert (await world.look()).double_ends == 0
+
+
+async def test_a_row_of_another_ledger_that_may_have_been_paid_for_is_not_mistaken_for_a_forgotten_one(world):
+    """Which attempt the disk speaks of is not known there: the row is flagged, and both ids are kept."""
+    await world.open(rows=1)
+    [sent] = (await world.claim()).rows
+    await world.ledger.forget(world.run)
+    await world.ledger.open_run(world.card(), recover_until=1, ended={}, done=[])
+    record = RowRecord(attempts=1, resubmits=1, possible_duplicate=True, recovered=True)
+    await world.ledger.feed(world.run, 0, 1, [FedRow(0, b"{}", record)])
+    await comes_late(world, sent)
+    assert [line[1] for line in await saved_ids(world)] == ["task-late"]
+    assert (await world.look()).ready == 1

@@ -1,0 +1,104 @@
+"""Settings: options before the environment before the file, and the key from no file that is committed."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.configuration import ENVIRONMENT, api_key, load
+from pipeline.cli.main import COMMANDS, SUMMARIES, main
+from pipeline.core.errors import KeyMissing, SettingsError
+
+KEY = "sk-of-a-test-0123456789"
+
+
+def write(folder, text):
+    (folder / "vidbatch.toml").write_text(text, encoding="utf-8")
+    return load(folder)
+
+
+def test_without_a_file_the_shipped_prices_hold(tmp_path):
+    settings = load(tmp_path)
+    assert settings.option_defaults() == {}
+    assert settings.prices["gemini-2.5-pro"]["input"] == 1.25
+
+
+def test_a_file_gives_defaults_and_prices_of_its_own(tmp_path):
+    settings = write(tmp_path, 'model = "m"\nworkers = 2\n[prices.m]\ninput = 1\noutput = 2\n')
+    assert settings.option_defaults() == {"model": "m", "workers": 2}
+    assert settings.prices["m"]["output"] == 2.0
+    assert "gemini-2.5-pro" in settings.prices
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('api_key = "sk-x"', "api_key: the key is never read from this file"),
+        ('colour = "red"', "colour"),
+        ('workers = "many"', "workers"),
+        ("workers = ", "can't be read"),
+        ("[prices.m]\ninput = 1\n", "prices.m.output"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_its_key(tmp_path, text, told):
+    with pytest.raises(SettingsError) as refused:
+        write(tmp_path, text)
+    assert "vidbatch.toml" in str(refused.value)
+    assert told in str(refused.value)
+    assert "sk-x" not in str(refused.value)
+
+
+def test_the_key_comes_from_the_environment_or_a_file_that_it_names(tmp_path):
+    settings = load(tmp_path)
+    (tmp_path / "key").write_text(f"{KEY}\n", encoding="utf-8")
+    assert api_key(settings, {"VIDBATCH_API_KEY": KEY}).reveal() == KEY
+    assert api_key(settings, {"VIDBATCH_API_KEY_FILE": str(tmp_path / "key")}).reveal() == KEY
+    with pytest.raises(KeyMissing, match="VIDBATCH_API_KEY"):
+        api_key(settings, {})
+    with pytest.raises(SettingsError, match="can't be read"):
+        api_key(settings, {"VIDBATCH_API_KEY_FILE": str(tmp_path / "absent")})
+
+
+def test_the_settings_file_may_name_the_keys_file_and_the_environment_comes_first(tmp_path):
+    (tmp_path / "key").write_text("sk-of-the-file", encoding="utf-8")
+    settings = write(tmp_path, f'api_key_file = "{tmp_path / "key"}"')
+    assert api_key(settings, {}).reveal() == "sk-of-the-file"
+    assert api_key(settings, {"VIDBATCH_API_KEY": KEY}).reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "wanted"),
+    [
+        (["--model", "typed"], {"VIDBATCH_MODEL": "told"}, "typed"),
+        ([], {"VIDBATCH_MODEL": "told"}, "told"),
+        ([], {}, "written"),
+    ],
+)
+def test_options_come_before_the_environment_and_that_before_the_file(
+    tmp_path, monkeypatch, words, environment, wanted
+):
+    write(tmp_path, 'model = "written"')
+    (tmp_path / "videos.csv").write_text("video_url,prompt\nhttps://videos.example/1.mp4,Describe.\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VIDBATCH_MODEL", raising=False)
+    planned = CliRunner(env=environment).invoke(main, ["plan", "videos.csv", "--json", *words])
+    assert planned.exit_code == 0, planned.output
+    assert f'"models":{{"{wanted}":1}}' in planned.output
+
+
+def test_help_lists_every_command_without_importing_it():
+    shown = CliRunner().invoke(main, ["--help"])
+    assert shown.exit_code == 0
+    assert set(COMMANDS) == set(SUMMARIES)
+    for name in COMMANDS:
+        assert name in shown.output
+
+
+def test_every_variable_that_an_option_reads_is_listed():
+    context = click.Context(main)
+    read = {
+        variable
+        for name in COMMANDS
+        for option in main.get_command(context, name).params
+        for variable in ([option.envvar] if isinstance(option.envvar, str) else option.envvar or [])
+    }
+    assert read <= set(ENVIRONMENT)

@@ -1,0 +1,219 @@
+"""Following a run: why it stops, what is said meanwhile, and what Ctrl-C asks for."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from pipeline.cli.watching import AWAY_S, LONELY_S, Interrupts, Stopped, Watch, follow, lacking, lead_lock, stopped
+from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.lifecycle import Outcome
+from pipeline.core.policy import Policy
+from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.ports import FedRow, RunCard, WorkerCard
+
+RUN = RunSnapshot(
+    run_id="run-1",
+    state=RunState.RUNNING,
+    now_ms=1_000,
+    total=10,
+    fed=10,
+    ready=4,
+    ready_due=4,
+    submitting=0,
+    pending=0,
+    pending_due=0,
+    results=0,
+    results_bytes=0,
+    bodies_bytes=0,
+    accepted_unsaved=0,
+    lapsed=0,
+    accepted=0,
+    outcomes={**dict.fromkeys(Outcome, 0), Outcome.COMPLETED: 6},
+)
+CARD = RunCard("run-1", "api#key", "https://api", "key", "out", "secret", "e1", 3, Policy())
+
+
+def why(**changes):
+    stop = stopped(replace(RUN, **changes))
+    return stop and stop.why
+
+
+def test_a_run_at_work_is_waited_for():
+    assert why() is None
+
+
+def test_a_finished_run_is_over():
+    assert why(state=RunState.FINISHED) is Stopped.FINISHED
+
+
+def test_a_paused_run_is_left_once_what_it_asked_is_collected_and_written():
+    assert why(state=RunState.PAUSED, pending=1) is None
+    assert why(state=RunState.PAUSED, results=1) is None
+    assert why(state=RunState.PAUSED) is Stopped.PAUSED
+
+
+def test_a_disk_that_refused_is_left_at_once():
+    stop = stopped(replace(RUN, state=RunState.PAUSED, reason="storage: no space left", results=5))
+    assert stop is not None
+    assert (stop.why, stop.reason) == (Stopped.STORAGE, "no space left")
+
+
+def test_an_empty_balance_is_left_when_what_is_pending_was_collected():
+    assert why(account_blocked="insufficient_quota", pending=2) is None
+    assert why(account_blocked="insufficient_quota") is Stopped.PAUSED
+
+
+def test_a_refused_key_is_left_though_generations_are_pending_since_nobody_can_ask_for_them():
+    assert why(account_blocked="authentication_error", account_polls=False, pending=2) is Stopped.PAUSED
+    assert why(account_blocked="authentication_error", account_polls=False, submitting=1) is None
+
+
+def test_a_run_that_is_being_cancelled_needs_no_balance_but_a_key_for_what_is_pending():
+    cancelling = {"state": RunState.CANCELLING, "account_blocked": "no"}
+    assert why(**cancelling) is None
+    assert why(**cancelling, account_polls=False) is None
+    assert why(**cancelling, account_polls=False, pending=1) is Stopped.PAUSED
+
+
+def test_an_interrupted_run_is_left_when_quiet_unless_all_have_ended():
+    assert why(state=RunState.STOPPING, pending=1) is None
+    assert why(state=RunState.STOPPING) is Stopped.INTERRUPTED
+    assert why(state=RunState.STOPPING, ready=0) is None
+
+
+class Clock:
+    """Time that passes by sleeping; deeds are done at their seconds."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.deeds = []
+
+    def monotonic(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.now += seconds
+        while self.deeds and self.deeds[0][0] <= self.now:
+            await self.deeds.pop(0)[1]()
+        await asyncio.sleep(0)
+
+
+class Scene:
+    """A ledger with one run of three rows, and someone who follows it."""
+
+    def __init__(self):
+        self.clock = Clock()
+        self.ledger = MemoryLedger(lambda: round(self.clock.now * 1000) + 1_000_000)
+        self.interrupts = Interrupts()
+        self.said = []
+        self.looks = []
+
+    def watch(self, *, leads=True, holder="here-1"):
+        return Watch("run-1", "key", holder, self.looks.append, self.said.append, lambda: None, self.interrupts, leads)
+
+    async def open(self):
+        await self.ledger.open_run(CARD, recover_until=0, ended={}, done=[])
+        await self.ledger.feed("run-1", 0, 3, [FedRow(i, b"{}") for i in range(3)])
+
+    def run(self, script, *, leads=True):
+        """Follow the run while `script` changes things at the seconds that it names."""
+
+        async def act():
+            await self.open()
+            self.clock.deeds = script
+            return await asyncio.wait_for(follow(self.watch(leads=leads), self.ledger, self.clock), 20)
+
+        return asyncio.run(act())
+
+    async def finish(self):
+        await self.ledger.set_state("run-1", RunState.FINISHED)
+
+    async def interrupt(self):
+        self.interrupts()
+
+
+def test_one_interrupt_stops_sending_and_waits_a_second_one_leaves():
+    scene = Scene()
+
+    async def again():
+        assert (await scene.ledger.snapshot("run-1")).state is RunState.STOPPING
+        scene.interrupts()
+
+    async def claimed():
+        await scene.ledger.claim_submit("run-1", "worker", 1)
+
+    stop = scene.run([(0.5, claimed), (1, scene.interrupt), (3, again)])
+    assert stop.why is Stopped.INTERRUPTED
+    assert stop.reason
+    assert [line for line in scene.said if "waiting for 1 rows" in line]
+
+
+def test_an_interrupt_of_a_quiet_run_leaves_when_the_ledger_has_stopped():
+    scene = Scene()
+    stop = scene.run([(1, scene.interrupt)])
+    assert (stop.why, stop.reason) == (Stopped.INTERRUPTED, "")
+
+
+def test_a_second_view_changes_nothing_and_leaves_at_an_interrupt():
+    scene = Scene()
+
+    async def lead():
+        await scene.ledger.lock(lead_lock("run-1"), "here-0", 1000)
+
+    scene.interrupts()
+    asyncio.run(lead())
+    stop = scene.run([], leads=False)
+    assert stop.why is Stopped.LEFT
+
+
+def test_a_second_view_takes_over_when_the_first_command_is_gone():
+    scene = Scene()
+    assert scene.run([], leads=False).why is Stopped.ORPHANED
+
+
+def test_a_run_that_nobody_serves_says_so_after_a_while():
+    scene = Scene()
+    stop = scene.run([(LONELY_S + 2, scene.finish)])
+    assert stop.why is Stopped.FINISHED
+    assert [line for line in scene.said if "no worker is running" in line] == scene.said
+
+
+def worker(*roles, keys=("key",)):
+    return WorkerCard("-".join(roles), roles, 1, keys, 1)
+
+
+@pytest.mark.parametrize(
+    ("cards", "told"),
+    [
+        ([], "no worker is running"),
+        ([worker("submit", "poll")], "no worker serves write, control"),
+        ([worker("submit", "poll", keys=()), worker("write", "control")], "no worker holds this run's API key"),
+        ([worker("submit", "poll"), worker("write", "control", keys=())], ""),
+    ],
+)
+def test_what_the_workers_lack_is_said_in_one_sentence(cards, told):
+    async def act():
+        ledger = MemoryLedger(lambda: 0)
+        for card in cards:
+            await ledger.register_worker(card)
+        return await lacking(ledger, "key")
+
+    said = asyncio.run(act())
+    assert said.startswith(told)
+    assert bool(said) == bool(told)
+
+
+def test_redis_away_for_long_is_given_up():
+    scene = Scene()
+
+    async def away(*_, **__):
+        raise LedgerUnavailable("gone")
+
+    async def break_off():
+        scene.ledger.lock = scene.ledger.snapshot = away
+
+    with pytest.raises(LedgerUnavailable, match="120 s"):
+        scene.run([(1, break_off)])
+    assert scene.clock.now > AWAY_S
