@@ -47,8 +47,8 @@ def pause_lines(stop: Stop, prepared: Prepared) -> list[str]:
     if run.polls_held:
         return [
             f"paused: {run.reason}: {run.guard}",
-            "generations that were paid for are asked for with the key that paid: set that account's key, or wait until "
-            f"the API finds them again, then {AGAIN}",
+            "what was paid for is asked for with the key that paid: set that account's key, or wait until the API",
+            f"finds its generations again; then {AGAIN}",
             f"if they are gone for good: end the run with `{cancel_words(prepared.folder)}`",
         ]
     if run.guard:

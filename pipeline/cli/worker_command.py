@@ -1,14 +1,11 @@
 """`vidbatch worker`."""
 
-import os
-import sys
-
 import click
 
 from pipeline.cli import options
 from pipeline.cli.configuration import Configuration
 from pipeline.core.errors import SettingsError
-from pipeline.edges.environment import process_environment
+from pipeline.edges.environment import become_worker, process_environment
 
 
 @click.command(name="worker")
@@ -37,4 +34,4 @@ def command(configuration: Configuration, redis_url: str | None, roles: str, wor
     if configuration.file.api_key_file and not environment.get("VIDBATCH_API_KEY"):
         environment.setdefault("VIDBATCH_API_KEY_FILE", configuration.file.api_key_file)
     environment |= {"VIDBATCH_REDIS": redis_url, "VIDBATCH_ROLES": roles, "VIDBATCH_WORKERS": str(workers)}
-    os.execve(sys.executable, [sys.executable, "-m", "workers"], environment)  # noqa: S606 - the worker takes this process's place
+    become_worker(environment)

@@ -1,8 +1,10 @@
-"""What the process is told by its environment: read here and nowhere deeper."""
+"""What the process is told by its environment, read here and nowhere deeper; and what it tells a worker."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline.core.account import Secret
 from pipeline.core.errors import SettingsError
@@ -23,3 +25,8 @@ def key_from(environment: Mapping[str, str]) -> Secret | None:
         return Secret(text) if text else None
     value = environment.get("VIDBATCH_API_KEY", "").strip()
     return Secret(value) if value else None
+
+
+def become_worker(environment: Mapping[str, str]) -> NoReturn:
+    """Let a worker take this process's place, so that whoever supervises this one supervises the worker."""
+    os.execve(sys.executable, [sys.executable, "-m", "workers"], environment)  # noqa: S606 - our own words
