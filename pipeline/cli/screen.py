@@ -41,6 +41,7 @@ class Screen:
         self._rate = Rate()
         self._live: Live | None = None
         self._last_plain = 0.0
+        self._waited = False
         self._last_line = ""
 
     def __enter__(self) -> Self:
@@ -67,8 +68,8 @@ class Screen:
         rate = self._rate.add(now, run.ended)
         if self._live is not None:
             self._live.update(picture(run, rate))
-        elif not self._quiet and now - self._last_plain >= PLAIN_EVERY_S:
-            self._last_plain = now
+        elif not self._quiet and (now - self._last_plain >= PLAIN_EVERY_S or bool(_waits(run)) != self._waited):
+            self._last_plain, self._waited = now, bool(_waits(run))  # that a run begins to wait is told at once
             line = plain_line(run, rate)
             if line != self._last_line:
                 self._last_line = line

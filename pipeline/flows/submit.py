@@ -30,20 +30,32 @@ async def submit_shift(
             answer, row.record, policy, schedule, now_ms=hour.now_ms(), troubles=troubles, chance=chance()
         )
 
+    in_hand: dict[int, Claimed] = {}
+
     async def stale(commit: Commit) -> None:
         if commit.step.event is Event.ACCEPTED:
-            await adopt(bench, ledger, commit)
+            await adopt(bench, ledger, commit, in_hand)
 
     return await Shift(bench, ledger, clock, State.SUBMITTING).work(claim, act, stale)
 
 
-async def adopt(bench: Bench, ledger: Ledger, late: Commit) -> None:
-    """Take up an id whose row was given up but not yet resent; else keep the id, since it was paid for."""
-    taken = await ledger.take_ready(bench.run_id, bench.holder, late.row_index)
+async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, Claimed]) -> None:
+    """Take up an id whose row was given up but not yet resent; else keep the id, since it was paid for.
+
+    May be tried again after LedgerUnavailable: `in_hand` keeps the row that an earlier try had already taken.
+    """
+    taken = in_hand.get(late.row_index) or await ledger.take_ready(bench.run_id, bench.holder, late.row_index)
+    if taken is not None:
+        in_hand[late.row_index] = taken
+    await _take_up_or_keep(bench.run_id, ledger, late, taken)
+    in_hand.pop(late.row_index, None)
+
+
+async def _take_up_or_keep(run_id: str, ledger: Ledger, late: Commit, taken: Claimed | None) -> None:
     step = after_late_id(taken.record, late.step.record, late.token) if taken else None
     if taken is not None and step is not None:
-        if all(await ledger.commit(bench.run_id, [Commit(late.row_index, taken.token, step)])):
+        if all(await ledger.commit(run_id, [Commit(late.row_index, taken.token, step)])):
             return
     elif taken is not None:
-        await ledger.put_back(bench.run_id, taken)
-    await ledger.note_late(bench.run_id, saved_line(late.row_index, late.step.record))
+        await ledger.put_back(run_id, taken)
+    await ledger.note_late(run_id, saved_line(late.row_index, late.step.record))

@@ -213,7 +213,7 @@ async def test_a_key_refused_by_a_poll_blocks_the_account_as_well(world):
     assert (run.account_polls, run.pending, run.collects) == (False, 1, False)
 
 
-async def test_reopening_lifts_the_block_the_wait_the_pause_and_the_trouble(world):
+async def test_reopening_lifts_the_block_the_pause_and_the_trouble_and_leaves_the_back_off_to_all_runs(world):
     await world.open(rows=3)
     one, two, _ = (await world.claim()).rows
     await world.commit(world.sent(one, AccountRefused(BUSY, polling_works=False)))
@@ -222,9 +222,11 @@ async def test_reopening_lifts_the_block_the_wait_the_pause_and_the_trouble(worl
     await world.ledger.reopen(world.card())
     run = await world.look()
     assert (run.state, run.reason, run.trouble, run.trouble_since_ms) == (RunState.RUNNING, "", "", 0)
-    assert (run.account_blocked, run.account_polls, run.account_wait_until_ms) == ("", True, 0)
-    claim = await world.claim()
-    assert (indexes(claim), claim.troubles) == ([0], 0)
+    assert (run.account_blocked, run.account_polls) == ("", True)
+    held = await world.claim()
+    assert (held.rows, held.bound, held.wait_ms, held.troubles) == ((), "back-off", 60_000, 1)
+    world.clock.advance(60_000)
+    assert set(indexes(await world.claim())) == {0, 1}
 
 
 async def test_reopening_may_change_the_account_and_the_policy(world):
@@ -312,6 +314,44 @@ async def test_generations_that_are_gone_pause_the_run_though_no_row_has_ended(w
     assert (run.state, run.ended, run.ready) == (RunState.PAUSED, 0, 3)
     assert run.reason == "3 rows in a row ended as gone not_found"
     assert run.guard == "gone not_found"
+
+
+async def not_found(world, rows):
+    due = (await world.polls(limit=rows)).rows
+    await world.commit(*(world.polled(row, Missing(Problem("not_found", "no such task", None, 404))) for row in due))
+
+
+async def test_a_burst_of_polls_that_find_nothing_pauses_sending_and_polling_at_once(world):
+    await all_pending(world, 5, guard_missing=4)
+    await not_found(world, 3)
+    assert (await world.look()).state is RunState.RUNNING
+    await not_found(world, 1)
+    run = await world.look()
+    assert (run.state, run.polls_held, run.collects, run.ended, run.pending) == (RunState.PAUSED, True, False, 0, 5)
+    assert run.reason == "4 polls in a row found nothing under ids that were accepted"
+    assert run.guard == "missing: not_found (HTTP 404): no such task"
+    held = await world.polls()
+    assert (held.rows, held.bound, held.wait_ms) == ((), "paused", 1_000)
+
+
+async def test_one_generation_that_is_found_breaks_the_burst(world):
+    await all_pending(world, 5, guard_missing=4)
+    await not_found(world, 3)
+    [found] = (await world.polls(limit=1)).rows
+    await world.commit(world.polled(found, Running("processing")))
+    await not_found(world, 1)
+    assert (await world.look()).state is RunState.RUNNING
+
+
+@pytest.mark.parametrize("reopened", [True, False])
+async def test_polls_go_on_when_a_person_says_so(world, reopened):
+    await all_pending(world, 2, guard_missing=1)
+    await not_found(world, 1)
+    if reopened:
+        await world.ledger.reopen(world.card())
+    else:
+        await world.ledger.set_state(world.run, RunState.CANCELLING)
+    assert indexes(await world.polls()) == [1]
 
 
 async def test_two_that_are_gone_are_not_enough(world):

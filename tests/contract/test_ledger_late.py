@@ -21,7 +21,7 @@ async def comes_late(world, row, generation_id="task-late"):
     late = world.sent(row, Accepted(generation_id))
     assert await world.commit(late) == [False]
     bench = Bench(world.run, "submit", "worker-1", 8, 5.0, 10.0, lambda: False)
-    await adopt(bench, world.ledger, late)
+    await adopt(bench, world.ledger, late, {})
 
 
 async def given_up(world):

@@ -98,6 +98,7 @@ class Interleavings(RuleBasedStateMachine):
             first_rows=3,
             guard_first=3,
             guard_later=4,
+            guard_missing=3,
         )
         self.card = RunCard(
             RUN, "api#key", "https://api", "key", "out", "secret", "e1", ROWS, self.policy, detached=False

@@ -215,7 +215,9 @@ async def test_another_heartbeat_begins_with_a_whole_lease_of_its_own(machine):
 
 
 @pytest.mark.parametrize(
-    ("answer", "place"), [(Accepted("task-late"), (0, 1)), (NothingSent(BUSY), (1, 0))], ids=["accepted", "nothing sent"]
+    ("answer", "place"),
+    [(Accepted("task-late"), (0, 1)), (NothingSent(BUSY), (1, 0))],
+    ids=["accepted", "nothing sent"],
 )
 async def test_a_worker_that_answers_while_its_row_is_being_taken_over_goes_first(machine, answer, place):
     await machine.open()

@@ -275,7 +275,7 @@ def test_answers_that_tell_nothing_end_a_row_one_deadline_after_its_deadline_wit
 def test_a_generation_that_is_gone_counts_for_the_guard_and_a_lost_worker_does_not():
     gone = replace(PENDING, missing=9, missing_since_ms=1)
     assert query(Missing(WRONG), gone).like == "gone some_code"
-    assert query(Missing(WRONG)).like == ""
+    assert query(Missing(WRONG)).like == "missing"
     assert lost().like == ""
 
 

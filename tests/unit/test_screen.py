@@ -88,9 +88,12 @@ def test_plain_lines_go_to_stderr_now_and_then_and_never_twice(capsys):
         screen.show(RUN)
         screen.show(replace(RUN, ready=39))
         screen.say("a word")
+        screen.show(replace(RUN, trouble="connect_failed: refused"))
+        screen.show(replace(RUN, trouble="connect_failed: refused", ready=38))
     said = capsys.readouterr()
     assert said.out == ""
-    assert len(said.err.splitlines()) == 2
+    assert len(said.err.splitlines()) == 3
+    assert said.err.endswith("waiting: connect_failed: refused\n"), "that a run begins to wait is told at once"
 
 
 def test_a_quiet_screen_says_nothing(capsys):

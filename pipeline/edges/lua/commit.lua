@@ -3,7 +3,8 @@
 --      11 account
 -- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, then 16 for each
 --      row: index, token, from, to, wait ms, record, ending, outcome, code, accepted line, account wait ms, account block
---      (code: for a row that goes on, what the guard counts or ""; ending "" unless to is done; account block '' or 'key <problem>' or 'balance <problem>');
+--      (ending and outcome '' unless to is done, and code then '' or what the guard counts; account block '' or
+--      'key <problem>' or 'balance <problem>');
 --      the trouble, prompt tokens, completion tokens and micro-cost follow as 4 more
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none

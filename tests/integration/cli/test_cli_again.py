@@ -3,6 +3,7 @@
 import csv
 
 import orjson
+import pytest
 
 HEAD = ("run", "--out", "out", "--yes")
 
@@ -13,7 +14,7 @@ def write(path, columns, rows):
     return path
 
 
-def test_a_finished_run_is_summed_up_again_and_asks_nothing(terminal, simulator, tmp_path):
+def test_a_finished_run_is_summed_up_again_and_asks_nothing(terminal, here, simulator, tmp_path):
     api = simulator(latency="0.1s")
     rows = [(f"v{i}", f"https://videos.example/{i}.mp4", f"Describe {i}.", "shelf") for i in range(6)]
     videos = write(tmp_path / "videos.csv", ["id", "video_url", "prompt", "place"], rows)
@@ -21,21 +22,21 @@ def test_a_finished_run_is_summed_up_again_and_asks_nothing(terminal, simulator,
     first = terminal(*command, videos)
     assert first.code == 0
     nowhere = "redis://127.0.0.1:9/0"
-    again = terminal(*command, videos, "--workers", "3", "--poll", "fixed:1s", VIDBATCH_REDIS=nowhere)
+    again = here(*command, videos, "--workers", "3", "--poll", "fixed:1s", VIDBATCH_REDIS=nowhere)
     assert (again.code, again.out) == (0, "")
     assert "nothing was sent" in again.err
     assert "6 completed" in again.err
-    as_json = terminal(*command, videos, "--json", VIDBATCH_REDIS=nowhere, VIDBATCH_API_KEY=None)
+    as_json = here(*command, videos, "--json", VIDBATCH_REDIS=nowhere, VIDBATCH_API_KEY=None)
     assert (as_json.code, as_json.err) == (0, "")
     assert orjson.loads(as_json.out)["outcomes"]["completed"] == 6
 
     moved = write(tmp_path / "moved.csv", ["place", "prompt", "video_url", "id"], [row[::-1] for row in rows])
-    reordered = terminal(*command, moved, VIDBATCH_REDIS=nowhere)
+    reordered = here(*command, moved, VIDBATCH_REDIS=nowhere)
     assert reordered.code == 0
     assert "of these requests is finished; nothing was sent" in reordered.err
 
     other = write(tmp_path / "other.csv", ["video_url", "prompt", "room"], [("https://videos.example/9.mp4", "?", "a")])
-    refused = terminal(*command, other, VIDBATCH_REDIS=nowhere)
+    refused = here(*command, other, VIDBATCH_REDIS=nowhere)
     assert refused.code == 2
     for told in ("place", "room", "another --out"):
         assert told in refused.err
@@ -60,6 +61,7 @@ def test_a_second_command_watches_the_first_and_leaves_it_in_peace(terminal, sim
     assert api.summary()["posts_accepted"] == 8
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_at_once_is_one_run(terminal, simulator, manifest):
     api = simulator(latency="2s")
     command = ("run", manifest(6).path, "--out", "out", "--base-url", api.base_url, "--yes")

@@ -11,6 +11,7 @@ import termios
 from pathlib import Path
 
 import orjson
+import pytest
 
 
 def test_a_detached_run_goes_on_without_its_command(terminal, fleet, simulator, manifest):
@@ -35,6 +36,7 @@ def test_a_detached_run_goes_on_without_its_command(terminal, fleet, simulator, 
     assert terminal("status", "20260101-000000-abcdef").code == 2
 
 
+@pytest.mark.slow
 def test_a_run_says_what_its_workers_lack(terminal, redis_url, simulator, manifest):
     api = simulator()
     command = ("run", manifest(3).path, "--base-url", api.base_url, "--yes")

@@ -51,7 +51,7 @@ import functools
 from pipeline.cli import run_command
 from pipeline.cli.main import run
 from pipeline.core.policy import Policy
-run_command.Policy = functools.partial(Policy, unreachable_for_s=7.0, longest_wait_s=1.0)
+run_command.Policy = functools.partial(Policy, unreachable_for_s=2.5, longest_wait_s=1.0)
 run()
 """
 """Nobody types how long an API may be away, so the command's own ten minutes are replaced."""

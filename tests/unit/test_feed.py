@@ -1,0 +1,172 @@
+"""The window is filled from the planned requests, with the mark on disk first and nothing pushed twice."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.policy import Policy
+from pipeline.core.records import RowRecord, saved_line
+from pipeline.core.requests import Request
+from pipeline.core.snapshot import FEED_WINDOW_BYTES, FEED_WINDOW_ROWS
+from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.flows.feed import STEP_BYTES, STEP_ROWS, feed
+from pipeline.ports import RunCard
+
+pytestmark = pytest.mark.anyio
+
+RUN = "run-1"
+POLICY = Policy(first_rows=1_000, max_in_flight=10**6)
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Planned:
+    """As many requests as a test wants, of this length."""
+
+    def __init__(self, total, length=1):
+        self.total, self._prompt = total, "x" * length
+        self.read_at_once = []
+
+    def read(self, position, count):
+        self.read_at_once.append(count)
+        return [
+            Request(row, str(row), row, "m", self._prompt, ())
+            for row in range(position, min(position + count, self.total))
+        ]
+
+    def rows(self, row_indexes):
+        raise AssertionError("the feed reads in order")
+
+
+class Folder(LocalRunFolder):
+    """A run's folder whose requests are not on disk."""
+
+    planned: Planned
+
+    def requests(self):
+        return self.planned
+
+
+class Away(MemoryLedger):
+    async def feed(self, run_id, cursor, until, rows):
+        raise LedgerUnavailable("away")
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = Folder(tmp_path, RUN)
+    made.describe({"carried": {}})
+    return made
+
+
+async def opened(folder, total, *, length=1, recover_until=0, done=(), ledger=None):
+    folder.planned = Planned(total, length)
+    ledger = ledger or MemoryLedger()
+    card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e2", total, POLICY)
+    await ledger.open_run(card, recover_until=recover_until, ended={"completed": len(done)}, done=done)
+    return ledger
+
+
+async def fed(ledger, folder, **seen):
+    run = replace(await ledger.snapshot(RUN), **seen)
+    return await feed(run, ledger, folder, POLICY)
+
+
+def save(folder, row, generation_id, attempt=1, resubmits=0):
+    record = RowRecord(attempts=attempt, generation_id=generation_id, submitted_at=attempt, resubmits=resubmits)
+    folder.save_ids("e1", row * 10 + attempt, row * 10 + attempt + 1, [saved_line(row, record)])
+
+
+async def test_a_small_run_is_fed_whole_and_in_order(folder):
+    ledger = await opened(folder, 3)
+    assert await fed(ledger, folder) == 3
+    assert [row.row_index for row in (await ledger.claim_submit(RUN, "w", 9)).rows] == [0, 1, 2]
+    assert folder.fed() == 3
+    assert await fed(ledger, folder) == 0
+
+
+async def test_no_more_is_fed_than_the_window_holds(folder):
+    ledger = await opened(folder, 10**6)
+    assert await fed(ledger, folder, ready=FEED_WINDOW_ROWS - 2 * STEP_ROWS + 1) == 2 * STEP_ROWS
+    assert await fed(ledger, folder, ready=FEED_WINDOW_ROWS) == 0
+    assert await fed(ledger, folder, ready=0, bodies_bytes=FEED_WINDOW_BYTES) == 0
+    assert folder.fed() == 2 * STEP_ROWS
+
+
+async def test_long_requests_are_pushed_a_few_at_a_time_and_one_at_least(folder):
+    ledger = await opened(folder, 4, length=STEP_BYTES // 2 + 1)
+    pushes = []
+    push = ledger.feed
+
+    async def counted(run_id, cursor, until, rows):
+        pushes.append(len(rows))
+        return await push(run_id, cursor, until, rows)
+
+    ledger.feed = counted
+    assert await fed(ledger, folder) == 4
+    assert pushes == [1, 1, 1, 1]
+
+
+async def test_the_mark_is_on_disk_before_a_row_is_pushed(folder):
+    ledger = await opened(folder, 5, ledger=Away())
+    with pytest.raises(LedgerUnavailable):
+        await fed(ledger, folder)
+    assert folder.fed() == 5
+
+
+async def test_a_feeder_that_looked_too_long_ago_pushes_nothing_twice(folder):
+    ledger = await opened(folder, 5)
+    old = await ledger.snapshot(RUN)
+    assert await feed(old, ledger, folder, POLICY) == 5
+    assert await feed(old, ledger, folder, POLICY) == 0
+    run = await ledger.snapshot(RUN)
+    assert (run.ready, run.fed) == (5, 5)
+
+
+async def test_a_ledger_made_anew_is_fed_with_what_the_disk_knows(folder):
+    ledger = await opened(folder, 6, recover_until=4, done=[0])
+    folder.write_part("e1", 0, 1, [{"row_index": 0, "outcome": "completed", "model": "m", "finished_at": AT}])
+    save(folder, 0, "task-0")
+    save(folder, 1, "task-1")
+    save(folder, 2, "task-2b", attempt=2)
+    assert await fed(ledger, folder) == 5
+    polls = {row.row_index: row.record for row in (await ledger.claim_polls(RUN, "p", 9)).rows}
+    sends = {row.row_index: row.record for row in (await ledger.claim_submit(RUN, "w", 9)).rows}
+    assert {row: (one.generation_id, one.attempts, one.possible_duplicate) for row, one in polls.items()} == {
+        1: ("task-1", 1, False),
+        2: ("task-2b", 2, True),
+    }
+    assert set(sends) == {3, 4, 5}
+    assert (sends[3].attempts, sends[3].possible_duplicate, sends[3].recovered) == (1, True, True)
+    assert sends[4] == sends[5] == RowRecord()
+
+
+async def test_an_id_that_was_resent_in_doubt_keeps_its_flag_over_the_loss_of_the_ledger(folder):
+    ledger = await opened(folder, 1, recover_until=1)
+    save(folder, 0, "task-0", resubmits=1)
+    await fed(ledger, folder)
+    [row] = (await ledger.claim_polls(RUN, "p", 9)).rows
+    assert (row.record.possible_duplicate, row.record.resubmits) == (True, 1)
+
+
+async def test_rows_that_all_ended_before_are_passed_over(folder):
+    ledger = await opened(folder, 3, recover_until=3, done=[0, 1, 2])
+    ends = [{"row_index": row, "outcome": "completed", "model": "m", "finished_at": AT} for row in range(3)]
+    folder.write_part("e1", 0, 3, ends)
+    assert await fed(ledger, folder) == 0
+    run = await ledger.snapshot(RUN)
+    assert (run.fed, run.ready, run.all_ended) == (3, 0, True)
+
+
+async def test_the_disk_is_read_only_while_recovering(folder):
+    ledger = await opened(folder, 3, recover_until=0)
+    (folder.path / "sent").mkdir()
+    (folder.path / "sent" / "part-broken.jsonl").write_bytes(b"not JSON")
+    assert await fed(ledger, folder) == 3
