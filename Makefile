@@ -31,7 +31,7 @@ demo: setup ## a whole run against the built-in simulator: no key, no cost
 
 .PHONY: test
 test: dev ## the tests, but for those marked slow or chaos (ARGS="-k budget" narrows them)
-	@$(BIN)/pytest -q -m "not slow and not chaos" $(ARGS)
+	@$(BIN)/pytest -q -m "not slow and not chaos" -n 2 --dist worksteal $(ARGS)
 
 .PHONY: check
 check: dev ## format, lint, types, direction of imports
@@ -55,8 +55,8 @@ dev: $(VENV)/.installed-dev ## setup, and the tools that test and check
 
 .PHONY: chaos
 chaos: dev ## the tests that kill processes and servers (minutes)
-	@echo "$(BIN)/pytest -m chaos $(ARGS)"
-	@$(BIN)/pytest -m chaos $(ARGS)
+	@echo "$(BIN)/pytest -m chaos -n 2 --dist worksteal $(ARGS)"
+	@$(BIN)/pytest -m chaos -n 2 --dist worksteal $(ARGS)
 
 .PHONY: bench
 bench: dev ## measure what the README says (minutes; wants a quiet machine)

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.edges.embedded import alive
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 ROWS = 300
 RECOVERS_WITHIN_S = 30.0
@@ -48,6 +48,7 @@ def test_after_coordinator_and_worker_were_killed_the_same_command_goes_on(api, 
     assert found.flagged <= caught.submitting
 
 
+@pytest.mark.chaos
 def test_after_everything_was_killed_the_same_command_goes_on(api, manifest, vidbatch, audit, faults):
     run = vidbatch(manifest(ROWS), api)
     run.run()
@@ -59,6 +60,7 @@ def test_after_everything_was_killed_the_same_command_goes_on(api, manifest, vid
     assert found.flagged <= caught.submitting
 
 
+@pytest.mark.chaos
 def test_a_worker_leaves_after_its_coordinator_was_killed_and_loses_nothing(api, manifest, vidbatch, audit, faults):
     run = vidbatch(manifest(ROWS), api)
     first = run.run()
@@ -76,6 +78,7 @@ def test_a_worker_leaves_after_its_coordinator_was_killed_and_loses_nothing(api,
     assert not found.flagged
 
 
+@pytest.mark.chaos
 def test_two_ctrl_c_leave_at_once_and_the_same_command_pays_for_nothing_again(api, manifest, vidbatch, audit, faults):
     run = vidbatch(manifest(ROWS), api)
     first = run.run()
@@ -93,6 +96,7 @@ def test_two_ctrl_c_leave_at_once_and_the_same_command_pays_for_nothing_again(ap
     assert not found.flagged
 
 
+@pytest.mark.chaos
 def test_a_run_survives_a_storm_of_kills(simulator, manifest, vidbatch, audit, faults):
     api = simulator(latency="1s", submit_delay="0.3s")
     run = vidbatch(manifest(1500), api)
