@@ -34,6 +34,7 @@ def test_a_killed_worker_is_started_again_and_costs_at_most_what_it_had_in_hand(
     assert recovery <= RECOVERS_WITHIN_S
 
 
+@pytest.mark.chaos
 def test_after_coordinator_and_worker_were_killed_the_same_command_goes_on(api, manifest, vidbatch, audit, faults):
     run = vidbatch(manifest(ROWS), api)
     first = run.run()
@@ -113,6 +114,7 @@ def test_a_run_survives_a_storm_of_kills(simulator, manifest, vidbatch, audit, f
     assert set(found.outcomes) <= {"completed", "unknown"}, "a row that was lost twice waits for a person"
 
 
+@pytest.mark.chaos
 def test_ten_thousand_rows_take_ten_thousand_posts(simulator, manifest, vidbatch, audit, faults):
     api = simulator(latency="lognormal:0.3s,0.6")
     run = vidbatch(manifest(10_000), api)
