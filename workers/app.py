@@ -1,6 +1,5 @@
 """The Celery app: queues by role, settings from `workers.settings`, and what happens at a process's start and end."""
 
-import mmap
 from typing import Any
 
 from celery import Celery
@@ -8,14 +7,11 @@ from celery.signals import worker_process_shutdown, worker_ready, worker_shuttin
 from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
-from workers import pulse
+from workers import pulse, stopping
 from workers.restart import survive_redis_restart
 from workers.settings import CELERY, broker_url, from_environment
 
 survive_redis_restart()
-
-STOPPING = mmap.mmap(-1, 1)
-"""One byte that children share with their main process: set when the worker is told to stop, so that shifts end."""
 
 
 def make_app() -> Celery:
@@ -27,11 +23,6 @@ def make_app() -> Celery:
     return app
 
 
-def stopping() -> bool:
-    """Whether this worker was told to stop."""
-    return STOPPING[0] == 1
-
-
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _start_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
     pulse.start(sender.app, str(sender.hostname), from_environment())
@@ -39,7 +30,7 @@ def _start_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _tell_children(**_: object) -> None:
-    STOPPING[0] = 1
+    stopping.stop()
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

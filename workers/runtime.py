@@ -33,8 +33,8 @@ from pipeline.flows.shift import Bench
 from pipeline.flows.submit import submit_shift
 from pipeline.flows.write import Writing, write_shift
 from pipeline.ports import RunCard
-from workers.app import stopping
 from workers.settings import SHIFT_S, WorkerSettings, from_environment
+from workers.stopping import stopping
 
 WINDOW = {Role.SUBMIT: 96, Role.POLL: 128}
 """Rows in hand at a time: enough to hide the API's answer time, few enough that a crash leaves few unknown."""

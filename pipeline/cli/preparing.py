@@ -17,6 +17,7 @@ import orjson
 from pipeline.core.account import account_id
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
+from pipeline.core.lead import moved
 from pipeline.core.requests import Defaults
 from pipeline.edges.embedded import new_token
 from pipeline.edges.manifests import digest_of, read_rows
@@ -88,14 +89,24 @@ def found(folder: LocalRunFolder) -> Prepared:
     return Prepared(folder, folder.described(), resumed=folder.begun, finished=folder.summary() is not None)
 
 
-def begin(prepared: Prepared) -> None:
-    """Note that rows may be sent from here on, and fix the dataset's columns. RunConflict when the plan is gone."""
+def begin(prepared: Prepared, place: str, identity: str) -> None:
+    """Note that rows may be sent from here on, by this ledger, and fix the dataset's columns.
+
+    RunConflict when the plan is gone, or when another ledger has the run: what it has under way would be sent twice.
+    """
     out = OutFolder(prepared.folder.out)
     with out.planning():
         if not prepared.folder.holds(prepared.described["token"]):
             raise RunConflict(f"another command has planned something else in {out.path} meanwhile; nothing was sent")
         out.fix_columns(prepared.described["carried"])
-        prepared.folder.begin()
+        begun = prepared.folder.begun_in()
+        if moved(begun, place, identity):
+            raise RunConflict(
+                f"run {prepared.folder.run_id} was begun with the ledger at {begun['place']}, and this command uses "
+                f"{place}: what is under way there would be sent twice. Use that one; if it is gone for good, remove "
+                f"{prepared.folder.path / 'begun'} first"
+            )
+        prepared.folder.begin(place, identity)
 
 
 def plan_into(

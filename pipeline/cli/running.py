@@ -15,7 +15,7 @@ from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Interrupts, Stop, Stopped, Watch, follow
 from pipeline.core.account import Secret, account_id, key_fingerprint
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
-from pipeline.core.lead import LEAD_S, lead_lock
+from pipeline.core.lead import LEAD_S, lead_lock, place_of
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
 from pipeline.edges.clock import MachineClock, time_of_day_us
@@ -38,7 +38,6 @@ class Operation:
 
 def carry_out(prepared: Prepared, operation: Operation, screen: Screen) -> Stop:
     """Run it until it ends or stops; a run that was cancelled ends without sending more."""
-    begin(prepared)
     if operation.redis_url:
         return asyncio.run(_with_fleet(prepared, operation, operation.redis_url, screen))
     with _embedded_server(operation.environment) as server:
@@ -48,6 +47,7 @@ def carry_out(prepared: Prepared, operation: Operation, screen: Screen) -> Stop:
 async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen: Screen) -> Stop:
     ledger = RedisLedger(url)
     try:
+        begin(prepared, place_of(url), await ledger.identity())
         card = card_of(prepared, operation)
         await _tell_cancelled(prepared, ledger)
         while not await take_lead(card, ledger):
@@ -72,6 +72,7 @@ async def _with_own_worker(prepared: Prepared, operation: Operation, server: Emb
         server, operation.workers, server.folder / "logs" / f"worker-{os.getpid()}.log", environment
     )
     try:
+        begin(prepared, place_of(server.url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
         while not await take_lead(card, ledger):
             stop = await _follow(card, ledger, screen, None, leads=False)

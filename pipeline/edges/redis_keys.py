@@ -11,6 +11,7 @@ LEDGER_VERSION = 1
 RUNS = f"{PREFIX}runs"
 WORKERS = f"{PREFIX}worker:"
 LOCKS = f"{PREFIX}lock:"
+IDENTITY = f"{PREFIX}identity"
 RUN_PREFIX = f"{PREFIX}run:"
 ROLES = ("submit", "poll", "write", "control")
 

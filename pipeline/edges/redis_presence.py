@@ -4,11 +4,12 @@ Presence is told by leases only: whatever stops renewing is gone, so nothing her
 """
 
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
 from pipeline.edges.redis_door import RedisDoor
-from pipeline.edges.redis_keys import LOCKS, WORKERS, RunKeys
+from pipeline.edges.redis_keys import IDENTITY, LOCKS, WORKERS, RunKeys
 from pipeline.ports import WorkerCard
 
 SHIFT_LEASE_MS = 5_000
@@ -81,6 +82,11 @@ class RedisPresence:
         """Who holds a lock; empty when nobody does."""
         holder = await self._door.call("GET", f"{LOCKS}{name}")
         return holder.decode() if holder else ""
+
+    async def identity(self) -> str:
+        """The random name of this ledger's server; new after its data were lost."""
+        await self._door.call("SET", IDENTITY, uuid4().hex, "NX")
+        return str((await self._door.call("GET", IDENTITY)).decode())
 
     async def unlock(self, name: str, holder: str) -> None:
         """Give a lock back if it is still ours."""

@@ -50,9 +50,14 @@ class LocalRunFolder:
         """Whether rows of this run may have been sent; until then it is only a plan."""
         return (self.path / "begun").exists() or self.fed() > 0
 
-    def begin(self) -> None:
-        """Note that rows may be sent from here on."""
-        write_bytes(self.path / "begun", b"")
+    def begin(self, place: str, identity: str) -> None:
+        """Note that rows may be sent from here on, and by which ledger."""
+        write_bytes(self.path / "begun", orjson.dumps({"place": place, "identity": identity}))
+
+    def begun_in(self) -> dict[str, Any]:
+        """The `place` and `identity` of the ledger that the run was begun in; empty before."""
+        path = self.path / "begun"
+        return read_json(path) if path.exists() else {}
 
     @property
     def cancelled(self) -> bool:

@@ -15,7 +15,7 @@ RECOVERS_WITHIN_S = 30.0
 
 @pytest.fixture
 def api(simulator):
-    return simulator(latency="1.5s", submit_delay="0.3s")
+    return simulator(latency="3s", submit_delay="1s")
 
 
 def test_a_killed_worker_is_started_again_and_costs_at_most_what_it_had_in_hand(api, manifest, vidbatch, audit, faults):

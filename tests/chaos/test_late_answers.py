@@ -9,7 +9,7 @@ ROWS = 300
 
 @pytest.fixture
 def api(simulator):
-    return simulator(latency="1.5s", submit_delay="0.3s")
+    return simulator(latency="3s", submit_delay="1s")
 
 
 def test_an_id_that_comes_late_is_adopted_while_its_row_was_not_sent_again(api, manifest, vidbatch, audit, faults):

@@ -17,7 +17,7 @@ RECOVERS_WITHIN_S = 30.0
 @pytest.fixture
 def api(simulator):
     """Slow enough that POSTs are on the wire and rows pending for as long as a test needs to see it."""
-    return simulator(latency="1.5s", submit_delay="0.3s")
+    return simulator(latency="3s", submit_delay="1s")
 
 
 def test_a_killed_child_costs_at_most_what_it_had_in_hand_and_its_rows_are_back_in_time(

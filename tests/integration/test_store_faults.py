@@ -12,7 +12,7 @@ ROWS = 240
 def test_a_private_server_that_ends_is_started_again_and_the_worker_lives_on(
     simulator, manifest, vidbatch, audit, faults, how
 ):
-    api = simulator(latency="1.5s", submit_delay="0.3s")
+    api = simulator(latency="3s", submit_delay="1s")
     run = vidbatch(manifest(ROWS), api)
     command = run.run()
     run.until(lambda now: now.submitting and now.pending, "rows in flight")

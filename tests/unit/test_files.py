@@ -98,7 +98,7 @@ def test_a_lock_that_can_not_be_made_is_the_disks_trouble(tmp_path):
 
 def test_the_fed_mark_never_goes_back_whoever_raises_it(tmp_path):
     folder = LocalRunFolder(tmp_path, "run-1")
-    folder.begin()
+    folder.begin("redis://one:6379/0", "a")
     seen = []
 
     def raises_to(marks):
