@@ -7,9 +7,11 @@ import pytest
 
 from pipeline.edges.embedded import alive
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 ROWS = 300
+LEAVES_WITHIN_S = 10.0
+"""Far less than answers take that are waited for, and far more than a busy machine needs to leave at once."""
 RECOVERS_WITHIN_S = 30.0
 
 
@@ -93,7 +95,7 @@ def test_two_ctrl_c_leave_at_once_and_the_same_command_pays_for_nothing_again(ap
     run.run().ends(0)
     found = audit(run, api)
     faults.report(f"two Ctrl-C, left after {left_after:.2f} s", found)
-    assert left_after <= 2.0
+    assert left_after <= LEAVES_WITHIN_S
     assert not found.flagged
 
 

@@ -7,6 +7,8 @@ import time
 import pytest
 
 ROWS = 240
+LEAVES_WITHIN_S = 10.0
+"""Far less than answers take that are waited for, and far more than a busy machine needs to leave at once."""
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_two_ctrl_c_leave_at_once_and_even_without_redis_what_was_asked_is_colle
     said = first.ends(130)
     left_after = time.monotonic() - told_at
     assert "run the same command again to go on" in said
-    assert left_after <= 2.0
+    assert left_after <= LEAVES_WITHIN_S
     faults.until_alone(run)
     asked, saved = faults.posts(run, api), run.saved_ids()
     shutil.rmtree(run.state)
