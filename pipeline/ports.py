@@ -4,16 +4,20 @@ Nothing here does anything; values that cross a port are frozen and small.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.core.answers import QueryAnswer, SubmitAnswer
+from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
 from pipeline.core.policy import Policy
+from pipeline.core.receipt import Found
 from pipeline.core.records import Ending, RowRecord
 from pipeline.core.requests import Request
 from pipeline.core.retries import Step
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.spilling import SpillHead
 from pipeline.core.summary import Totals
 
 
@@ -57,11 +61,24 @@ class RunCard:
 
 @dataclass(frozen=True, slots=True)
 class FedRow:
-    """A row as it enters the ledger; a known record where a run is resumed from disk."""
+    """A row as it enters the ledger; a known record where a run is resumed from disk.
+
+    `lost` is a row that may have been sent, and that nobody answers for: it is taken up as a dead worker's.
+    """
 
     row_index: int
     body: bytes
     record: RowRecord | None = None
+    lost: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where it enters: ready, again (ready after one lease), pending or lost."""
+        if self.lost:
+            return "lost"
+        if self.record is None:
+            return "ready"
+        return "again" if self.record.generation_id is None else "pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,14 @@ class Claim:
     troubles: int = 0
     wait_ms: int = 0
     bound: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LateClaim:
+    """Late ids to be asked for, and the server's time in ms since 1970."""
+
+    ids: tuple[LateId, ...]
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +176,13 @@ class Ledger(Protocol):
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows that may be sent now, together with their permits."""
 
+    async def unclaim(self, run_id: str, holder: str, held: Sequence[int]) -> int:
+        """Give back rows that `holder` was given to send and never heard of, since a claim's reply was lost.
+
+        `held` are the rows that it does have in hand; how many were given back.
+        """
+        ...
+
     async def claim_polls(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows whose next poll is due."""
 
@@ -170,8 +202,21 @@ class Ledger(Protocol):
         """End rows that are ready, whatever they wait for, while the run is cancelling; how many ended."""
         ...
 
-    async def note_late(self, run_id: str, line: bytes) -> None:
-        """Keep and count an accepted id whose row went on without it: it was paid for."""
+    async def abandon_pending(self, run_id: str, limit: int, ending: Ending) -> int:
+        """End rows that are pending, and forget the late ids, while the run is abandoning; how many rows ended."""
+        ...
+
+    async def note_late(self, run_id: str, late: LateId) -> None:
+        """Keep, count and queue an accepted id whose row went on without it: it was paid for.
+
+        Nothing happens where it is the id that the row went on with: a group's answer was lost, and it came twice.
+        """
+
+    async def claim_late(self, run_id: str, limit: int) -> LateClaim:
+        """Late ids that are due to be asked for; nobody else gets them for half a minute."""
+
+    async def settle_late(self, run_id: str, late: LateId, wait_ms: int) -> None:
+        """Ask for a late id again after `wait_ms`, or, if it has an ending, save that and forget it."""
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows (index → token) that are still in hand."""
@@ -230,6 +275,35 @@ class WorkerCard:
     ledger_version: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spilled:
+    """Steps of one run that a worker could not tell the ledger, as one file keeps them."""
+
+    name: str
+    head: SpillHead
+    commits: tuple[Commit, ...]
+
+
+class Spill(Protocol):
+    """Where a machine keeps what its workers could not tell the ledger. StorageError when the disk refuses."""
+
+    def keep(self, head: SpillHead, holder: str, commits: Sequence[Commit]) -> None:
+        """Keep steps durably."""
+
+    def names(self) -> Sequence[str]:
+        """Files that wait, oldest first."""
+
+    def held(self, name: str) -> AbstractContextManager[Spilled | None]:
+        """One file, nobody else's meanwhile; nothing when another process has it, or had it."""
+
+    def remove(self, name: str) -> None:
+        """Forget a file whose steps are recorded."""
+
+    def save_beside(self, spilled: Spilled, out: str, lines: Sequence[bytes]) -> bool:
+        """Put accepted ids into the run's folder under `out`; False where that does not hold the run."""
+        ...
+
+
 class Requests(Protocol):
     """The planned requests of a run."""
 
@@ -247,6 +321,17 @@ class Requests(Protocol):
 class RunFolder(Protocol):
     """A run's files under OUT. StorageError when the disk refuses."""
 
+    @property
+    def run_id(self) -> str:
+        """Whose files they are."""
+        ...
+
+    def described(self) -> dict[str, Any]:
+        """`run.json`."""
+
+    def summary(self) -> dict[str, Any] | None:
+        """What the done marker says; nothing while the run is not done."""
+
     def requests(self) -> Requests:
         """The planned requests."""
 
@@ -263,7 +348,10 @@ class RunFolder(Protocol):
         """(row index, outcome) of every row whose end is on disk."""
 
     def saved_ids(self) -> Sequence[Sequence[Any]]:
-        """Accepted ids on disk: [row index, generation id, accepted at µs, attempt, resubmits]."""
+        """Accepted ids on disk, late ones too: [row index, generation id, accepted at µs, attempt, resubmits]."""
+
+    def late_ids(self) -> Mapping[int, Sequence[LateId]]:
+        """By row, the ids on disk that their row went on without, with their ending where it is known."""
 
     def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one part durably under the name of its range; the same range again replaces itself."""
@@ -273,6 +361,15 @@ class RunFolder(Protocol):
 
     def publish(self) -> Totals:
         """Publish the parts into `annotations/` and write the usage table; idempotent. What is published, in sums."""
+
+    def found(self) -> Found:
+        """What all of the run's files say, read again; what is wrong with them is told, not raised."""
+
+    def receipt(self) -> dict[str, Any] | None:
+        """The receipt; nothing while the run has none."""
+
+    def give_receipt(self, receipt: Mapping[str, object]) -> None:
+        """Write the receipt."""
 
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all."""

@@ -26,7 +26,10 @@ class Policy(BaseModel):
     """What becomes of a POST that may or may not have been billed; resubmitting happens at most once a row."""
 
     generation_deadline_s: float = Field(default=3600.0, gt=0)
-    """A poll after this age that still says "not ready" ends the row as expired; its id is kept."""
+    """A poll that still says "not ready" after so long a watch ends the row as expired; its id is kept."""
+
+    longest_gap_s: float = Field(default=120.0, gt=0)
+    """A gap between two polls counts at most so long as watched: a pause or a night without workers is no watch."""
 
     missing_polls: int = Field(default=3, ge=1)
     missing_for_s: float = Field(default=60.0, ge=0)
@@ -52,5 +55,8 @@ class Policy(BaseModel):
     guard_missing: int = Field(default=12, ge=1)
     """Polls in a row answered 404, with none answered as it should between: another account's key, or an outage."""
 
-    unreachable_for_s: float = Field(default=600.0, gt=0)
-    """An API that can't be reached for this long, with nothing accepted meanwhile, pauses the run."""
+    doubtful_for_s: float = Field(default=600.0, gt=0)
+    """Answers that may each have been billed, with nothing accepted between, pause the run after this long."""
+
+    useless_for_s: float = Field(default=7200.0, gt=0)
+    """An API that throttles or can't be reached costs nothing but time: a night's run waits two hours for it."""

@@ -40,16 +40,18 @@ class Attempt:
 class RowRecord:
     """A row between two claims.
 
-    `attempts` counts POSTs that were or may have been billed; `deadline_ms` and `missing_since_ms` are ms since 1970 by
-    the Redis server's clock; `given_up` is the claim token of a POST whose answer never came, by which a late answer is
-    told to be of that very attempt.
+    `attempts` counts POSTs that were or may have been billed; `watched_ms` is how long its generation was watched,
+    `looked_at_ms` when it was last asked for (that and `missing_since_ms` are ms since 1970 by the Redis server's
+    clock); `given_up` is the claim token of a POST whose answer never came, by which a late answer is told to be of
+    that very attempt.
     """
 
     attempts: int = 0
     polls: int = 0
     generation_id: str | None = None
     submitted_at: int | None = None
-    deadline_ms: int = 0
+    watched_ms: int = 0
+    looked_at_ms: int = 0
     missing: int = 0
     missing_since_ms: int = 0
     resubmits: int = 0
@@ -93,7 +95,8 @@ _KEYS = (
     ("p", "polls"),
     ("g", "generation_id"),
     ("s", "submitted_at"),
-    ("d", "deadline_ms"),
+    ("w", "watched_ms"),
+    ("k", "looked_at_ms"),
     ("m", "missing"),
     ("n", "missing_since_ms"),
     ("r", "resubmits"),
@@ -119,12 +122,28 @@ _PROBLEM = tuple(Problem.__dataclass_fields__)
 
 def pack_ending(ending: Ending) -> bytes:
     """Compact JSON of an ending; empty fields are left out."""
+    return orjson.dumps(ending_packed(ending))
+
+
+def ending_packed(ending: Ending) -> dict[str, Any]:
+    """An ending as plain values; empty fields are left out."""
     kept: dict[str, Any] = {"o": ending.outcome, "t": ending.at}
     if ending.completion is not None:
         kept["c"] = _without_none(ending.completion, _COMPLETION)
     if ending.problem is not None:
         kept["e"] = _without_none(ending.problem, _PROBLEM)
-    return orjson.dumps(kept)
+    return kept
+
+
+def ending_from(packed: dict[str, Any]) -> Ending:
+    """The reverse of `ending_packed`."""
+    completion, problem = packed.get("c"), packed.get("e")
+    return Ending(
+        outcome=Outcome(packed["o"]),
+        at=packed["t"],
+        completion=None if completion is None else Completion(**completion),
+        problem=None if problem is None else Problem(**problem),
+    )
 
 
 def _without_none(value: object, names: tuple[str, ...]) -> dict[str, Any]:
@@ -144,18 +163,7 @@ class Result:
 def unpack_result(packed: bytes) -> Result:
     """A result as the ledger joins it: `{"i": row_index, "r": record, "e": ending}`."""
     whole = orjson.loads(packed)
-    ending = whole["e"]
-    completion, problem = ending.get("c"), ending.get("e")
-    return Result(
-        row_index=whole["i"],
-        record=from_packed(whole["r"]),
-        ending=Ending(
-            outcome=Outcome(ending["o"]),
-            at=ending["t"],
-            completion=None if completion is None else Completion(**completion),
-            problem=None if problem is None else Problem(**problem),
-        ),
-    )
+    return Result(row_index=whole["i"], record=from_packed(whole["r"]), ending=ending_from(whole["e"]))
 
 
 def saved_line(row_index: int, record: RowRecord) -> bytes:

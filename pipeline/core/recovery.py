@@ -18,14 +18,16 @@ class SavedId:
     resubmits: int = 0
 
 
-def recovered(ids: Sequence[SavedId], policy: Policy, now_ms: int) -> RowRecord:
+def recovered(ids: Sequence[SavedId], policy: Policy, now_ms: int) -> RowRecord | None:
     """The record of a row that was fed before the ledger was lost and has no end on disk.
 
     With an id, the generation of the last attempt is polled. Without one the row may have been sent and paid for: it
-    is sent again, once, and says so. A row that has fewer ids than attempts, or two of one attempt, may have been paid
-    for twice.
+    is sent again, once, and says so; nothing where the policy is to hold such rows. A row that has fewer ids than
+    attempts, or two of one attempt, may have been paid for twice.
     """
     lost = Attempt(None, now_ms * 1000, Outcome.UNKNOWN)
+    if not ids and policy.on_unknown == "hold":
+        return None
     if not ids:
         return RowRecord(attempts=1, resubmits=1, possible_duplicate=True, log=(lost,), recovered=True)
     known = sorted({one.generation_id: one for one in sorted(ids)}.values())
@@ -37,7 +39,7 @@ def recovered(ids: Sequence[SavedId], policy: Policy, now_ms: int) -> RowRecord:
         attempts=max(last.attempt, len(known)),
         generation_id=last.generation_id,
         submitted_at=last.accepted_at,
-        deadline_ms=now_ms + round(policy.generation_deadline_s * 1000),
+        looked_at_ms=now_ms,
         resubmits=int(doubtful),
         possible_duplicate=doubtful,
         log=(*earlier, *([lost] * max(0, missing))),

@@ -32,6 +32,8 @@ from pipeline.core.records import Attempt, Ending, RowRecord, with_attempt
 MISSING = "missing"
 """A poll for an accepted id was answered 404: one is not believed, many at once pause the run."""
 
+WORKER_LOST = Problem("worker_lost", "the worker that sent this row did not record an answer; it may have been billed")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -53,6 +55,17 @@ class Step:
     trouble: Problem | None = None
     like: str = ""
     """What the guard against like failures counts, though the row has not ended."""
+    doubt: bool = False
+    """Whether the POST may have been billed without an id of ours."""
+
+    @property
+    def counts_as(self) -> str:
+        """What the guard against like failures counts; nothing for a good end, and for the end of a worker."""
+        if self.ending is None:
+            return self.like
+        code = self.ending.problem.code if self.ending.problem else ""
+        good = self.ending.outcome is Outcome.COMPLETED or code == WORKER_LOST.code
+        return "" if good else f"{self.ending.outcome} {code}"
 
     @property
     def state(self) -> State:
@@ -80,7 +93,8 @@ def after_submit(
                 polls=0,
                 generation_id=generation_id,
                 submitted_at=now_ms * 1000,
-                deadline_ms=now_ms + int(policy.generation_deadline_s * 1000),
+                watched_ms=0,
+                looked_at_ms=now_ms,
                 missing=0,
                 missing_since_ms=0,
                 given_up=None,
@@ -109,7 +123,7 @@ def after_submit(
         case Ambiguous(problem=problem):
             lost = after_lost_post(record, policy, problem, now_ms=now_ms, sent_at_ms=now_ms, token=None)
             # each answer like this may cost a generation: the account slows down as for one that can't be reached
-            return replace(lost, account_wait_ms=_ms(backoff(policy, troubles, chance)))
+            return replace(lost, account_wait_ms=_ms(backoff(policy, troubles, chance)), doubt=True)
 
 
 def after_lost_post(
@@ -138,7 +152,17 @@ def after_late_id(taken: RowRecord, late: RowRecord, token: str) -> Step | None:
         return Step(State.READY, Event.ADOPTED, replace(known, possible_duplicate=again))
     if taken.attempts < late.attempts:
         return Step(State.READY, Event.ADOPTED, late)
+    if taken.recovered and taken.generation_id is None and taken.given_up is None:
+        # an earlier ledger was lost with what it knew of the row: this id was paid for, others may have been
+        kept = replace(late, attempts=taken.attempts, log=taken.log[:-1], resubmits=1, possible_duplicate=True)
+        return Step(State.READY, Event.ADOPTED, replace(kept, recovered=True, given_up=None))
     return None
+
+
+def abandoned(now_ms: int) -> Ending:
+    """The end of a row that was sent, and whose answer nobody waits for."""
+    left = Problem("abandoned", "the run was cancelled without waiting for this generation, which may have been billed")
+    return Ending(Outcome.CANCELLED, now_ms * 1000, problem=left)
 
 
 def cancelled(now_ms: int) -> Ending:
@@ -158,7 +182,9 @@ def after_query(
     chance: float,
 ) -> Step:
     """The step after a poll."""
-    asked = replace(record, polls=record.polls + 1)
+    gap = min(now_ms - record.looked_at_ms, _ms(max(policy.longest_gap_s, 2 * schedule.delay(record.polls))))
+    watched = record.watched_ms + max(0, gap)
+    asked = replace(record, polls=record.polls + 1, watched_ms=watched, looked_at_ms=now_ms)
     here = State.PENDING
     match answer:
         case Completed(completion=completion):
@@ -173,8 +199,8 @@ def after_query(
         case Missing(problem=problem):
             return _after_missing(asked, policy, schedule, problem, now_ms)
         case Running():
-            if now_ms > record.deadline_ms:
-                late = Problem("deadline", f"not ready {policy.generation_deadline_s:g} s after it was accepted")
+            if watched > policy.generation_deadline_s * 1000:
+                late = Problem("deadline", f"not ready after it was watched for {policy.generation_deadline_s:g} s")
                 return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=late))
             calm = replace(asked, missing=0, missing_since_ms=0)
             return Step(here, Event.NOT_READY, calm, wait_ms=_ms(schedule.delay(asked.polls)))
@@ -193,7 +219,7 @@ def after_query(
                 trouble=problem,
             )
         case Trouble(problem=problem):
-            if now_ms > record.deadline_ms + policy.generation_deadline_s * 1000:
+            if watched > 2 * policy.generation_deadline_s * 1000:
                 return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=problem))
             wait = max(schedule.delay(asked.polls), backoff(policy, min(asked.polls, 6), chance) / 2)
             return Step(here, Event.NOT_READY, asked, _ms(wait), trouble=problem)

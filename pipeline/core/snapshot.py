@@ -10,15 +10,20 @@ from pipeline.core.lifecycle import Outcome
 class RunState(StrEnum):
     """What a run is doing. `stopping` and `cancelling` send nothing more but collect what was asked.
 
-    A run that is stopping keeps the rest for later; one that is cancelling ends it.
+    A run that is stopping keeps the rest for later; one that is cancelling ends it. One that is abandoning ends what
+    was sent, too, and keeps its ids.
     """
 
     RUNNING = "running"
     STOPPING = "stopping"
     CANCELLING = "cancelling"
+    ABANDONING = "abandoning"
     PAUSED = "paused"
     FINISHED = "finished"
 
+
+PERSON_PAUSED = "paused by a person"
+"""The reason of a pause that only a person lifts, and that the run's command waits for."""
 
 FEED_WINDOW_ROWS = 10_000
 """Rows that the ledger holds before they are sent: five seconds' work of two fast workers."""
@@ -67,6 +72,11 @@ class RunSnapshot:
     """Polling pauses too: the ids that were accepted are not found."""
     trouble: str = ""
     trouble_since_ms: int = 0
+    doubt_since_ms: int = 0
+    """Since when no POST was accepted, and one at least may have been billed without an id."""
+    late: int = 0
+    late_due: int = 0
+    """Late ids whose generations are still to be asked for."""
     account_blocked: str = ""
     account_polls: bool = True
     account_wait_until_ms: int = 0
@@ -91,7 +101,7 @@ class RunSnapshot:
     def collects(self) -> bool:
         """Whether generations may be polled."""
         held = self.polls_held or (self.account_blocked != "" and not self.account_polls)
-        return self.state is not RunState.FINISHED and not held
+        return self.state not in {RunState.FINISHED, RunState.ABANDONING} and not held
 
     @property
     def window_has_room(self) -> bool:
@@ -107,12 +117,12 @@ class RunSnapshot:
     def all_ended(self) -> bool:
         """Every row has its end and the writer has them all: time to finalize."""
         return (
-            (self.state in {RunState.RUNNING, RunState.STOPPING, RunState.CANCELLING} or self.guard != "")
+            (self.state not in {RunState.PAUSED, RunState.FINISHED} or self.guard != "" or self.reason == PERSON_PAUSED)
             and self.fed >= self.total
-            and self.ready + self.in_flight + self.results + self.accepted_unsaved == 0
+            and self.ready + self.in_flight + self.results + self.late + self.accepted_unsaved == 0
         )
 
     @property
     def quiet(self) -> bool:
         """Nothing is in flight and nothing waits for the writer."""
-        return self.in_flight + self.results + self.accepted_unsaved == 0
+        return self.in_flight + self.results + self.late + self.accepted_unsaved == 0

@@ -74,7 +74,7 @@ def _need(run: RunSnapshot, role: Role) -> int:
         case Role.SUBMIT:
             return _shifts_for(run.ready_due) if run.sends else 0
         case Role.POLL:
-            return _shifts_for(run.pending_due) if run.collects else 0
+            return _shifts_for(run.pending_due + run.late_due) if run.collects else 0
         case Role.WRITE:
             return int(run.results > 0 or run.accepted_unsaved > 0)
         case Role.CONTROL:
@@ -90,4 +90,7 @@ def _wants_feed(run: RunSnapshot) -> bool:
 
 
 def _wants_cancel(run: RunSnapshot) -> bool:
-    return run.state is RunState.CANCELLING and run.ready + run.total - run.fed > 0
+    unsent = run.ready + run.total - run.fed
+    if run.state is RunState.ABANDONING:
+        return unsent + run.pending + run.late > 0
+    return run.state is RunState.CANCELLING and unsent > 0

@@ -4,33 +4,24 @@ One process, one event loop, and nothing survives it. Its clock is an argument; 
 it is given none.
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pipeline.core.late import LateId
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.records import Ending, RowRecord
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
-from pipeline.edges.memory_run import Leases, MemoryAccount, MemoryRun, snapshot_of
-from pipeline.edges.redis_presence import SHIFT_LEASE_MS, TICKET_LEASE_MS, WORKER_LEASE_MS
-from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, RunCard, WorkerCard
+from pipeline.edges.memory_lists import milliseconds
+from pipeline.edges.memory_presence import MemoryPresence
+from pipeline.edges.memory_run import MemoryAccount, MemoryRun, snapshot_of
+from pipeline.edges.redis_late import LATE_LEASE_MS
+from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, LateClaim, RunCard
 
 
-def _time_of_day_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class MemoryLedger:
+class MemoryLedger(MemoryPresence):
     """Implements `ports.Ledger`. `clock` tells ms since 1970."""
-
-    def __init__(self, clock: Callable[[], int] = _time_of_day_ms) -> None:
-        self._clock = clock
-        self._runs: dict[str, MemoryRun] = {}
-        self._accounts: dict[str, MemoryAccount] = {}
-        self._workers: dict[str, tuple[int, WorkerCard]] = {}
-        self._locks: dict[str, tuple[int, str]] = {}
 
     async def open_run(
         self,
@@ -59,7 +50,7 @@ class MemoryLedger:
     async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
         """Change what the run is doing."""
         run = self._runs.get(run_id)
-        if run is not None and run.state is not RunState.FINISHED:
+        if run is not None and run.may_become(state, reason):
             run.state, run.reason, run.guard, run.polls_held = state, reason, "", False
 
     async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
@@ -70,7 +61,7 @@ class MemoryLedger:
         self._accounts.setdefault(card.account, MemoryAccount()).unblock()
         run.card, run.state, run.reason, run.guard = card, state, "", ""
         run.polls_held, run.missing = False, 0
-        run.trouble, run.trouble_since, run.streak_like, run.streak = "", 0, "", 0
+        run.trouble, run.trouble_since, run.doubt_since, run.streak_like, run.streak = "", 0, 0, "", 0
 
     async def forget(self, run_id: str) -> None:
         """Remove all of a finished run."""
@@ -130,10 +121,20 @@ class MemoryLedger:
         return (free, "in flight") if free < limit else (limit, bound)
 
     def _hold(self, run: MemoryRun, state: State, rows: Sequence[Claimed], now: int) -> None:
-        lease = now + _ms(run.card.policy.lease_s)
+        lease = now + milliseconds(run.card.policy.lease_s)
         for row in rows:
             run.move(row.row_index, state, lease)
             run.tokens[row.row_index] = row.token
+
+    async def unclaim(self, run_id: str, holder: str, held: Sequence[int]) -> int:
+        """Give back rows that were claimed for a holder who never heard of it."""
+        run = self._runs[run_id]
+        mine = [row for row, token in run.tokens.items() if token.split(":")[1:-1] == [holder] and "|" not in token]
+        back = [row for row in mine if row not in set(held) and row in run.rows[State.SUBMITTING]]
+        for row in back:
+            del run.tokens[row]
+            run.move(row, State.READY, self._clock() if row in run.records else row)
+        return len(back)
 
     async def claim_polls(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows whose next poll is due."""
@@ -177,7 +178,7 @@ class MemoryLedger:
         run = self._runs[run_id]
         if run.tokens.get(row.row_index) == row.token:
             del run.tokens[row.row_index]
-            run.move(row.row_index, State.READY, self._clock() + _ms(run.card.policy.lease_s))
+            run.move(row.row_index, State.READY, self._clock() + milliseconds(run.card.policy.lease_s))
 
     async def commit(self, run_id: str, commits: Sequence[Commit]) -> list[bool]:
         """Apply steps in one group; False for each whose token is stale."""
@@ -190,19 +191,39 @@ class MemoryLedger:
 
     async def cancel_ready(self, run_id: str, limit: int, ending: Ending) -> int:
         """End rows that are ready, while the run is cancelling."""
-        return self._runs[run_id].cancel(limit, ending)
+        run = self._runs[run_id]
+        may = run.state in {RunState.CANCELLING, RunState.ABANDONING}
+        return run.end_rows(State.READY, limit, ending) if may else 0
 
-    async def note_late(self, run_id: str, line: bytes) -> None:
-        """Keep and count an accepted id whose row went on without it."""
+    async def abandon_pending(self, run_id: str, limit: int, ending: Ending) -> int:
+        """End rows that are pending, and forget the late ids, while the run is abandoning."""
+        run = self._runs[run_id]
+        if run.state is not RunState.ABANDONING:
+            return 0
+        run.late.clear()
+        return run.end_rows(State.PENDING, limit, ending)
+
+    async def note_late(self, run_id: str, late: LateId) -> None:
+        """Keep, count and queue an accepted id whose row went on without it."""
         run = self._runs.get(run_id)
         if run is not None:
-            run.accepted.items.append(line)
-            run.counts["late"] += 1
+            run.note_late(replace(late, ending=None), self._clock())
+
+    async def claim_late(self, run_id: str, limit: int) -> LateClaim:
+        """Late ids that are due to be asked for."""
+        run, now = self._runs.get(run_id), self._clock()
+        return LateClaim(() if run is None else run.claim_late(limit, now, LATE_LEASE_MS), now)
+
+    async def settle_late(self, run_id: str, late: LateId, wait_ms: int) -> None:
+        """Ask for a late id again after `wait_ms`, or save its ending and forget it."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.settle_late(late, self._clock() + wait_ms)
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows that are still in hand."""
         run = self._runs[run_id]
-        lease = self._clock() + _ms(run.card.policy.lease_s)
+        lease = self._clock() + milliseconds(run.card.policy.lease_s)
         held = [row for row, token in rows.items() if run.tokens.get(row) == token]
         run.rows[state].update({row: lease for row in held if row in run.rows[state]})
 
@@ -227,54 +248,6 @@ class MemoryLedger:
         run, now = self._runs.get(run_id), self._clock()
         return None if run is None else snapshot_of(run, self._account(run), now, led=self._led(run, now))
 
-    async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
-        """Register a live shift; False when as many are live already."""
-        run, now = self._runs[run_id], self._clock()
-        run.tickets.setdefault(role, Leases()).pop_oldest()
-        shifts = run.shifts.setdefault(role, Leases())
-        if shifts.live(now) >= most:
-            return False
-        shifts.until[holder] = now + SHIFT_LEASE_MS
-        return True
-
-    async def renew_shift(self, run_id: str, role: str, holder: str) -> None:
-        """Say that a shift is still at work."""
-        run = self._runs.get(run_id)
-        if run is not None:
-            run.shifts.setdefault(role, Leases()).until[holder] = self._clock() + SHIFT_LEASE_MS
-
-    async def end_shift(self, run_id: str, role: str, holder: str) -> None:
-        """Say that a shift is over."""
-        run = self._runs.get(run_id)
-        if run is not None:
-            run.shifts.setdefault(role, Leases()).until.pop(holder, None)
-
-    async def note_ticket(self, run_id: str, role: str, ticket: str) -> None:
-        """Remember for a few seconds that a ticket is on its way."""
-        self._runs[run_id].tickets.setdefault(role, Leases()).until[ticket] = self._clock() + TICKET_LEASE_MS
-
-    async def register_worker(self, worker: WorkerCard) -> None:
-        """Say that a worker is alive; forgotten after a few seconds."""
-        self._workers[worker.name] = (self._clock() + WORKER_LEASE_MS, worker)
-
-    async def workers(self) -> list[WorkerCard]:
-        """Workers that are alive."""
-        now = self._clock()
-        return [worker for _, (until, worker) in sorted(self._workers.items()) if until > now]
-
-    async def lock(self, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew a short lock; False when another holds it."""
-        until, owner = self._locks.get(name, (0, holder))
-        if owner != holder and until > self._clock():
-            return False
-        self._locks[name] = (self._clock() + _ms(seconds), holder)
-        return True
-
-    async def unlock(self, name: str, holder: str) -> None:
-        """Give a lock back if it is still ours."""
-        if self._locks.get(name, (0, ""))[1] == holder:
-            del self._locks[name]
-
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
@@ -282,10 +255,6 @@ class MemoryLedger:
         return self._accounts.setdefault(run.card.account, MemoryAccount())
 
 
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
-
-
 def _taken_over(row: Claimed, before: str) -> Claimed:
     lost = before.partition("|")[0]
-    return replace(row, token=f"{lost}|{row.token}", before=lost, claimed_at_ms=int(lost.partition(":")[0]))
+    return replace(row, token=f"{lost}|{row.token}", before=lost, claimed_at_ms=int(lost.partition(":")[0] or 0))

@@ -5,56 +5,20 @@ the text of the member.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import orjson
+
+from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.records import Ending, RowRecord, pack, pack_ending
 from pipeline.core.retries import MISSING, Step
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.edges.memory_lists import Leases, NotedList, milliseconds
 from pipeline.edges.redis_keys import ROLES
 from pipeline.edges.redis_ledger import POLL_AHEAD_MS
 from pipeline.edges.redis_wire import MICRO, accepted_line, in_one_line, sums, told
-from pipeline.ports import Batch, Commit, FedRow, RunCard
-
-
-@dataclass(slots=True)
-class Leases:
-    """Names that count until their time, ms since 1970."""
-
-    until: dict[str, int] = field(default_factory=dict)
-
-    def live(self, now: int) -> int:
-        """How many count now; those whose time is over are removed."""
-        self.until = {name: end for name, end in self.until.items() if end > now}
-        return len(self.until)
-
-    def pop_oldest(self) -> None:
-        """Remove the one whose time ends first."""
-        if self.until:
-            del self.until[min(self.until, key=lambda name: (self.until[name], name))]
-
-
-@dataclass(slots=True)
-class NotedList:
-    """A list that is read in noted ranges: the same range is given again until it is acknowledged."""
-
-    items: list[bytes] = field(default_factory=list)
-    start: int = 0
-    noted: int = 0
-
-    def note(self, limit: int) -> Batch:
-        """Note and return the oldest items."""
-        self.noted = self.noted or min(len(self.items), limit)
-        return Batch(self.start, tuple(self.items[: self.noted]))
-
-    def acknowledge(self, batch: Batch) -> bool:
-        """Forget the noted range, once."""
-        length = len(batch.items)
-        if batch.start != self.start or not length or length != self.noted:
-            return False
-        del self.items[:length]
-        self.start, self.noted = batch.end, 0
-        return True
+from pipeline.ports import Commit, FedRow, RunCard
 
 
 @dataclass(slots=True)
@@ -103,6 +67,9 @@ class MemoryRun:
     tickets: dict[str, Leases] = field(default_factory=dict)
     trouble: str = ""
     trouble_since: int = 0
+    doubt_since: int = 0
+    late: dict[bytes, tuple[LateId, int]] = field(default_factory=dict)
+    """Late ids by their line, each with its "not before"."""
     streak_like: str = ""
     streak: int = 0
     guard: str = ""
@@ -119,6 +86,12 @@ class MemoryRun:
     def results_bytes(self) -> int:
         """Bytes that wait for the writer."""
         return sum(map(len, self.results.items))
+
+    def may_become(self, state: RunState, reason: str) -> bool:
+        """Whether a run may be set to this state: what a person ends is not gone on with."""
+        onwards = state in {RunState.FINISHED, RunState.CANCELLING, RunState.ABANDONING}
+        ending = self.state in {RunState.CANCELLING, RunState.ABANDONING}
+        return self.state is not RunState.FINISHED and (onwards or not ending or reason.startswith("storage: "))
 
     def due(self, state: State, now: int, limit: int) -> list[int]:
         """Rows whose time has come, in order."""
@@ -146,11 +119,16 @@ class MemoryRun:
         """Take rows into the window; a row whose generation is known is polled."""
         for row in rows:
             self.bodies[row.row_index] = row.body
-            known = row.record is not None and row.record.generation_id is not None
             if row.record is not None:
                 self.records[row.row_index] = row.record
             # a fresh row's score is its index: below any time of day, so rows go out in order
-            self.rows[State.PENDING if known else State.READY][row.row_index] = now if known else row.row_index
+            state, score = {
+                "ready": (State.READY, row.row_index),
+                "again": (State.READY, now + milliseconds(self.card.policy.lease_s)),
+                "pending": (State.PENDING, now),
+                "lost": (State.SUBMITTING, now),
+            }[row.place]
+            self.rows[state][row.row_index] = score
 
     def apply(self, commit: Commit, account: MemoryAccount, now: int) -> bool:
         """One row's step, under its token."""
@@ -164,36 +142,69 @@ class MemoryRun:
             self.missing = 0
         if step.trouble is not None:
             self.trouble, self.trouble_since = told(step.trouble), self.trouble_since or now
+        if step.doubt:
+            self.doubt_since = self.doubt_since or now
         del self.tokens[row]
         if step.state is State.DONE and step.ending is not None:
-            self._end(row, step.record, step.ending)
+            self._end(row, step, step.ending)
         else:
             self.records[row] = step.record
             self.move(row, step.state, now + step.wait_ms)
             if step.like == MISSING:
                 self._miss(step)
-            elif step.like:
-                self._count_like(step.like, None)
+            elif step.counts_as:
+                self._count_like(step.counts_as, None)
         line = accepted_line(commit)
         if line:
             self.accepted.items.append(line)
             self.counts["accepted"] += 1
+            self.doubt_since = 0
             account.troubles = account.troubles if account.wait_until > now else 0
         return True
 
-    def cancel(self, limit: int, ending: Ending) -> int:
-        """End rows that were not sent, while the run is being cancelled."""
-        if self.state is not RunState.CANCELLING:
-            return 0
-        ready = self.rows[State.READY]
-        rows = sorted(ready, key=lambda row: (ready[row], str(row)))[:limit]
+    def end_rows(self, state: State, limit: int, ending: Ending) -> int:
+        """End rows that wait in one state, while the run is being cancelled or abandoned."""
+        waiting = self.rows[state]
+        rows = sorted(waiting, key=lambda row: (waiting[row], str(row)))[:limit]
         for row in rows:
+            self.tokens.pop(row, None)
             self._close(row, self.records.get(row, RowRecord()), ending)
         return len(rows)
 
-    def _end(self, row: int, record: RowRecord, ending: Ending) -> None:
-        if self._close(row, record, ending):
-            self._guard(ending)
+    def note_late(self, late: LateId, now: int) -> None:
+        """Keep, count and queue a late id, unless its row knows it."""
+        record, line = self.records.get(late.row_index), late_line(late)
+        known = record is not None and orjson.dumps(late.generation_id) in pack(record)
+        if not known and line not in self.late:
+            self.late[line] = (late, now)
+            self.accepted.items.append(line)
+            self.counts["late"] += 1
+
+    def claim_late(self, limit: int, now: int, lease: int) -> tuple[LateId, ...]:
+        """Late ids whose time has come, under a lease."""
+        due = sorted((not_before, line) for line, (_, not_before) in self.late.items() if not_before <= now)[:limit]
+        for _, line in due:
+            self.late[line] = (self.late[line][0], now + lease)
+        return tuple(self.late[line][0] for _, line in due)
+
+    def settle_late(self, late: LateId, due: int) -> None:
+        """Queue a late id again, or save its end and forget it, once."""
+        line = late_line(replace(late, ending=None))
+        if line not in self.late:
+            return
+        if late.ending is None:
+            self.late[line] = (late, due)
+            return
+        del self.late[line]
+        self.accepted.items.append(late_line(late))
+
+    def _end(self, row: int, step: Step, ending: Ending) -> None:
+        if not self._close(row, step.record, ending):
+            return
+        if ending.outcome is Outcome.COMPLETED:
+            self.streak_like, self.streak = "", 0
+        elif step.counts_as:
+            self._count_like(step.counts_as, ending)
 
     def _close(self, row: int, record: RowRecord, ending: Ending) -> bool:
         for rows in self.rows.values():
@@ -211,12 +222,6 @@ class MemoryRun:
         )
         self.counts["possible_duplicates"] += record.possible_duplicate
         return True
-
-    def _guard(self, ending: Ending) -> None:
-        if ending.outcome is Outcome.COMPLETED:
-            self.streak_like, self.streak = "", 0
-            return
-        self._count_like(f"{ending.outcome} {ending.problem.code if ending.problem else ''}", ending)
 
     def _miss(self, step: Step) -> None:
         self.missing += 1
@@ -276,6 +281,9 @@ def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int, *, led: bool) 
         polls_held=run.polls_held,
         trouble=run.trouble,
         trouble_since_ms=run.trouble_since,
+        doubt_since_ms=run.doubt_since,
+        late=len(run.late),
+        late_due=sum(not_before <= now for _, not_before in run.late.values()),
         account_blocked=account.blocked,
         account_polls=account.polls,
         account_wait_until_ms=account.wait_until,

@@ -7,10 +7,13 @@ ledger's layout: workers of another version leave the run alone.
 from dataclasses import dataclass
 
 PREFIX = "vidbatch:"
-LEDGER_VERSION = 1
+LEDGER_VERSION = 2
 RUNS = f"{PREFIX}runs"
 WORKERS = f"{PREFIX}worker:"
-LOCKS = f"{PREFIX}lock:"
+LOCKS = f"{PREFIX}lock:{LEDGER_VERSION}:"
+"""Each version has a heartbeat of its own: one that looks after its own runs alone would keep the others waiting."""
+QUEUES = f"{PREFIX}celery:{LEDGER_VERSION}:"
+"""Celery's keys stand apart from the ledger's, and tickets go to workers of the version that issued them."""
 IDENTITY = f"{PREFIX}identity"
 RUN_PREFIX = f"{PREFIX}run:"
 ROLES = ("submit", "poll", "write", "control")
@@ -29,6 +32,7 @@ class RunKeys:
     def every(self) -> list[str]:
         """All keys of the run, to forget them."""
         names = ["meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done"]
+        names.append("late")
         names += [f"{kind}:{role}" for kind in ("shifts", "tickets") for role in ROLES]
         return [self(name) for name in names]
 

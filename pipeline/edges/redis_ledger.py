@@ -21,8 +21,9 @@ from pipeline.edges.redis_keys import (
     account_key,
     account_runs_key,
 )
-from pipeline.edges.redis_presence import RedisPresence
+from pipeline.edges.redis_late import RedisLate
 from pipeline.edges.redis_wire import (
+    check_version,
     commit_arguments,
     done_bitmap,
     pack_card,
@@ -36,7 +37,7 @@ POLL_AHEAD_MS = 500
 """A poll shift takes about this long to begin, so polls due within it count as due."""
 
 
-class RedisLedger(RedisPresence):
+class RedisLedger(RedisLate):
     """Implements `ports.Ledger`."""
 
     def __init__(self, url: str) -> None:
@@ -64,10 +65,14 @@ class RedisLedger(RedisPresence):
         return bool(made)
 
     async def card(self, run_id: str) -> RunCard | None:
-        """The run's card, or nothing; always the newest, since a run may change its account."""
-        packed = await self._door.call("HGET", RunKeys(run_id)("meta"), "card")
+        """The run's card, or nothing; always the newest, since a run may change its account.
+
+        LedgerMismatch where another version's workers look after the run.
+        """
+        packed, version = await self._door.call("HMGET", RunKeys(run_id)("meta"), "card", "version")
         if packed is None:
             return None
+        check_version(run_id, version)
         card = unpack_card(packed)
         self._cards[run_id] = card
         return card
@@ -99,12 +104,11 @@ class RedisLedger(RedisPresence):
     async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
         """Push rows and move the feed cursor, if nobody moved it meanwhile."""
         keys = RunKeys(run_id)
-        args: list[Any] = [cursor, until]
+        args: list[Any] = [cursor, until, _ms((await self._known(run_id)).policy.lease_s)]
         for row in rows:
             record = b"" if row.record is None else pack(row.record)
-            known = row.record is not None and row.record.generation_id is not None
-            args += [row.row_index, row.body, record, "1" if known else ""]
-        named = [keys(name) for name in ("meta", "ready", "bodies", "records", "pending")]
+            args += [row.row_index, row.body, record, row.place]
+        named = [keys(name) for name in ("meta", "ready", "bodies", "records", "pending", "submitting")]
         return bool(await self._door.script("feed", named, args))
 
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
@@ -123,6 +127,12 @@ class RedisLedger(RedisPresence):
                 Claimed(int(reply[i]), token, unpack(reply[i + 2]), reply[i + 1], now) for i in range(5, len(reply), 3)
             )
         return Claim(tuple(rows), reply[0], reply[1], reply[2], reply[3].decode())
+
+    async def unclaim(self, run_id: str, holder: str, held: Sequence[int]) -> int:
+        """Give back rows that were claimed for a holder who never heard of it."""
+        keys = RunKeys(run_id)
+        named = [keys(name) for name in ("ready", "submitting", "records", "tokens")]
+        return int(await self._door.script("unclaim", named, [holder, *held]))
 
     async def claim_polls(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows whose next poll is due."""
@@ -174,14 +184,17 @@ class RedisLedger(RedisPresence):
 
     async def cancel_ready(self, run_id: str, limit: int, ending: Ending) -> int:
         """End rows that are ready, while the run is cancelling."""
-        keys = RunKeys(run_id)
-        named = [keys(name) for name in ("meta", "ready", "bodies", "records", "results", "done")]
-        return int(await self._door.script("cancel_ready", named, [limit, pack_ending(ending), ending.outcome]))
+        return await self._end_rows(run_id, "ready", limit, ending, "")
 
-    async def note_late(self, run_id: str, line: bytes) -> None:
-        """Keep and count an accepted id whose row went on without it."""
+    async def abandon_pending(self, run_id: str, limit: int, ending: Ending) -> int:
+        """End rows that are pending, and forget the late ids, while the run is abandoning."""
+        return await self._end_rows(run_id, "pending", limit, ending, "1")
+
+    async def _end_rows(self, run_id: str, state: str, limit: int, ending: Ending, abandoning: str) -> int:
         keys = RunKeys(run_id)
-        await self._door.script("late", [keys("meta"), keys("accepted")], [line])
+        named = [keys(name) for name in ("meta", state, "bodies", "records", "results", "done", "tokens", "late")]
+        args = [limit, pack_ending(ending), ending.outcome, abandoning]
+        return int(await self._door.script("end_rows", named, args))
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows that are still in hand."""
@@ -229,7 +242,7 @@ class RedisLedger(RedisPresence):
         named = [keys(name) for name in ("meta", "ready", "submitting", "pending", "results", "accepted")]
         named += [account_key(card.account)]
         named += [keys(f"{kind}:{role}") for kind in ("shifts", "tickets") for role in ROLES]
-        named += [f"{LOCKS}{lead_lock(run_id)}"]
+        named += [f"{LOCKS}{lead_lock(run_id)}", keys("late")]
         reply = await self._door.script("snapshot", named, [POLL_AHEAD_MS])
         if reply is None:
             return None

@@ -9,7 +9,7 @@ from uuid import uuid4
 import orjson
 
 from pipeline.edges.redis_door import RedisDoor
-from pipeline.edges.redis_keys import IDENTITY, LOCKS, WORKERS, RunKeys
+from pipeline.edges.redis_keys import IDENTITY, LEDGER_VERSION, LOCKS, WORKERS, RunKeys
 from pipeline.ports import WorkerCard
 
 SHIFT_LEASE_MS = 5_000
@@ -54,19 +54,13 @@ class RedisPresence:
         await self._door.call("SET", f"{WORKERS}{worker.name}", packed, "PX", WORKER_LEASE_MS)
 
     async def workers(self) -> list[WorkerCard]:
-        """Workers that are alive."""
+        """Workers that are alive; one of another version serves no role here."""
         found: list[WorkerCard] = []
         cursor: Any = 0
         while True:
             cursor, names = await self._door.call("SCAN", cursor, "MATCH", f"{WORKERS}*", "COUNT", 500)
-            for packed in await self._door.call("MGET", *names) if names else ():
-                if packed is not None:
-                    values = orjson.loads(packed)
-                    values["roles"], values["key_fingerprints"] = (
-                        tuple(values["roles"]),
-                        tuple(values["key_fingerprints"]),
-                    )
-                    found.append(WorkerCard(**values))
+            packed = await self._door.call("MGET", *names) if names else ()
+            found += [_read_worker(orjson.loads(card)) for card in packed if card is not None]
             if int(cursor) == 0:
                 return sorted(found, key=lambda worker: worker.name)
 
@@ -91,3 +85,18 @@ class RedisPresence:
     async def unlock(self, name: str, holder: str) -> None:
         """Give a lock back if it is still ours."""
         await self._door.script("lock", [f"{LOCKS}{name}"], [holder, 0])
+
+
+def served_here(worker: WorkerCard) -> WorkerCard:
+    """A worker as this version sees it: one of another serves no role of its runs."""
+    if worker.ledger_version == LEDGER_VERSION:
+        return worker
+    return WorkerCard(worker.name, (), 0, (), worker.ledger_version)
+
+
+def _read_worker(values: dict[str, Any]) -> WorkerCard:
+    """A worker as it registered; of another version's card only its name and version are sure to be understood."""
+    name, version = values["name"], values["ledger_version"]
+    if version != LEDGER_VERSION:
+        return served_here(WorkerCard(name, (), 0, (), version))
+    return WorkerCard(name, tuple(values["roles"]), values["shifts"], tuple(values["key_fingerprints"]), version)

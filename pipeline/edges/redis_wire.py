@@ -22,15 +22,15 @@ MOST_ADDED = 10**15
 
 
 def commit_arguments(commit: Commit) -> list[Any]:
-    """The sixteen arguments of one row in commit.lua."""
+    """The seventeen arguments of one row in commit.lua."""
     step = commit.step
     state, ending = step.state, step.ending
     head = [commit.row_index, commit.token, step.source.value, state.value, step.wait_ms, pack(step.record)]
     tail = [step.account_wait_ms, _block(step.account_problem, step.polling_works), told(step.trouble)]
     if state is State.DONE and ending is not None:
-        code = ending.problem.code if ending.problem else ""
-        return [*head, pack_ending(ending), ending.outcome.value, code, "", *tail, *sums(ending)]
-    return [*head, "", "", step.like, accepted_line(commit), *tail, 0, 0, 0]
+        return [*head, pack_ending(ending), ending.outcome.value, step.counts_as, "", *tail, *sums(ending), ""]
+    doubt = "1" if step.doubt else ""
+    return [*head, "", "", step.counts_as, accepted_line(commit), *tail, 0, 0, 0, doubt]
 
 
 def accepted_line(commit: Commit) -> bytes:
@@ -79,12 +79,19 @@ def done_bitmap(rows: Sequence[int]) -> bytes:
     return bytes(bits)
 
 
+def check_version(run_id: str, version: bytes | None) -> None:
+    """LedgerMismatch for a ledger of another layout."""
+    if version != str(LEDGER_VERSION).encode():
+        found = "an unknown version" if version is None else f"version {version.decode()}"
+        raise LedgerMismatch(
+            f"the ledger of run {run_id} is of {found}, and this vidbatch works with version {LEDGER_VERSION}: "
+            "finish the run with the vidbatch that began it"
+        )
+
+
 def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[Any]) -> RunSnapshot:
     """The values of snapshot.lua. LedgerMismatch for a ledger of another layout."""
-    if meta.get(b"version") != str(LEDGER_VERSION).encode():
-        raise LedgerMismatch(
-            f"the ledger of run {card.run_id} is of version {meta.get(b'version')!r}, not {LEDGER_VERSION}"
-        )
+    check_version(card.run_id, meta.get(b"version"))
     account = dict(zip(reply[2][::2], reply[2][1::2], strict=True))
 
     def number(name: str) -> int:
@@ -122,6 +129,9 @@ def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[An
         guard=in_one_line(meta.get(b"guard", b"").decode()),
         trouble=meta.get(b"trouble", b"").decode(),
         trouble_since_ms=number("trouble_since"),
+        doubt_since_ms=number("doubt_since"),
+        late=reply[16],
+        late_due=reply[17],
         account_blocked=account.get(b"blocked", b"").decode(),
         account_polls=account.get(b"polls", b"1") == b"1",
         account_wait_until_ms=int(account.get(b"wait_until", 0)),

@@ -1,11 +1,12 @@
 """End a run that a person cancelled: rows that were not sent become cancelled, what was paid for is collected as usual.
 
-Every row gets its end, those that the ledger has not seen yet included: they are fed, and end at once.
+Every row gets its end, those that the ledger has not seen yet included: they are fed, and end at once. A run that is
+abandoned doesn't wait for what was sent, either: such rows end too, and keep their ids.
 """
 
 from pipeline.core.policy import Policy
-from pipeline.core.retries import cancelled
-from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot
+from pipeline.core.retries import abandoned, cancelled
+from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.flows.feed import feed
 from pipeline.ports import Ledger, RunFolder
 
@@ -23,5 +24,9 @@ async def cancel(run: RunSnapshot, ledger: Ledger, folder: RunFolder, policy: Po
     await feed(run, ledger, folder, policy)
     ended = 0
     while now := await ledger.cancel_ready(run.run_id, STEP_ROWS, cancelled(run.now_ms)):
+        ended += now
+    while run.state is RunState.ABANDONING and (
+        now := await ledger.abandon_pending(run.run_id, STEP_ROWS, abandoned(run.now_ms))
+    ):
         ended += now
     return ended

@@ -70,8 +70,9 @@ def _fresh(batch: Sequence[Request]) -> list[FedRow]:
 
 
 def _recovered(batch: Sequence[Request], known: Known, policy: Policy, now_ms: int) -> list[FedRow]:
-    return [
-        FedRow(request.row_index, request.body(), recovered(known.ids.get(request.row_index, ()), policy, now_ms))
-        for request in batch
-        if request.row_index not in known.ended
-    ]
+    rows: list[FedRow] = []
+    for request in batch:
+        if request.row_index not in known.ended:
+            record = recovered(known.ids.get(request.row_index, ()), policy, now_ms)
+            rows.append(FedRow(request.row_index, request.body(), record, lost=record is None))
+    return rows

@@ -8,10 +8,9 @@ lease, so that the living renew first.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from pipeline.core.answers import Problem
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.guards import pause_due
-from pipeline.core.retries import after_lost_post
+from pipeline.core.retries import WORKER_LOST, after_lost_post
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.tickets import Capacity, Role, Ticket, tickets_due
 from pipeline.ports import Clock, Commit, Ledger, RunCard, WorkerCard
@@ -26,9 +25,6 @@ GAP_MS = 5_000
 
 JUMP_MS = 2_000
 """Redis's clock may differ from ours by this much between two ticks before it counts as a jump."""
-
-WORKER_LOST = Problem("worker_lost", "the worker that sent this row did not record an answer; it may have been billed")
-
 
 FORGET_S = 60.0
 """A finished run stays in the ledger this long, for whoever watches it."""
@@ -122,7 +118,7 @@ class Heartbeat:
                     card.policy,
                     WORKER_LOST,
                     now_ms=claim.now_ms,
-                    sent_at_ms=row.claimed_at_ms,
+                    sent_at_ms=row.claimed_at_ms or claim.now_ms,
                     token=row.before or None,
                 ),
             )

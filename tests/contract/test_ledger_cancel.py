@@ -5,8 +5,8 @@ import pytest
 from pipeline.core.answers import Accepted, Completed, Completion, NothingSent, Problem, Throttled
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import unpack_result
-from pipeline.core.retries import cancelled
-from pipeline.core.snapshot import RunState
+from pipeline.core.retries import abandoned, cancelled
+from pipeline.core.snapshot import PERSON_PAUSED, RunState
 
 BUSY = Problem("rate_limit_error", "Slow down.", http_status=429)
 
@@ -97,3 +97,49 @@ async def test_a_run_that_was_cancelled_is_continued_as_such(world):
     other = world.card("run-20260101-two")
     await world.ledger.open_run(other, recover_until=0, ended={}, done=[], state=RunState.CANCELLING)
     assert (await world.look(other.run_id)).state is RunState.CANCELLING
+
+
+async def test_an_abandoned_run_waits_for_nothing_and_keeps_the_ids_of_what_was_sent(world):
+    await world.open(rows=3)
+    sent, sending = (await world.claim(limit=2)).rows
+    await world.commit(world.sent(sent, Accepted("task-1")))
+    world.clock.advance(60_000)
+    [polled] = (await world.polls()).rows
+    await world.ledger.set_state(world.run, RunState.ABANDONING)
+    assert not (await world.look()).collects
+    assert await end_ready(world) == 1
+    assert await world.ledger.abandon_pending(world.run, 100, abandoned(world.clock())) == 1
+    found = await ends(world)
+    assert (found[sent.row_index].ending.outcome, found[sent.row_index].record.generation_id) == ("cancelled", "task-1")
+    assert await world.commit(world.polled(polled, Completed(Completion()))) == [False]
+    await world.commit(world.sent(sending, Accepted("task-2")))
+    assert await world.ledger.abandon_pending(world.run, 100, abandoned(world.clock())) == 1
+    run = await world.look()
+    assert (run.ended, run.in_flight, run.double_ends) == (3, 0, 0)
+
+
+async def test_only_an_abandoned_run_loses_what_was_sent(world):
+    await world.open(rows=1)
+    [sent] = (await world.claim()).rows
+    await world.commit(world.sent(sent, Accepted("task-1")))
+    for state in (RunState.RUNNING, RunState.CANCELLING, RunState.PAUSED):
+        await world.ledger.set_state(world.run, state)
+        assert await world.ledger.abandon_pending(world.run, 100, abandoned(world.clock())) == 0
+
+
+@pytest.mark.parametrize("ending", [RunState.CANCELLING, RunState.ABANDONING])
+async def test_what_a_person_ends_is_not_gone_on_with_by_a_pause_or_a_resume_that_came_at_the_same_time(world, ending):
+    await world.open(rows=1)
+    await world.ledger.set_state(world.run, ending)
+    for state in (RunState.PAUSED, RunState.RUNNING, RunState.STOPPING):
+        await world.ledger.set_state(world.run, state, "a person")
+        assert (await world.look()).state is ending
+    await world.ledger.set_state(world.run, RunState.PAUSED, "storage: the disk is full")
+    assert (await world.look()).state is RunState.PAUSED
+
+
+async def test_a_run_whose_rows_have_all_ended_is_not_kept_open_by_a_persons_pause(world):
+    card = await world.open(rows=0)
+    await world.ledger.feed(world.run, 0, card.total, [])
+    await world.ledger.set_state(world.run, RunState.PAUSED, PERSON_PAUSED)
+    assert (await world.look()).all_ended

@@ -3,8 +3,10 @@
 import pytest
 
 from pipeline.core.answers import Accepted, Problem, Refused
+from pipeline.core.late import LateId
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
+from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.ports import Batch, RunCard, WorkerCard
 
 pytestmark = pytest.mark.anyio
@@ -85,7 +87,7 @@ async def test_a_forgotten_run_stays_forgotten_whatever_late_workers_say(world):
     await world.ledger.forget(world.run)
     await other.set_state(world.run, RunState.PAUSED, "late")
     await other.reopen(world.card())
-    await other.note_late(world.run, b"[]")
+    await other.note_late(world.run, LateId(0, "task-late", 1, 1))
     await other.renew_shift(world.run, "poll", "late")
     await other.end_shift(world.run, "poll", "late")
     assert await other.active_runs() == []
@@ -148,12 +150,17 @@ async def test_a_ticket_that_nobody_takes_up_is_lost_after_its_lease(world):
 
 
 async def test_living_workers_are_listed_by_name(world):
-    worker = WorkerCard("b", ("submit", "poll"), 4, ("key-1",), 1)
-    other = WorkerCard("a", ("write",), 1, (), 1)
+    worker = WorkerCard("b", ("submit", "poll"), 4, ("key-1",), LEDGER_VERSION)
+    other = WorkerCard("a", ("write",), 1, (), LEDGER_VERSION)
     await world.ledger.register_worker(worker)
     await world.ledger.register_worker(other)
     await world.ledger.register_worker(worker)
     assert await world.again().workers() == [other, worker]
+
+
+async def test_a_worker_of_another_version_is_seen_and_serves_no_role_here(world):
+    await world.ledger.register_worker(WorkerCard("a", ("submit", "poll"), 4, ("key-1",), LEDGER_VERSION + 1))
+    assert await world.again().workers() == [WorkerCard("a", (), 0, (), LEDGER_VERSION + 1)]
 
 
 async def test_a_lock_is_held_by_one_and_renewed_by_its_holder(world):

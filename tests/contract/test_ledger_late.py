@@ -1,14 +1,19 @@
 """An id that comes late, as the submit flow brings it: adopted where the row waits, kept where the row went on."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
 from pipeline.core.answers import Accepted, Completed, Completion, Failed, Problem, Throttled
+from pipeline.core.late import LateId, is_late, read_late
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.records import RowRecord, unpack_result
+from pipeline.core.records import Attempt, Ending, RowRecord, unpack_result
+from pipeline.core.retries import abandoned, after_lost_post
+from pipeline.core.snapshot import RunState
 from pipeline.flows.shift import Bench
 from pipeline.flows.submit import adopt
-from pipeline.ports import FedRow
+from pipeline.ports import Commit, FedRow
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +40,13 @@ async def given_up(world):
 
 async def saved_ids(world):
     batch = await world.ledger.accepted_ids(world.run, 100)
-    return [orjson.loads(line) for line in batch.items]
+    lines = [orjson.loads(line) for line in batch.items]
+    return [line["late"] if isinstance(line, dict) else line for line in lines]
+
+
+async def saved_ends(world):
+    batch = await world.ledger.accepted_ids(world.run, 100)
+    return [read_late(line).ending for line in batch.items if is_late(line)]
 
 
 async def resent(world):
@@ -108,14 +119,95 @@ async def test_a_row_that_has_its_end_keeps_the_late_id_on_disk_only(world):
     assert (await world.look()).double_ends == 0
 
 
-async def test_a_row_of_another_ledger_that_may_have_been_paid_for_is_not_mistaken_for_a_forgotten_one(world):
-    """Which attempt the disk speaks of is not known there: the row is flagged, and both ids are kept."""
+async def test_a_row_of_another_ledger_that_may_have_been_paid_for_takes_the_id_and_stays_flagged(world):
+    """Which attempt the disk speaks of is not known there: what was paid for is taken, and another may have been."""
     await world.open(rows=1)
     [sent] = (await world.claim()).rows
     await world.ledger.forget(world.run)
-    await world.ledger.open_run(world.card(), recover_until=1, ended={}, done=[])
-    record = RowRecord(attempts=1, resubmits=1, possible_duplicate=True, recovered=True)
-    await world.ledger.feed(world.run, 0, 1, [FedRow(0, b"{}", record)])
+    await recovering(world)
     await comes_late(world, sent)
     assert [line[1] for line in await saved_ids(world)] == ["task-late"]
-    assert (await world.look()).ready == 1
+    [row] = (await world.polls()).rows
+    assert (row.record.generation_id, row.record.attempts, row.record.possible_duplicate) == ("task-late", 1, True)
+
+
+async def recovering(world):
+    """A ledger made anew, whose only row may have been sent by the one before."""
+    await world.ledger.open_run(world.card(), recover_until=1, ended={}, done=[])
+    record = RowRecord(
+        attempts=1, resubmits=1, possible_duplicate=True, recovered=True, log=(Attempt(None, 1, Outcome.UNKNOWN),)
+    )
+    await world.ledger.feed(world.run, 0, 1, [FedRow(0, b"{}", record)])
+
+
+async def test_such_a_row_is_not_sent_before_a_living_workers_answer_had_time_to_come(world):
+    await recovering(world)
+    assert (await world.claim()).rows == ()
+    world.clock.advance(LEASE_MS)
+    assert len((await world.claim()).rows) == 1
+
+
+async def test_a_row_that_is_not_to_be_sent_again_is_taken_up_as_a_dead_workers(world):
+    await world.ledger.open_run(world.card(on_unknown="hold"), recover_until=1, ended={}, done=[])
+    await world.ledger.feed(world.run, 0, 1, [FedRow(0, b"{}", None, lost=True)])
+    [row] = (await world.lapsed()).rows
+    assert (row.claimed_at_ms, row.before) == (0, "")
+    policy = world.card(on_unknown="hold").policy
+    step = after_lost_post(row.record, policy, LOST, now_ms=world.clock(), sent_at_ms=world.clock(), token=None)
+    assert await world.commit(Commit(row.row_index, row.token, step)) == [True]
+    [result] = map(unpack_result, (await world.ledger.results(world.run, 9)).items)
+    assert result.ending.outcome is Outcome.UNKNOWN
+
+
+# What becomes of late ids
+
+
+LATE = LateId(0, "task-late", 1, 1)
+
+
+async def test_a_late_id_is_asked_for_until_it_ends_and_its_end_is_kept_for_the_disk(world):
+    await world.open(rows=1)
+    await world.ledger.note_late(world.run, LATE)
+    assert ((await world.look()).late, (await world.look()).late_due) == (1, 1)
+    assert (await world.ledger.claim_late(world.run, 9)).ids == (LATE,)
+    assert (await world.ledger.claim_late(world.run, 9)).ids == ()
+    await world.ledger.settle_late(world.run, LATE, 5_000)
+    world.clock.advance(5_000)
+    claim = await world.ledger.claim_late(world.run, 9)
+    assert (claim.ids, claim.now_ms) == ((LATE,), world.clock())
+    ending = Ending(Outcome.COMPLETED, 7, Completion(content="a dog", prompt_tokens=3))
+    await world.ledger.settle_late(world.run, replace(LATE, ending=ending), 0)
+    await world.ledger.settle_late(world.run, replace(LATE, ending=ending), 0)
+    assert await saved_ends(world) == [None, ending]
+    assert (await world.look()).late == 0
+
+
+async def test_late_ids_of_a_worker_that_died_are_asked_for_by_another(world):
+    await world.open(rows=1)
+    await world.ledger.note_late(world.run, LATE)
+    await world.ledger.claim_late(world.run, 9)
+    world.clock.advance(30_000)
+    assert (await world.ledger.claim_late(world.run, 9)).ids == (LATE,)
+
+
+async def test_the_id_that_the_row_went_on_with_is_not_a_late_one_though_it_comes_twice(world):
+    await world.open(rows=1)
+    [sent] = (await world.claim()).rows
+    await world.commit(world.sent(sent, Accepted("task-own")))
+    await comes_late(world, sent, "task-own")
+    run = await world.look()
+    assert (run.late, run.pending) == (0, 1)
+    assert [line[1] for line in await saved_ids(world)] == ["task-own"]
+
+
+async def test_a_run_is_not_over_while_a_late_id_is_asked_for(world):
+    card = await world.open(rows=0)
+    await world.ledger.feed(world.run, 0, card.total, [])
+    assert (await world.look()).all_ended
+    await world.ledger.note_late(world.run, LATE)
+    batch = await world.ledger.accepted_ids(world.run, 9)
+    await world.ledger.accepted_saved(world.run, batch)
+    assert not (await world.look()).all_ended
+    await world.ledger.set_state(world.run, RunState.ABANDONING)
+    await world.ledger.abandon_pending(world.run, 9, abandoned(world.clock()))
+    assert (await world.look()).all_ended

@@ -6,11 +6,13 @@ import pytest
 import redis
 
 from pipeline.core.answers import Accepted, Problem, Refused
-from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
+from pipeline.core.late import LateId
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.retries import after_submit
 from pipeline.core.snapshot import RunState
+from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import Commit, FedRow, RunCard, WorkerCard
 
@@ -112,7 +114,7 @@ async def test_late_workers_leave_nothing_of_a_forgotten_run_for_long(ledger, st
     await late.claim_submit(RUN, "worker-1", 9)
     await late.claim_polls(RUN, "worker-1", 9)
     await late.take_ready(RUN, "worker-1", 0)
-    await late.note_late(RUN, b"[]")
+    await late.note_late(RUN, LateId(0, "task-late", 1, 1))
     assert store.keys(f"*{RUN}*") == []
     await late.renew_shift(RUN, "poll", "a")
     await late.note_ticket(RUN, "poll", "t")
@@ -158,3 +160,19 @@ async def test_every_method_says_that_redis_is_away_in_one_way(redis_server, red
         with pytest.raises(LedgerUnavailable):
             await call
     await ledger.close()
+
+
+async def test_another_versions_ledger_is_left_alone_whatever_its_card_looks_like(ledger, store):
+    again = RedisLedger(f"unix://{store.connection_pool.connection_kwargs['path']}")
+    store.hset(f"vidbatch:run:{RUN}:meta", mapping={"version": LEDGER_VERSION + 1, "card": b'{"new": "shape"}'})
+    for call in (again.card(RUN), again.snapshot(RUN), again.claim_submit(RUN, "worker-1", 4)):
+        with pytest.raises(
+            LedgerMismatch, match=f"version {LEDGER_VERSION + 1}, and this vidbatch works with version {LEDGER_VERSION}"
+        ):
+            await call
+    await again.close()
+
+
+async def test_a_living_worker_whose_card_has_another_shape_is_read_all_the_same(ledger, store):
+    store.set("vidbatch:worker:new", b'{"name": "new", "ledger_version": 99, "lanes": [1]}')
+    assert await ledger.workers() == [WorkerCard("new", (), 0, (), 99)]

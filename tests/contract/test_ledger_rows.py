@@ -16,6 +16,7 @@ from pipeline.core.answers import (
     Refused,
     Running,
 )
+from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.records import Ending, RowRecord, unpack_result
 from pipeline.core.retries import Step, after_late_id
@@ -326,8 +327,9 @@ async def test_putting_back_a_row_that_went_elsewhere_changes_nothing(world):
 
 async def test_an_id_that_comes_too_late_to_adopt_is_kept_for_the_disk(world):
     await world.open(rows=1)
-    await world.ledger.note_late(world.run, b'[0,"task-late",1,1]')
-    assert (await world.ledger.accepted_ids(world.run, 10)).items == (b'[0,"task-late",1,1]',)
+    late = LateId(0, "task-late", 1, 1)
+    await world.ledger.note_late(world.run, late)
+    assert (await world.ledger.accepted_ids(world.run, 10)).items == (late_line(late),)
     assert (await world.look()).accepted == 0
 
 
@@ -354,6 +356,7 @@ async def test_a_fed_row_whose_generation_is_known_is_polled_and_not_sent(world)
     flagged = RowRecord(attempts=1, possible_duplicate=True)
     await world.ledger.feed(world.run, 0, 2, [FedRow(0, b"{}", known), FedRow(1, b"{}", flagged)])
     assert [(row.row_index, row.record) for row in (await world.polls()).rows] == [(0, known)]
+    world.clock.advance(LEASE_MS)
     assert [(row.row_index, row.record) for row in (await world.claim()).rows] == [(1, flagged)]
 
 
@@ -405,3 +408,35 @@ async def test_runs_do_not_share_rows(world):
     assert indexes(other) == [0, 1]
     stranger = replace(other.rows[0], token=row.token)
     assert await world.commit(world.sent(stranger, Refused(LOST)), run_id="run-20260101-two") == [False]
+
+
+async def test_rows_of_a_claim_whose_reply_was_lost_are_given_back_and_nobody_is_in_doubt(world):
+    await world.open(rows=6)
+    [known] = (await world.claim(limit=1)).rows
+    await world.claim(limit=2)
+    [others] = (await world.claim(limit=1, holder="worker-2")).rows
+    assert await world.ledger.unclaim(world.run, "worker-1", [known.row_index]) == 2
+    assert await world.ledger.unclaim(world.run, "worker-1", [known.row_index]) == 0
+    assert [row.row_index for row in (await world.claim(limit=2)).rows] == [1, 2]
+    assert (
+        await world.commit(world.sent(known, Accepted("task-1")), world.sent(others, Accepted("task-2"))) == [True] * 2
+    )
+
+
+async def test_rows_that_were_taken_over_meanwhile_are_not_given_back(world):
+    await world.open(rows=1)
+    await world.claim()
+    world.clock.advance(LEASE_MS)
+    [taken] = (await world.lapsed()).rows
+    assert await world.ledger.unclaim(world.run, "worker-1", []) == 0
+    assert await world.commit(world.lost(taken, LOST)) == [True]
+
+
+async def test_a_row_that_waits_for_its_second_attempt_is_given_back_with_what_is_known_of_it(world):
+    await world.open(rows=1)
+    [row] = (await world.claim()).rows
+    await world.commit(world.sent(row, Ambiguous(LOST)))
+    world.clock.advance(2 * LEASE_MS + 60_000)
+    [again] = (await world.claim()).rows
+    assert await world.ledger.unclaim(world.run, "worker-1", []) == 1
+    assert (await world.claim()).rows[0].record == again.record

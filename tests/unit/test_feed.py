@@ -74,9 +74,9 @@ async def opened(folder, total, *, length=1, recover_until=0, done=(), ledger=No
     return ledger
 
 
-async def fed(ledger, folder, **seen):
+async def fed(ledger, folder, policy=POLICY, **seen):
     run = replace(await ledger.snapshot(RUN), **seen)
-    return await feed(run, ledger, folder, POLICY)
+    return await feed(run, ledger, folder, policy)
 
 
 def save(folder, row, generation_id, attempt=1, resubmits=0):
@@ -131,7 +131,8 @@ async def test_a_feeder_that_looked_too_long_ago_pushes_nothing_twice(folder):
 
 
 async def test_a_ledger_made_anew_is_fed_with_what_the_disk_knows(folder):
-    ledger = await opened(folder, 6, recover_until=4, done=[0])
+    now = [1_000_000_000_000]
+    ledger = await opened(folder, 6, recover_until=4, done=[0], ledger=MemoryLedger(lambda: now[0]))
     folder.write_part("e1", 0, 1, [{"row_index": 0, "outcome": "completed", "model": "m", "finished_at": AT}])
     save(folder, 0, "task-0")
     save(folder, 1, "task-1")
@@ -139,6 +140,9 @@ async def test_a_ledger_made_anew_is_fed_with_what_the_disk_knows(folder):
     assert await fed(ledger, folder) == 5
     polls = {row.row_index: row.record for row in (await ledger.claim_polls(RUN, "p", 9)).rows}
     sends = {row.row_index: row.record for row in (await ledger.claim_submit(RUN, "w", 9)).rows}
+    assert set(sends) == {4, 5}, "a row that may have been sent waits for the answer of a living worker"
+    now[0] += round(POLICY.lease_s * 1000)
+    sends |= {row.row_index: row.record for row in (await ledger.claim_submit(RUN, "w", 9)).rows}
     assert {row: (one.generation_id, one.attempts, one.possible_duplicate) for row, one in polls.items()} == {
         1: ("task-1", 1, False),
         2: ("task-2b", 2, True),
@@ -146,6 +150,15 @@ async def test_a_ledger_made_anew_is_fed_with_what_the_disk_knows(folder):
     assert set(sends) == {3, 4, 5}
     assert (sends[3].attempts, sends[3].possible_duplicate, sends[3].recovered) == (1, True, True)
     assert sends[4] == sends[5] == RowRecord()
+
+
+async def test_a_policy_that_holds_what_is_unknown_sends_no_such_row_again(folder):
+    ledger = await opened(folder, 3, recover_until=2)
+    save(folder, 0, "task-0")
+    await fed(ledger, folder, policy=POLICY.model_copy(update={"on_unknown": "hold"}))
+    run = await ledger.snapshot(RUN)
+    assert (run.pending, run.lapsed, run.ready) == (1, 1, 1)
+    assert [row.row_index for row in (await ledger.claim_lapsed(RUN, "reaper", 9)).rows] == [1]
 
 
 async def test_an_id_that_was_resent_in_doubt_keeps_its_flag_over_the_loss_of_the_ledger(folder):

@@ -10,7 +10,7 @@ from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunSnapshot, RunState
 
 NOW = 1_800_000_000_000
-POLICY = Policy(unreachable_for_s=600)
+POLICY = Policy(useless_for_s=600, doubtful_for_s=60)
 TROUBLED = RunSnapshot(
     run_id="run-1",
     state=RunState.RUNNING,
@@ -43,6 +43,16 @@ def test_an_api_that_was_of_no_use_for_long_pauses_the_run_and_says_why():
 
 def test_a_shorter_trouble_is_waited_out():
     assert pause_due(replace(TROUBLED, trouble_since_ms=NOW - 599_999), POLICY) is None
+
+
+def test_answers_that_may_each_have_been_billed_are_borne_for_a_shorter_time():
+    doubtful = replace(TROUBLED, trouble_since_ms=NOW - 60_000, doubt_since_ms=NOW - 60_000)
+    assert "60 s" in (pause_due(doubtful, POLICY) or "")
+    assert pause_due(replace(doubtful, doubt_since_ms=NOW - 59_999), POLICY) is None
+
+
+def test_by_default_a_throttled_night_is_waited_out_for_two_hours_and_doubtful_answers_for_ten_minutes():
+    assert (Policy().useless_for_s, Policy().doubtful_for_s) == (7200, 600)
 
 
 def test_without_trouble_nothing_pauses():

@@ -15,6 +15,7 @@ from pipeline.core.retries import after_submit
 from pipeline.core.snapshot import RunState
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.flows.heartbeat import FORGET_S, LOCK_S, TICK_S, Heartbeat, capacity_of
 from pipeline.ports import Commit, FedRow, RunCard, WorkerCard
 
@@ -91,7 +92,7 @@ class Machine:
         await self.ledger.feed(run_id, 0, rows, [FedRow(row, b"{}") for row in range(rows)])
 
     async def worker(self, shifts=1, roles=tuple(Role), keys=("key",)):
-        await self.ledger.register_worker(WorkerCard("w", tuple(roles), shifts, keys, 1))
+        await self.ledger.register_worker(WorkerCard("w", tuple(roles), shifts, keys, LEDGER_VERSION))
 
     async def claim(self, run_id=RUN):
         return (await self.ledger.claim_submit(run_id, "worker-1", 100)).rows
@@ -310,7 +311,7 @@ async def test_a_run_whose_api_was_of_no_use_for_long_is_paused_with_the_reason(
     await machine.open()
     [row] = await machine.claim()
     await machine.answered(row, NothingSent(BUSY))
-    machine.passes(POLICY.unreachable_for_s)
+    machine.passes(POLICY.useless_for_s)
     await machine.heartbeat.tick()
     run = await machine.ledger.snapshot(RUN)
     assert run.state is RunState.PAUSED

@@ -31,7 +31,7 @@ def test_a_row_without_an_id_may_have_been_paid_for_and_is_sent_again_once():
 
 def test_a_row_with_one_id_is_polled_for_it_and_is_in_no_doubt():
     assert record_of(saved(1)) == RowRecord(
-        attempts=1, generation_id="task-1", submitted_at=10, deadline_ms=NOW + 100_000, recovered=True
+        attempts=1, generation_id="task-1", submitted_at=10, looked_at_ms=NOW, recovered=True
     )
 
 

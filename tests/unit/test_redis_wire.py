@@ -30,10 +30,10 @@ RECORD = RowRecord(attempts=1, generation_id="task-1", submitted_at=5)
 PROBLEM = Problem("busy", "slow\n  down", None, 429)
 
 
-def test_a_step_that_goes_on_has_sixteen_arguments():
+def test_a_step_that_goes_on_has_seventeen_arguments():
     step = Step(State.SUBMITTING, Event.THROTTLED, RECORD, wait_ms=7, account_wait_ms=9, trouble=PROBLEM)
     head = [3, "t", "submitting", "ready", 7, pack(RECORD)]
-    tail = ["", "", "", b"", 9, "", "busy (HTTP 429): slow down", 0, 0, 0]
+    tail = ["", "", "", b"", 9, "", "busy (HTTP 429): slow down", 0, 0, 0, ""]
     assert commit_arguments(Commit(3, "t", step)) == [*head, *tail]
 
 
@@ -41,7 +41,7 @@ def test_a_step_that_ends_has_as_many_and_names_its_outcome():
     ending = Ending(Outcome.COMPLETED, 9, Completion(prompt_tokens=3, completion_tokens=2, cost=0.5))
     step = Step(State.PENDING, Event.COMPLETED, RECORD, ending=ending)
     head = [3, "t", "pending", "done", 0, pack(RECORD)]
-    tail = [pack_ending(ending), "completed", "", "", 0, "", "", 3, 2, 500_000]
+    tail = [pack_ending(ending), "completed", "", "", 0, "", "", 3, 2, 500_000, ""]
     assert commit_arguments(Commit(3, "t", step)) == [*head, *tail]
 
 
@@ -55,6 +55,10 @@ def test_a_block_says_whether_polls_go_on(polling_works, word):
 def test_an_id_that_was_paid_for_is_one_line_for_the_disk(source, event):
     line = accepted_line(Commit(3, "t", Step(source, event, replace(RECORD, resubmits=1))))
     assert orjson.loads(line) == [3, "task-1", 5, 1, 1]
+
+
+def test_a_post_that_may_have_been_billed_without_an_id_says_so():
+    assert commit_arguments(Commit(3, "t", Step(State.SUBMITTING, Event.LOST_RESUBMIT, RECORD, doubt=True)))[-1] == "1"
 
 
 def test_other_steps_have_no_such_line():
@@ -102,5 +106,5 @@ def test_a_card_comes_back_as_it_was():
 
 def test_all_keys_of_a_run_are_known_and_named_by_it():
     every = RunKeys("run-1").every()
-    assert len(every) == len(set(every)) == 10 + 2 * len(ROLES)
+    assert len(every) == len(set(every)) == 11 + 2 * len(ROLES)
     assert all(key.startswith("vidbatch:run:run-1:") for key in every)

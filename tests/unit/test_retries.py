@@ -28,9 +28,12 @@ from pipeline.core.retries import after_late_id, after_lost_post, after_query, a
 
 NOW = 1_800_000_000_000
 POLICY = Policy(lease_s=10.0)
+DEADLINE_MS = 3_600_000
 SCHEDULE = parse_schedule("steps:2s,5s,10s")
 WRONG = Problem("some_code", "some words", None, 400)
-PENDING = RowRecord(attempts=1, polls=1, generation_id="task-1", submitted_at=5, deadline_ms=NOW + 1)
+PENDING = RowRecord(
+    attempts=1, polls=1, generation_id="task-1", submitted_at=5, watched_ms=DEADLINE_MS - 1_000, looked_at_ms=NOW
+)
 
 
 def submit(answer, record=RowRecord(), policy=POLICY, troubles=0, chance=0.0):  # noqa: B008 - a frozen value
@@ -47,9 +50,7 @@ def query(answer, record=PENDING, policy=POLICY, now_ms=NOW, troubles=0, chance=
 def test_an_accepted_row_is_pending_under_its_id_until_its_deadline():
     step = submit(Accepted("task-1"))
     assert (step.event, step.state, step.wait_ms) == (Event.ACCEPTED, State.PENDING, 2_000)
-    assert step.record == RowRecord(
-        attempts=1, generation_id="task-1", submitted_at=NOW * 1000, deadline_ms=NOW + 3_600_000
-    )
+    assert step.record == RowRecord(attempts=1, generation_id="task-1", submitted_at=NOW * 1000, looked_at_ms=NOW)
     assert (step.ending, step.trouble, step.account_wait_ms) == (None, None, 0)
 
 
@@ -199,7 +200,7 @@ def test_a_running_generation_is_not_missing_any_more():
 
 
 def test_only_a_poll_after_the_deadline_that_says_not_ready_expires_a_row():
-    at = PENDING.deadline_ms
+    at = NOW + 1_000
     assert query(Running("processing"), now_ms=at).event is Event.NOT_READY
     step = query(Running("processing"), now_ms=at + 1)
     assert (step.event, step.ending.outcome, step.record.generation_id) == (Event.EXPIRED, Outcome.EXPIRED, "task-1")
@@ -207,6 +208,19 @@ def test_only_a_poll_after_the_deadline_that_says_not_ready_expires_a_row():
     for answer in (Trouble(WRONG), Throttled(WRONG), Missing(WRONG), AccountRefused(WRONG, polling_works=False)):
         assert query(answer, now_ms=at + 1).event is Event.NOT_READY
     assert query(Completed(Completion()), now_ms=at + 1).event is Event.COMPLETED
+
+
+def test_a_night_without_polls_is_not_counted_as_watched():
+    early = replace(PENDING, watched_ms=0)
+    step = query(Running("processing"), early, now_ms=NOW + 8 * DEADLINE_MS)
+    assert (step.event, step.record.watched_ms) == (Event.NOT_READY, 120_000)
+    assert step.record.looked_at_ms == NOW + 8 * DEADLINE_MS
+
+
+def test_a_schedule_that_polls_rarely_is_watching_all_the_time():
+    rare = parse_schedule("fixed:300s")
+    step = after_query(Running("x"), PENDING, POLICY, rare, now_ms=NOW + 300_000, troubles=0, chance=0.0)
+    assert step.record.watched_ms == PENDING.watched_ms + 300_000
 
 
 def test_a_failed_generation_is_asked_for_again_while_attempts_are_left():
@@ -265,9 +279,9 @@ def test_a_key_refused_by_a_poll_blocks_the_account_and_leaves_the_row_pending()
 
 
 def test_answers_that_tell_nothing_end_a_row_one_deadline_after_its_deadline_with_its_id_kept():
-    at = PENDING.deadline_ms + 3_600_000
-    assert query(Trouble(WRONG), now_ms=at).event is Event.NOT_READY
-    step = query(Trouble(WRONG), now_ms=at + 1)
+    watched = replace(PENDING, watched_ms=2 * DEADLINE_MS - 1_000)
+    assert query(Trouble(WRONG), watched, now_ms=NOW + 1_000).event is Event.NOT_READY
+    step = query(Trouble(WRONG), watched, now_ms=NOW + 1_001)
     assert (step.event, step.state, step.ending.outcome) == (Event.EXPIRED, State.DONE, Outcome.EXPIRED)
     assert (step.record.generation_id, step.record.polls, step.ending.problem) == ("task-1", 2, WRONG)
 

@@ -165,7 +165,17 @@ def test_a_run_that_may_not_poll_gets_no_poll_tickets(change):
 @pytest.mark.parametrize("change", [{"results": 1}, {"accepted_unsaved": 1}, {"results": 10**5}])
 @pytest.mark.parametrize("state", RunState)
 def test_whatever_waits_for_the_disk_is_one_writers_work(change, state):
-    assert roles(replace(QUIET, state=state, **change)) == {Role.WRITE: 1}
+    waits = replace(QUIET, state=state, pending=0, **change)
+    assert roles(waits) == {Role.WRITE: 1}
+
+
+def test_a_run_that_is_abandoned_wants_its_pending_rows_ended_and_polls_nothing():
+    run = replace(QUIET, state=RunState.ABANDONING, pending=3, pending_due=3, late=1, late_due=1)
+    assert roles(run) == {Role.CONTROL: 1}
+
+
+def test_late_ids_that_are_due_want_a_poll_shift():
+    assert roles(replace(QUIET, pending=0, pending_due=0, late=1, late_due=1)) == {Role.POLL: 1}
 
 
 @pytest.mark.parametrize(

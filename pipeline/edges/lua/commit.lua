@@ -1,11 +1,11 @@
 -- Apply a group of steps, each under the token of its claim; a stale token changes nothing.
 -- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 results, 9 accepted, 10 done,
 --      11 account
--- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, then 16 for each
---      row: index, token, from, to, wait ms, record, ending, outcome, code, accepted line, account wait ms, account block
---      (ending and outcome '' unless to is done, and code then '' or what the guard counts; account block '' or
---      'key <problem>' or 'balance <problem>');
---      the trouble, prompt tokens, completion tokens and micro-cost follow as 4 more
+-- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, then 17 for each
+--      row: index, token, from, to, wait ms, record, ending, outcome, what the guard counts, accepted line,
+--      account wait ms, account block (ending and outcome '' unless to is done; account block '' or 'key <problem>' or
+--      'balance <problem>'); the trouble, prompt tokens, completion tokens, micro-cost, and '1' where the POST may have
+--      been billed without an id, follow as 5 more
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
 local time = redis.call('TIME')
@@ -14,7 +14,7 @@ local sets = {ready = KEYS[2], submitting = KEYS[3], pending = KEYS[4]}
 local applied = {}
 local function add(field, by) if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end end
 
-local function account_says(wait, block, trouble)
+local function account_says(wait, block, trouble, doubt)
   if block ~= '' then
     redis.call('HSET', KEYS[11], 'blocked', string.match(block, '^%S+ (.*)$'),
       'polls', string.match(block, '^key ') and '0' or '1')
@@ -29,6 +29,7 @@ local function account_says(wait, block, trouble)
     redis.call('HSET', KEYS[1], 'trouble', trouble)
     redis.call('HSETNX', KEYS[1], 'trouble_since', now)
   end
+  if doubt ~= '' then redis.call('HSETNX', KEYS[1], 'doubt_since', now) end
 end
 
 local function in_words(ending)
@@ -72,8 +73,8 @@ local function finish(i, row)
   if string.find(ARGV[i + 5], '"q":true', 1, true) then add('possible_duplicates', 1) end
   if ARGV[i + 7] == 'completed' then
     redis.call('HSET', KEYS[1], 'streak_code', '', 'streak', 0)
-  else
-    streak(ARGV[i + 7] .. ' ' .. ARGV[i + 8], ARGV[i + 6])
+  elseif ARGV[i + 8] ~= '' then
+    streak(ARGV[i + 8], ARGV[i + 6])
   end
 end
 
@@ -89,7 +90,7 @@ local function miss(words)
 end
 
 local sane = false
-for i = 4, #ARGV, 16 do
+for i = 4, #ARGV, 17 do
   local row, to = ARGV[i], ARGV[i + 3]
   local held = redis.call('HGET', KEYS[7], row)
   -- the answer of the worker that sent the row goes before whoever took the row over from it
@@ -101,7 +102,7 @@ for i = 4, #ARGV, 16 do
       sane = true
       if ARGV[i + 2] == 'pending' then missing = 0 end
     end
-    account_says(tonumber(ARGV[i + 10]), ARGV[i + 11], ARGV[i + 12])
+    account_says(tonumber(ARGV[i + 10]), ARGV[i + 11], ARGV[i + 12], ARGV[i + 16])
     redis.call('HDEL', KEYS[7], row)
     redis.call('ZREM', sets[ARGV[i + 2]], row)
     -- a row that was taken out of ready waits under its lease among the submitting ones
@@ -119,6 +120,7 @@ for i = 4, #ARGV, 16 do
     end
     if ARGV[i + 9] ~= '' then
       redis.call('RPUSH', KEYS[9], ARGV[i + 9])
+      redis.call('HDEL', KEYS[1], 'doubt_since')
       add('accepted', 1)
       if tonumber(redis.call('HGET', KEYS[11], 'wait_until') or 0) <= now then
         redis.call('HSET', KEYS[11], 'troubles', 0)

@@ -1,6 +1,8 @@
 -- Push rows into the window and move the feed cursor, if nobody moved it meanwhile.
--- KEYS 1 meta, 2 ready, 3 bodies, 4 records, 5 pending
--- ARGV 1 expected cursor, 2 new cursor, then for each row: index, body, record ('' when new), generation known ('1' or '')
+-- KEYS 1 meta, 2 ready, 3 bodies, 4 records, 5 pending, 6 submitting
+-- ARGV 1 expected cursor, 2 new cursor, 3 lease ms, then for each row: index, body, record ('' when new), 'ready', 'again'
+--      when it may have been sent (a living worker's answer comes first), 'pending' when its generation is known, or
+--      'lost' when it may have been sent and is not to be sent again: it is taken up like a row of a dead worker
 -- RETURNS 1 when pushed, 0 when the cursor was elsewhere
 -- TTL none: the run's keys live until the run is forgotten
 -- A fresh row's score is its index: below any time of day, so it is due at once, and rows go out in order.
@@ -8,13 +10,17 @@ if redis.call('HGET', KEYS[1], 'fed') ~= ARGV[1] then return 0 end
 local bytes = 0
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 3, #ARGV, 4 do
+for i = 4, #ARGV, 4 do
   local row, body, record = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   redis.call('HSET', KEYS[3], row, body)
   bytes = bytes + #body
   if record ~= '' then redis.call('HSET', KEYS[4], row, record) end
-  if ARGV[i + 3] == '1' then
+  if ARGV[i + 3] == 'pending' then
     redis.call('ZADD', KEYS[5], now, row)
+  elseif ARGV[i + 3] == 'again' then
+    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[3]), row)
+  elseif ARGV[i + 3] == 'lost' then
+    redis.call('ZADD', KEYS[6], now, row)
   else
     redis.call('ZADD', KEYS[2], row, row)
   end

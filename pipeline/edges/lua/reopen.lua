@@ -7,6 +7,6 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SREM', KEYS[4], ARGV[1])
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('HDEL', KEYS[2], 'blocked', 'polls')
-redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since', 'guard', 'polls', 'missing')
+redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since', 'doubt_since', 'guard', 'polls', 'missing')
 redis.call('HSET', KEYS[1], 'card', ARGV[2], 'state', ARGV[3], 'reason', '', 'streak', 0, 'streak_code', '')
 return 1

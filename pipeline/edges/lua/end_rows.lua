@@ -1,9 +1,11 @@
--- End rows that were not sent, whatever they wait for, while the run is being cancelled.
--- KEYS 1 meta, 2 ready, 3 bodies, 4 records, 5 results, 6 done
--- ARGV 1 limit, 2 ending, 3 outcome
+-- End rows that wait in one set, while the run is being cancelled or abandoned.
+-- KEYS 1 meta, 2 set, 3 bodies, 4 records, 5 results, 6 done, 7 tokens, 8 late
+-- ARGV 1 limit, 2 ending, 3 outcome, 4 '1' when only an abandoned run may end them, and forgets its late ids
 -- RETURNS how many ended
 -- TTL none
-if redis.call('HGET', KEYS[1], 'state') ~= 'cancelling' then return 0 end
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'abandoning' and (state ~= 'cancelling' or ARGV[4] == '1') then return 0 end
+if ARGV[4] == '1' then redis.call('DEL', KEYS[8]) end
 local rows = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1)
 if #rows == 0 then return 0 end
 local records = redis.call('HMGET', KEYS[4], unpack(rows))
@@ -24,6 +26,7 @@ end
 redis.call('ZREM', KEYS[2], unpack(rows))
 redis.call('HDEL', KEYS[3], unpack(rows))
 redis.call('HDEL', KEYS[4], unpack(rows))
+redis.call('HDEL', KEYS[7], unpack(rows))
 local sums = {bodies_bytes = -bodies_bytes, results_bytes = results_bytes, ['o:' .. ARGV[3]] = ended,
   possible_duplicates = flagged, double_ends = double}
 for field, by in pairs(sums) do

@@ -1,0 +1,80 @@
+"""Ids that came when their row had gone on without them: what they were paid for is kept, and told.
+
+Such a generation may have been billed beside the row's own. It is polled until it ends; its line on disk is written
+once when the id is noted, and once more when its end is known. The dataset takes it up when parts are published.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from pipeline.core.answers import Completed, Failed, Missing, Problem, QueryAnswer, Running, Throttled
+from pipeline.core.lifecycle import Outcome
+from pipeline.core.policy import Policy
+from pipeline.core.records import Ending, RowRecord, ending_from, ending_packed
+
+SOONEST_S, LATEST_S = 2.0, 60.0
+"""Between two polls of a late id: nobody waits for its answer, so it is asked for less often as it grows old."""
+
+
+@dataclass(frozen=True, slots=True)
+class LateId:
+    """One generation beside its row's own; `accepted_at` in µs since 1970, no ending while none is known."""
+
+    row_index: int
+    generation_id: str
+    accepted_at: int
+    attempt: int
+    resubmits: int = 0
+    ending: Ending | None = None
+
+
+def late_of(row_index: int, record: RowRecord) -> LateId:
+    """The late id in a record, as the worker that got it would have left the record."""
+    return LateId(row_index, record.generation_id or "", record.submitted_at or 0, record.attempts, record.resubmits)
+
+
+def late_line(late: LateId) -> bytes:
+    """A late id as it is queued and saved: `{"late": [index, id, accepted at, attempt, resubmits], "e": ending}`."""
+    ids = [late.row_index, late.generation_id, late.accepted_at, late.attempt, late.resubmits]
+    return orjson.dumps({"late": ids, "e": None if late.ending is None else ending_packed(late.ending)})
+
+
+def asked_again(late: LateId, answer: QueryAnswer, policy: Policy, now_ms: int) -> tuple[LateId, int]:
+    """A late id after a poll: with its ending, or the wait in ms until the next poll.
+
+    Its age is all that is known of it, so its patience is by age: such a generation is beside the row, and may not keep
+    a run from its end.
+    """
+    age_s = now_ms / 1000 - late.accepted_at / 1_000_000
+    at = now_ms * 1000
+    match answer:
+        case Completed(completion=completion):
+            return replace(late, ending=Ending(Outcome.COMPLETED, at, completion=completion)), 0
+        case Failed(problem=problem):
+            return replace(late, ending=Ending(Outcome.FAILED, at, problem=problem)), 0
+        case Missing(problem=problem) if age_s > policy.missing_for_s:
+            return replace(late, ending=Ending(Outcome.UNKNOWN, at, problem=problem)), 0
+        case Running() if age_s > policy.generation_deadline_s:
+            problem = Problem("deadline", f"not ready {policy.generation_deadline_s:g} s after it was accepted")
+            return replace(late, ending=Ending(Outcome.EXPIRED, at, problem=problem)), 0
+        case Throttled(retry_after=float(retry_after)):
+            return late, round(max(retry_after, SOONEST_S) * 1000)
+        case _ if age_s > 2 * policy.generation_deadline_s:
+            problem = Problem("deadline", "nothing useful was heard of it for as long as it was asked for")
+            return replace(late, ending=Ending(Outcome.EXPIRED, at, problem=problem)), 0
+    return late, round(min(LATEST_S, max(SOONEST_S, age_s / 4)) * 1000)
+
+
+def is_late(line: bytes) -> bool:
+    """Whether a line of `sent/` is a late id rather than the id that its row went on with."""
+    return line.startswith(b"{")
+
+
+def read_late(line: bytes) -> LateId:
+    """The reverse of `late_line`."""
+    whole: dict[str, Any] = orjson.loads(line)
+    row_index, generation_id, accepted_at, attempt, resubmits = whole["late"]
+    ending = None if whole["e"] is None else ending_from(whole["e"])
+    return LateId(row_index, generation_id, accepted_at, attempt, resubmits, ending)

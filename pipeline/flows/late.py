@@ -1,0 +1,27 @@
+"""Ask for generations whose row went on without them: they were paid for, so their tokens are counted."""
+
+import asyncio
+
+from pipeline.core.answers import Problem, Trouble
+from pipeline.core.late import LateId, asked_again
+from pipeline.core.policy import Policy
+from pipeline.ports import Api, Ledger
+
+MOST = 64
+"""Late ids that one poll shift asks for at a time."""
+
+
+async def poll_late(run_id: str, ledger: Ledger, api: Api, policy: Policy) -> int:
+    """Ask once for each late id that is due; how many there were."""
+    claim = await ledger.claim_late(run_id, MOST)
+
+    async def ask(late: LateId) -> None:
+        try:
+            answer = await api.query(late.generation_id)
+        except Exception as error:  # noqa: BLE001 - one answer must not end the others
+            answer = Trouble(Problem("internal_error", f"{type(error).__name__} while polling"))
+        settled, wait_ms = asked_again(late, answer, policy, claim.now_ms)
+        await ledger.settle_late(run_id, settled, wait_ms)
+
+    await asyncio.gather(*(ask(late) for late in claim.ids))
+    return len(claim.ids)

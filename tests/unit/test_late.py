@@ -1,0 +1,105 @@
+"""Ids that came when their row had gone on: how long they are asked for, and what is kept of them."""
+
+import pytest
+
+from pipeline.core.answers import (
+    AccountRefused,
+    Completed,
+    Completion,
+    Failed,
+    Missing,
+    Problem,
+    Running,
+    Throttled,
+    Trouble,
+)
+from pipeline.core.late import LateId, asked_again, is_late, late_line, late_of, read_late
+from pipeline.core.lifecycle import Outcome
+from pipeline.core.policy import Policy
+from pipeline.core.records import Ending, RowRecord, saved_line
+from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.flows.late import MOST, poll_late
+from pipeline.ports import RunCard
+
+NOW = 1_800_000_000_000
+POLICY = Policy(generation_deadline_s=100.0, missing_for_s=60.0)
+WRONG = Problem("some_code", "some words", None, 400)
+
+
+def aged(seconds):
+    return LateId(3, "task-late", NOW * 1000 - int(seconds * 1_000_000), 1)
+
+
+def asked(answer, age_s=1.0):
+    late, wait_ms = asked_again(aged(age_s), answer, POLICY, NOW)
+    return late.ending, wait_ms
+
+
+def test_a_generation_that_ended_is_kept_with_what_it_cost():
+    completion = Completion(content="a dog", prompt_tokens=3, cost=0.5)
+    assert asked(Completed(completion)) == (Ending(Outcome.COMPLETED, NOW * 1000, completion=completion), 0)
+    assert asked(Failed(WRONG, retryable=True)) == (Ending(Outcome.FAILED, NOW * 1000, problem=WRONG), 0)
+
+
+@pytest.mark.parametrize(
+    "answer", [Running("processing"), Missing(WRONG), Trouble(WRONG), AccountRefused(WRONG, polling_works=False)]
+)
+def test_what_tells_nothing_yet_is_asked_again_and_less_often_as_it_grows_old(answer):
+    assert asked(answer, 1.0) == (None, 2_000)
+    assert asked(answer, 40.0) == (None, 10_000)
+
+
+def test_a_throttled_poll_comes_back_when_it_was_told_to():
+    assert asked(Throttled(WRONG, 9.0)) == (None, 9_000)
+    assert asked(Throttled(WRONG)) == (None, 2_000)
+
+
+def test_a_late_id_may_not_keep_a_run_from_its_end():
+    assert asked(Missing(WRONG), 61)[0].outcome is Outcome.UNKNOWN
+    assert asked(Running("processing"), 101)[0].outcome is Outcome.EXPIRED
+    assert asked(Trouble(WRONG), 150)[0] is None
+    assert asked(Trouble(WRONG), 201)[0].outcome is Outcome.EXPIRED
+
+
+@pytest.mark.parametrize("ending", [None, Ending(Outcome.COMPLETED, 9, Completion(content="é", cost=0.25))])
+def test_its_line_on_disk_tells_it_from_the_id_that_a_row_went_on_with(ending):
+    record = RowRecord(attempts=2, generation_id="task-7", submitted_at=5, resubmits=1)
+    late = LateId(4, "task-7", 5, 2, 1, ending)
+    assert late_of(4, record) == LateId(4, "task-7", 5, 2, 1)
+    assert read_late(late_line(late)) == late
+    assert is_late(late_line(late))
+    assert not is_late(saved_line(4, record))
+
+
+class _Api:
+    """Answers by generation id; one that it does not know raises."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.asked = []
+
+    async def query(self, generation_id):
+        self.asked.append(generation_id)
+        return self.answers[generation_id]
+
+
+@pytest.mark.anyio
+async def test_a_poll_shift_asks_for_all_that_are_due_and_one_that_fails_harms_no_other():
+    now = NOW
+    ledger = MemoryLedger(lambda: now)
+    await ledger.open_run(
+        RunCard("run-1", "api#key", "https://api", "key", "out", "secret", "e1", 1, POLICY),
+        recover_until=0,
+        ended={},
+        done=[],
+    )
+    for name in ("done", "runs", "breaks"):
+        await ledger.note_late("run-1", LateId(0, name, NOW * 1000, 1))
+    api = _Api({"done": Completed(Completion()), "runs": Running("processing")})
+    assert await poll_late("run-1", ledger, api, POLICY) == 3
+    assert sorted(api.asked) == ["breaks", "done", "runs"]
+    assert await poll_late("run-1", ledger, api, POLICY) == 0
+    run = await ledger.snapshot("run-1")
+    assert (run.late, run.late_due, MOST >= 3) == (2, 0, True)
+    now += 2_000
+    assert (await ledger.snapshot("run-1")).late_due == 2
