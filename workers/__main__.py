@@ -5,6 +5,8 @@ import os
 import sys
 
 from pipeline.core.errors import SettingsError
+from pipeline.edges.embedded import leave_server
+from pipeline.edges.environment import process_environment
 from workers.settings import from_environment
 
 
@@ -22,7 +24,10 @@ def main() -> int:
     name = f"vidbatch-{os.getpid()}@%h"
     arguments = ["worker", "--pool=prefork", f"--concurrency={settings.children}", "-Q", queues, "-n", name]
     quiet = ["--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel=WARNING"]
-    app.worker_main([*arguments, *quiet])
+    try:
+        app.worker_main([*arguments, *quiet])
+    finally:
+        leave_server(process_environment())
     return 0
 
 

@@ -1,5 +1,6 @@
 """The Celery app: queues by role, settings from `workers.settings`, and what happens at a process's start and end."""
 
+import sys
 from typing import Any
 
 from celery import Celery
@@ -25,6 +26,7 @@ def make_app() -> Celery:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _start_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
+    stopping.leave_in_time()
     pulse.start(sender.app, str(sender.hostname), from_environment())
 
 
@@ -35,9 +37,10 @@ def _tell_children(**_: object) -> None:
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]
 def _close_clients(**_: object) -> None:
-    from workers.runtime import close  # noqa: PLC0415 - the main process never needs what the runtime imports
-
-    close()
+    # a child that held no shift has nothing to close, and importing the runtime only to leave takes seconds
+    runtime = sys.modules.get("workers.runtime")
+    if runtime is not None:
+        runtime.close()
 
 
 app = make_app()

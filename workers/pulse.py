@@ -14,11 +14,14 @@ from pipeline.core.account import key_fingerprint
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.clock import MachineClock
-from pipeline.edges.redis_keys import LEDGER_VERSION
+from pipeline.edges.redis_keys import LEDGER_VERSION, QUEUES
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.spill import SpillFolder
 from pipeline.flows.heartbeat import TICK_S, Heartbeat
+from pipeline.flows.replay import Fate, Replay
 from pipeline.ports import WorkerCard
-from workers.settings import QUEUE_PREFIX, WorkerSettings
+from workers.settings import WorkerSettings
+from workers.stopping import stopping
 
 REGISTER_TICKS = 5
 """Ticks between two registrations: one second, a fifth of their life."""
@@ -42,6 +45,7 @@ class _Pulse:
         self._ledger = RedisLedger(settings.redis_url)
         self._name = f"{name}-{os.getpid()}"
         self._heartbeat = Heartbeat(self._ledger, MachineClock(), self._name, self._issue, self._queued)
+        self._replay = Replay(SpillFolder(settings.state), self._ledger, f"{self._name}-replay")
 
     async def beat(self) -> None:
         """Tick for ever; a tick that fails is logged and followed by the next."""
@@ -57,13 +61,22 @@ class _Pulse:
         try:
             if register:
                 await self._register()
+                await self._replay_spilled()
             await self._heartbeat.tick()
         except (OperationalError, LedgerUnavailable) as error:
             _log.warning("a tick was lost: %s", error, extra={"event": "redis_away"})
         except Exception:  # noqa: BLE001 - a dead heartbeat would stop every run in silence
             _log.exception("a tick failed", extra={"event": "tick_failed"})
 
+    async def _replay_spilled(self) -> None:
+        """Before the tick, which gives up rows of the dead: what their worker left behind goes first."""
+        for told in await self._replay():
+            level = logging.INFO if told.fate in {Fate.RECORDED, Fate.SAVED} else logging.WARNING
+            _log.log(level, "%s, %d rows: %s", told.name, told.steps, told.fate, extra={"event": "replayed"})
+
     async def _register(self) -> None:
+        if stopping():
+            return  # who leaves takes up no more shifts: tickets are issued for the others
         key = self._settings.key
         card = WorkerCard(
             name=self._name,
@@ -85,4 +98,4 @@ class _Pulse:
         self._app.send_task(f"vidbatch.{ticket.role}", args=[ticket.run_id], queue=ticket.role.value, retry=False)
 
     async def _queued(self) -> dict[Role, int]:
-        return {role: await self._ledger.queued(f"{QUEUE_PREFIX}{role}") for role in Role}
+        return {role: await self._ledger.queued(f"{QUEUES}{role}") for role in Role}

@@ -8,7 +8,9 @@ import asyncio
 import logging
 import os
 import random
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -16,28 +18,34 @@ import uvloop
 
 from pipeline.core.account import key_fingerprint
 from pipeline.core.costs import Price
-from pipeline.core.errors import LedgerUnavailable, StorageError
+from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.snapshot import RunState
+from pipeline.core.spilling import SpillHead, is_spilled
 from pipeline.core.tickets import Role
 from pipeline.edges.clock import MachineClock, time_of_day_us, unix_seconds
 from pipeline.edges.foxapi import FoxApi
 from pipeline.edges.http import HttpDoor, HttpSettings
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.spill import SpillFolder
 from pipeline.flows.cancel import cancel
 from pipeline.flows.feed import feed
 from pipeline.flows.finalize import finalize
 from pipeline.flows.heartbeat import capacity_of
+from pipeline.flows.late import poll_late
+from pipeline.flows.leaving import unless_cut
 from pipeline.flows.poll import poll_shift
 from pipeline.flows.shift import Bench
 from pipeline.flows.submit import submit_shift
 from pipeline.flows.write import Writing, write_shift
-from pipeline.ports import RunCard
+from pipeline.ports import Commit, RunCard
 from workers.settings import SHIFT_S, WorkerSettings, from_environment
 from workers.stopping import stopping
 
 WINDOW = {Role.SUBMIT: 96, Role.POLL: 128}
 """Rows in hand at a time: enough to hide the API's answer time, few enough that a crash leaves few unknown."""
+
+FAREWELL_S = 2.0
 
 _log = logging.getLogger("vidbatch.worker")
 _ids = count(1)
@@ -54,6 +62,8 @@ class Runtime:
         self._door: HttpDoor | None = None
         self._apis: dict[str, FoxApi] = {}
         self._folders: dict[str, LocalRunFolder] = {}
+        self._spill = SpillFolder(settings.state)
+        self._foreign: set[str] = set()
 
     def hold(self, role: Role, run_id: str) -> None:
         """Hold one shift. Redis or the disk failing ends the shift, not the worker."""
@@ -61,6 +71,8 @@ class Runtime:
             self._loop.run_until_complete(self._hold(role, run_id))
         except LedgerUnavailable as error:
             _log.warning("shift ended early: %s", error, extra={"event": "redis_away", "run": run_id})
+        except LedgerMismatch as error:
+            self._leave_alone(run_id, str(error))
         except StorageError as error:
             self._pause(run_id, "storage_failed", str(error))
         except Exception as error:  # noqa: BLE001 - whatever it was, a person must hear of it
@@ -68,6 +80,12 @@ class Runtime:
             _log.exception("a %s shift failed", role, extra={"event": "shift_failed", "run": run_id})
             if role in {Role.WRITE, Role.CONTROL}:
                 self._pause(run_id, "shift_failed", f"{role} failed with {type(error).__name__}: {error}")
+
+    def _leave_alone(self, run_id: str, why: str) -> None:
+        """Say it once: the tickets of such a run come again and again while workers of two versions are at work."""
+        if run_id not in self._foreign:
+            self._foreign.add(run_id)
+            _log.warning("the run is left to others: %s", why, extra={"event": "foreign_ledger", "run": run_id})
 
     def _pause(self, run_id: str, event: str, reason: str) -> None:
         _log.error("the run pauses: %s", reason, extra={"event": event, "run": run_id})
@@ -87,7 +105,22 @@ class Runtime:
             await self._work(bench, card)
         finally:
             renewing.cancel()
-            await self._ledger.end_shift(run_id, role, holder)
+            # a shift whose end nobody hears of is forgotten by itself; a frozen server must not hold up a stop
+            with suppress(LedgerUnavailable, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._ledger.end_shift(run_id, role, holder)
+
+    def _keep(self, card: RunCard, holder: str, commits: Sequence[Commit]) -> None:
+        """Keep what Redis could not be told; where even the disk refuses, the log is what remains."""
+        kept = [commit for commit in commits if is_spilled(commit.step)]
+        told = {"run": card.run_id, "rows": len(kept)}
+        if not kept:
+            return
+        try:
+            self._spill.keep(SpillHead(card.run_id, card.out, card.token), holder, kept)
+            _log.warning("Redis is away; %d rows are kept in %s", len(kept), self._spill.path, extra=told)
+        except StorageError as error:
+            _log.critical("Redis is away, and so is the disk: %s", error, extra={"event": "spill_failed", **told})
 
     async def _renew(self, bench: Bench) -> None:
         """Say once a second that the shift is at work."""
@@ -117,8 +150,11 @@ class Runtime:
     async def _work(self, bench: Bench, card: RunCard) -> None:
         match bench.role:
             case Role.SUBMIT:
-                await submit_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random)
+                keep = partial(self._keep, card, bench.holder)
+                await submit_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random, keep)
             case Role.POLL:
+                late = poll_late(card.run_id, self._ledger, self._api(card), card.policy)
+                await unless_cut(late, stopping, self._clock)
                 await poll_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random)
             case Role.WRITE:
                 await write_shift(bench, self._ledger, self._clock, self._writing(card), time_of_day_us)
@@ -130,7 +166,7 @@ class Runtime:
         if run is not None and run.all_ended:
             await finalize(run, self._ledger, self._folder(card))
             self._folders.pop(card.run_id, None)
-        elif run is not None and run.state is RunState.CANCELLING:
+        elif run is not None and run.state in {RunState.CANCELLING, RunState.ABANDONING}:
             await cancel(run, self._ledger, self._folder(card), card.policy)
         elif run is not None:
             await feed(run, self._ledger, self._folder(card), card.policy)

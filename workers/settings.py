@@ -6,15 +6,15 @@ on purpose, and nothing here depends on an ETA, a visibility timeout, a result b
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.account import Secret
 from pipeline.core.errors import SettingsError
 from pipeline.core.tickets import Role
+from pipeline.edges.embedded import state_path
 from pipeline.edges.environment import key_from, process_environment
-
-QUEUE_PREFIX = "vidbatch:celery:"
-"""Celery's keys in Redis stand apart from the ledger's."""
+from pipeline.edges.redis_keys import QUEUES
 
 SHIFT_S = 10.0
 """Celery costs some ms a message; ten seconds of work make that nothing, and a deployment waits no longer."""
@@ -37,7 +37,7 @@ CELERY: dict[str, Any] = {
     "broker_connection_max_retries": None,  # the default gives up after 100 tries
     "broker_pool_acquire_timeout": 30,
     "broker_transport_options": {
-        "global_keyprefix": QUEUE_PREFIX,
+        "global_keyprefix": QUEUES,
         "visibility_timeout": 900,  # above the time limit, so that a running ticket is never delivered again
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
@@ -61,6 +61,8 @@ class WorkerSettings:
     shifts: int
     key: Secret | None
     coordinator_pid: int | None
+    state: Path
+    """Where this machine keeps what could not be recorded."""
 
     @property
     def children(self) -> int:
@@ -78,6 +80,7 @@ def settings_from(environment: Mapping[str, str]) -> WorkerSettings:
         shifts=_positive(environment.get("VIDBATCH_WORKERS", "1")),
         key=key_from(environment),
         coordinator_pid=int(coordinator) if coordinator else None,
+        state=state_path(environment),
     )
 
 

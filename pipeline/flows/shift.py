@@ -1,18 +1,20 @@
 """What a Celery task does with a ticket: claim rows, act on them concurrently, record, for a few seconds.
 
 A shift never holds more rows than it can act on at once, renews the leases of those that it holds, and commits their
-steps in groups. It decides nothing: what to do with a row is `act`'s, where a row goes is the step's.
+steps in groups. It decides nothing: what to do with a row is `act`'s, where a row goes is the step's. Told to stop, it
+claims nothing more, waits for answers as long as a deployment allows, and cuts the rest.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import State
 from pipeline.core.retries import Step
-from pipeline.flows.committing import Committer
+from pipeline.flows.committing import Committer, forget
+from pipeline.flows.leaving import ON_THE_WIRE_S, told
 from pipeline.ports import Claim, Claimed, Clock, Commit, Ledger
 
 GROUP_WAIT_S = 0.01
@@ -41,6 +43,12 @@ class Bench:
 Claims = Callable[[int], Awaitable[Claim]]
 Act = Callable[[Claimed, "Hour", int], Awaitable[Step]]
 Stale = Callable[[Commit], Awaitable[None]]
+Cut = Callable[[Claimed, "Hour"], Step | None]
+Keep = Callable[[Sequence[Commit]], None]
+
+
+def dropped(_row: Claimed, _hour: "Hour") -> None:
+    """What becomes of a row whose act may be repeated by anybody: nothing, its lease runs out."""
 
 
 class Hour:
@@ -71,26 +79,48 @@ class Shift:
         self._held: dict[int, tuple[str, float]] = {}
         self._acting: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Event()
+        self._cutting = False
+        self._unheard = False
+        self._kept = False
 
-    async def work(self, claim: Claims, act: Act, stale: Stale) -> int:
-        """Work until the time is up, there is nothing left to do or a stop is asked for; the rows that were handled."""
-        committer = Committer(self._bench.run_id, self._ledger, self._clock, self._release, stale)
+    async def work(self, claim: Claims, act: Act, stale: Stale, cut: Cut = dropped, keep: Keep = forget) -> int:
+        """Work until the time is up, there is nothing left to do or a stop is asked for; the rows that were handled.
+
+        `cut` gives the step of a row whose act is not waited for any longer, `keep` takes steps that the ledger could
+        not be told in time.
+        """
+
+        def kept(commits: Sequence[Commit]) -> None:
+            self._kept = True
+            keep(commits)
+
+        committer = Committer(self._bench.run_id, self._ledger, self._clock, self._release, stale, kept)
         committing = asyncio.create_task(committer.run())
-        renewing = asyncio.create_task(self._renew())
+        beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._leave_in_time(committer))]
         try:
-            handled = await self._claim_and_act(claim, act, committer, committing)
+            handled = await self._claim_and_act(claim, act, cut, committer, committing)
             if self._acting:
                 await asyncio.wait(self._acting)
             committer.close()
             await committing
             return handled
         finally:
-            for task in (renewing, committing, *self._acting):
+            self._cutting = False
+            for task in (*beside, committing, *self._acting):
                 task.cancel()
-            await asyncio.gather(renewing, committing, *self._acting, return_exceptions=True)
+            await asyncio.gather(*beside, committing, *self._acting, return_exceptions=True)
+
+    async def _leave_in_time(self, committer: Committer) -> None:
+        """Once told to stop: little patience with Redis, and some with answers; then what is on the wire is cut."""
+        await told(self._bench.stop, self._clock)
+        committer.hurry()
+        await self._clock.sleep(ON_THE_WIRE_S)
+        self._cutting = True
+        for task in self._acting:
+            task.cancel()
 
     async def _claim_and_act(
-        self, claim: Claims, act: Act, committer: Committer, committing: asyncio.Task[None]
+        self, claim: Claims, act: Act, cut: Cut, committer: Committer, committing: asyncio.Task[None]
     ) -> int:
         """Nothing is claimed once steps can't be recorded: what nobody records must not be sent."""
         ends = self._clock.monotonic() + self._bench.seconds
@@ -103,7 +133,7 @@ class Shift:
                 continue
             got = await self._claim(claim, free)
             for row in got.rows:
-                self._take(row, act, got.troubles, committer)
+                self._take(row, act, cut, got.troubles, committer)
             handled += len(got.rows)
             if got.rows or self._held:
                 idle_since = None
@@ -120,21 +150,40 @@ class Shift:
 
     async def _claim(self, claim: Claims, limit: int) -> Claim:
         try:
+            await self._give_back_unheard()
             got = await claim(limit)
         except LedgerUnavailable:
+            self._unheard = True
             return Claim((), self._hour.now_ms(), wait_ms=round(AWAY_WAIT_S * 1000), bound="redis")
         self._hour.set(got.now_ms)
         return got
 
-    def _take(self, row: Claimed, act: Act, troubles: int, committer: Committer) -> None:
+    async def _give_back_unheard(self) -> None:
+        """Rows of a claim whose reply was lost were never sent: nobody has to be in doubt about them.
+
+        Not once steps were kept elsewhere: their rows look alike from here, and were sent.
+        """
+        if self._unheard and self._source is State.SUBMITTING and not self._kept:
+            await self._ledger.unclaim(self._bench.run_id, self._bench.holder, list(self._held))
+        self._unheard = False
+
+    def _take(self, row: Claimed, act: Act, cut: Cut, troubles: int, committer: Committer) -> None:
         self._held[row.row_index] = (row.token, self._clock.monotonic())
-        task = asyncio.create_task(self._act(row, act, troubles, committer))
+        task = asyncio.create_task(self._act(row, act, cut, troubles, committer))
         self._acting.add(task)
         task.add_done_callback(self._acting.discard)
 
-    async def _act(self, row: Claimed, act: Act, troubles: int, committer: Committer) -> None:
-        step = await act(row, self._hour, troubles)
-        committer.add(Commit(row.row_index, row.token, step))
+    async def _act(self, row: Claimed, act: Act, cut: Cut, troubles: int, committer: Committer) -> None:
+        try:
+            step: Step | None = await act(row, self._hour, troubles)
+        except asyncio.CancelledError:
+            if not self._cutting:
+                raise
+            step = cut(row, self._hour)
+        if step is None:
+            self._release(row.row_index)
+        else:
+            committer.add(Commit(row.row_index, row.token, step))
 
     def _release(self, row_index: int) -> None:
         self._held.pop(row_index, None)

@@ -1,21 +1,31 @@
 """Send ready rows: each is claimed with its permit, posted once, and its generation id is recorded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipeline.core.answers import Ambiguous, Problem
+from pipeline.core.late import late_of
 from pipeline.core.lifecycle import Event, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.records import saved_line
-from pipeline.core.retries import Step, after_late_id, after_submit
+from pipeline.core.retries import WORKER_LOST, Step, after_late_id, after_lost_post, after_submit
+from pipeline.flows.committing import forget
 from pipeline.flows.shift import Bench, Hour, Shift
 from pipeline.ports import Api, Claim, Claimed, Clock, Commit, Ledger
 
+CUT = Problem(WORKER_LOST.code, "the worker was told to stop before the API answered; this POST may be billed")
+"""Counted by no guard, like the end of a worker: it says nothing of the API."""
+
 
 async def submit_shift(
-    bench: Bench, ledger: Ledger, api: Api, clock: Clock, policy: Policy, chance: Callable[[], float]
+    bench: Bench,
+    ledger: Ledger,
+    api: Api,
+    clock: Clock,
+    policy: Policy,
+    chance: Callable[[], float],
+    keep: Callable[[Sequence[Commit]], None] = forget,
 ) -> int:
-    """Hold one submit shift; the number of rows that it handled."""
+    """Hold one submit shift; the number of rows that it handled. `keep` takes steps that Redis could not be told."""
     schedule = parse_schedule(policy.poll)
 
     async def claim(limit: int) -> Claim:
@@ -30,13 +40,20 @@ async def submit_shift(
             answer, row.record, policy, schedule, now_ms=hour.now_ms(), troubles=troubles, chance=chance()
         )
 
+    def cut(row: Claimed, hour: Hour) -> Step:
+        return after_lost_post(
+            row.record, policy, CUT, now_ms=hour.now_ms(), sent_at_ms=row.claimed_at_ms or hour.now_ms(), token=None
+        )
+
     in_hand: dict[int, Claimed] = {}
 
     async def stale(commit: Commit) -> None:
         if commit.step.event is Event.ACCEPTED:
             await adopt(bench, ledger, commit, in_hand)
+            if await ledger.card(bench.run_id) is None:
+                keep([commit])  # the run ended without this worker, and its ledger can't note the id any more
 
-    return await Shift(bench, ledger, clock, State.SUBMITTING).work(claim, act, stale)
+    return await Shift(bench, ledger, clock, State.SUBMITTING).work(claim, act, stale, cut, keep)
 
 
 async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, Claimed]) -> None:
@@ -44,7 +61,7 @@ async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, C
 
     May be tried again after LedgerUnavailable: `in_hand` keeps the row that an earlier try had already taken.
     """
-    taken = in_hand.get(late.row_index) or await ledger.take_ready(bench.run_id, bench.holder, late.row_index)
+    taken = in_hand.get(late.row_index) or await ledger.take_ready(bench.run_id, f"{bench.holder}-late", late.row_index)
     if taken is not None:
         in_hand[late.row_index] = taken
     await _take_up_or_keep(bench.run_id, ledger, late, taken)
@@ -58,4 +75,4 @@ async def _take_up_or_keep(run_id: str, ledger: Ledger, late: Commit, taken: Cla
             return
     elif taken is not None:
         await ledger.put_back(run_id, taken)
-    await ledger.note_late(run_id, saved_line(late.row_index, late.step.record))
+    await ledger.note_late(run_id, late_of(late.row_index, late.step.record))

@@ -59,3 +59,17 @@ def server(state):
     from pipeline.edges.embedded import EmbeddedServer, server_binary
 
     return EmbeddedServer(state, server_binary(os.environ["PATH"]))
+
+
+def test_a_worker_whose_command_was_killed_stops_the_server_when_nobody_else_uses_it(state, server):
+    from pipeline.edges.embedded import SERVER_USE, leave_server
+
+    server.enter()
+    told = {"VIDBATCH_STATE": str(state), SERVER_USE: str(server.use_by_child())}
+    other = {"VIDBATCH_STATE": str(state), SERVER_USE: str(server.use_by_child())}
+    os.close(server._users)  # as the kernel does for a command that was killed
+    leave_server(other)
+    assert server.pid is not None, "another worker is still at work"
+    leave_server(told)
+    assert server.pid is None
+    leave_server({"VIDBATCH_STATE": str(state)})

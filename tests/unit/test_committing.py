@@ -10,7 +10,7 @@ from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
 from pipeline.core.records import RowRecord
 from pipeline.core.retries import after_submit
-from pipeline.flows.committing import AWAY_WAIT_S, GROUP_ROWS, Committer
+from pipeline.flows.committing import AWAY_S, AWAY_WAIT_S, GROUP_ROWS, HURRY_S, Committer
 from pipeline.ports import Commit
 
 pytestmark = pytest.mark.anyio
@@ -30,10 +30,15 @@ class Books:
     def __init__(self, clock):
         self.clock, self.groups, self.released, self.told = clock, [], [], []
         self.away, self.away_after, self.stale_away = 0, 0, 0
-        self.committer = Committer("run-1", self, clock, self.released.append, self.stale)
+        self.frozen_s, self.kept = 0.0, []
+        self.committer = Committer("run-1", self, clock, self.released.append, self.stale, self.keep)
+
+    def keep(self, commits):
+        self.kept += [one.row_index for one in commits]
 
     async def commit(self, run_id, group):
         assert run_id == "run-1"
+        await asyncio.sleep(self.frozen_s)
         if self.away:
             self.away -= 1
             raise LedgerUnavailable("away")
@@ -129,3 +134,54 @@ async def test_steps_that_come_while_redis_is_away_wait_for_their_turn(books):
     await running
     assert [row for group in books.groups for row in group] == list(range(10))
     assert books.released == list(range(10))
+
+
+FOR_EVER = 10**9
+
+
+async def test_steps_are_kept_elsewhere_when_redis_is_away_for_longer_than_a_shift_may_wait(books):
+    books.away = FOR_EVER
+    await books.all(*(commit(row) for row in range(GROUP_ROWS + 10)))
+    assert books.kept == books.released == list(range(GROUP_ROWS + 10))
+    assert books.clock.monotonic() == pytest.approx(AWAY_S, abs=2 * AWAY_WAIT_S)
+
+
+async def test_redis_may_come_and_go_as_long_as_it_is_not_away_for_too_long_at_a_time(books):
+    books.away = round(AWAY_S / AWAY_WAIT_S) - 1
+    await books.all(commit(0))
+    books.away = round(AWAY_S / AWAY_WAIT_S) - 1
+    await books.all(commit(1))
+    assert (books.kept, books.groups) == ([], [[0], [1]])
+
+
+async def test_a_worker_that_was_told_to_stop_gives_redis_a_few_seconds(books):
+    books.away = FOR_EVER
+    books.committer.hurry()
+    await books.all(*(commit(row) for row in range(3 * GROUP_ROWS)))
+    assert books.kept == list(range(3 * GROUP_ROWS))
+    assert books.clock.monotonic() == pytest.approx(HURRY_S, abs=2 * AWAY_WAIT_S)
+
+
+async def test_redis_that_is_back_within_those_seconds_is_told(books):
+    books.away = round(HURRY_S / AWAY_WAIT_S) - 2
+    books.committer.hurry()
+    await books.all(commit(0))
+    assert (books.kept, books.groups) == ([], [[0]])
+
+
+@pytest.mark.parametrize("told_after_s", [0.0, 1.0, 14.0])
+async def test_a_frozen_server_does_not_hold_up_a_stop(books, told_after_s):
+    books.frozen_s = FOR_EVER
+    running = asyncio.create_task(books.all(commit(0), commit(1)))
+    await asyncio.sleep(told_after_s)
+    books.committer.hurry()
+    await running
+    assert books.kept == books.released == [0, 1]
+    assert books.clock.monotonic() == pytest.approx(told_after_s + HURRY_S, abs=2 * AWAY_WAIT_S)
+
+
+async def test_a_stale_step_that_nobody_can_be_told_of_is_kept_too(books):
+    books.stale_away = FOR_EVER
+    books.committer.hurry()
+    await books.all(commit(0), commit(1, STALE), commit(2))
+    assert (books.kept, books.released) == ([1], [0, 1, 2])

@@ -17,10 +17,12 @@ from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.records import Attempt, RowRecord, unpack_result
+from pipeline.core.snapshot import RunState
 from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.flows.leaving import ON_THE_WIRE_S
 from pipeline.flows.poll import poll_shift
 from pipeline.flows.shift import LINGER_S, Bench
-from pipeline.flows.submit import submit_shift
+from pipeline.flows.submit import CUT, submit_shift
 from pipeline.ports import FedRow, RunCard
 
 pytestmark = pytest.mark.anyio
@@ -72,16 +74,28 @@ class Ledger(MemoryLedger):
 
     async def commit(self, run_id, commits):
         self._fault("commit")
+        if self.forgetful:
+            return [False] * len(commits)
         applied = await super().commit(run_id, commits)
         self._fault("committed")
         return applied
 
+    forgetful = False
+    """The run was ended and forgotten by others: as in Redis, its scripts then find nothing."""
+
+    async def card(self, run_id):
+        return None if self.forgetful else await super().card(run_id)
+
     async def claim_submit(self, run_id, holder, limit):
         self._fault("claim_submit")
-        return await super().claim_submit(run_id, holder, limit)
+        claim = await super().claim_submit(run_id, holder, limit)
+        self._fault("claimed")
+        return claim
 
     async def take_ready(self, run_id, holder, row_index):
         self._fault("take_ready")
+        if self.forgetful:
+            return None
         return await super().take_ready(run_id, holder, row_index)
 
     async def note_late(self, run_id, line):
@@ -108,6 +122,7 @@ class Work:
         self.clock = clock
         self.ledger = Ledger(clock.now_ms)
         self.stopping = False
+        self.kept = []
 
     async def open(self, rows, *, past_first=True, **policy):
         self.policy = Policy(**{"lease_s": LEASE_S, "guard_first": 10_000, "guard_later": 10_000, **policy})
@@ -121,7 +136,13 @@ class Work:
 
     async def submit(self, api, window=16, seconds=5.0):
         return await submit_shift(
-            self.bench("submit", window, seconds), self.ledger, api, self.clock, self.policy, lambda: 0.0
+            self.bench("submit", window, seconds),
+            self.ledger,
+            api,
+            self.clock,
+            self.policy,
+            lambda: 0.0,
+            self.kept.extend,
         )
 
     async def poll(self, api, window=16, seconds=5.0):
@@ -178,6 +199,17 @@ async def test_a_shift_that_is_over_records_what_it_has_in_hand(work):
     assert (run.pending, run.submitting, run.ready) == (16, 0, 34)
 
 
+async def test_rows_of_a_claim_that_nobody_heard_of_are_sent_at_once_and_are_in_no_doubt(work):
+    await work.open(rows=20)
+    work.ledger.faults = [("claimed", None), *[("claimed", LedgerUnavailable("away"))] * 2]
+    api = Api(accepted, seconds=1.0)
+    await work.submit(api, window=8, seconds=30.0)
+    assert sorted(api.asked) == list(range(20))
+    records = work.ledger._runs[RUN].records
+    assert not any(record.possible_duplicate for record in records.values())
+    assert (await work.look()).pending == 20
+
+
 async def test_a_stopping_worker_claims_nothing_more_and_records_what_it_has(work):
     await work.open(rows=50)
     api = Api(accepted, seconds=2.0)
@@ -186,6 +218,73 @@ async def test_a_stopping_worker_claims_nothing_more_and_records_what_it_has(wor
     work.stopping = True
     assert await shift == 8
     assert (await work.look()).pending == 8
+
+
+async def test_a_silent_api_does_not_hold_up_a_stop_and_what_was_cut_may_have_been_billed(work):
+    await work.open(rows=50)
+    api = Api(accepted, seconds=lambda row: 300.0 if row % 2 else 10.0)
+    shift = asyncio.create_task(work.submit(api, window=8, seconds=60.0))
+    await work.wait(1.0)
+    work.stopping, told_at = True, work.clock.monotonic()
+    assert await shift == 8
+    assert ON_THE_WIRE_S <= work.clock.monotonic() - told_at <= ON_THE_WIRE_S + 1.0
+    run = await work.look()
+    assert (run.pending, run.ready, run.submitting) == (4, 46, 0)
+    cut = [work.ledger._runs[RUN].records[row] for row in (1, 3, 5, 7)]
+    assert all(record.possible_duplicate and record.resubmits == 1 for record in cut)
+    assert all([attempt.outcome for attempt in record.log] == [Outcome.UNKNOWN] for record in cut)
+    assert (run.trouble, run.account_wait_until_ms) == (f"worker_lost: {CUT.message}", 0)
+
+
+async def test_what_was_cut_is_held_where_the_user_wants_it_held_and_pauses_nothing(work):
+    await work.open(rows=50, on_unknown="hold", guard_first=2, guard_later=2)
+    shift = asyncio.create_task(work.submit(Api(accepted, seconds=300.0), window=8, seconds=60.0))
+    await work.wait(1.0)
+    work.stopping = True
+    await shift
+    run = await work.look()
+    assert (run.state, run.outcomes[Outcome.UNKNOWN], run.submitting) == (RunState.RUNNING, 8, 0)
+
+
+async def test_polls_that_are_cut_leave_their_rows_to_the_next(work):
+    await work.open(rows=4, poll="fixed:1s")
+    await work.submit(Api(accepted))
+    shift = asyncio.create_task(work.poll(Api(Running("processing"), seconds=300.0), seconds=60.0))
+    await work.wait(3.0)
+    work.stopping, told_at = True, work.clock.monotonic()
+    await shift
+    assert work.clock.monotonic() - told_at <= ON_THE_WIRE_S + 1.0
+    work.stopping = False
+    await work.wait(2 * LEASE_S)
+    await work.poll(Api(Completed(Completion())), seconds=10.0)
+    results = await work.results()
+    assert len(results) == 4
+    assert not any(result.record.possible_duplicate for result in results)
+
+
+async def test_what_redis_could_not_be_told_before_a_stop_is_kept(work):
+    await work.open(rows=20)
+    api = Api(lambda row: Refused(LOST) if row == 7 else accepted(row), seconds=1.0)
+    shift = asyncio.create_task(work.submit(api, window=8, seconds=60.0))
+    await work.wait(0.5)
+    work.ledger.faults = [(name, LedgerUnavailable("away")) for name in ("commit", "claim_submit") for _ in range(9999)]
+    work.stopping = True
+    assert await shift == 8
+    assert work.clock.monotonic() < 10.0
+    assert {commit.row_index: commit.step.record.generation_id for commit in work.kept} == {
+        **{row: f"task-{row}" for row in range(7)},
+        7: None,
+    }
+
+
+async def test_an_id_that_comes_after_its_run_was_forgotten_is_kept(work):
+    await work.open(rows=1)
+    shift = asyncio.create_task(work.submit(Api(accepted, seconds=2.0), window=1, seconds=1.0))
+    await work.wait(1.0)
+    work.ledger.faults = [("committed", None)]
+    work.ledger.forgetful = True
+    await shift
+    assert [commit.step.record.generation_id for commit in work.kept] == ["task-0"]
 
 
 async def test_a_request_may_take_minutes_and_keeps_its_lease(work):
