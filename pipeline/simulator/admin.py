@@ -15,33 +15,43 @@ from pipeline.core.errors import SettingsError
 from pipeline.simulator.completions import error_body
 from pipeline.simulator.faults import NOT_FOUND
 from pipeline.simulator.generations import Generations
-from pipeline.simulator.protocol import Request, Response
+from pipeline.simulator.messages import Request, Response
+from pipeline.simulator.parsing import a_number
 from pipeline.simulator.settings import SimulatorSettings, changed_live, shown
 from pipeline.simulator.validation import Refusal
 
 _MOST_ROWS = 10_000
 _FORBIDDEN = Refusal(403, "permission_error", "The admin endpoint answers only this machine.")
-HANGUP = "hangup"
 
 
 @dataclass(slots=True)
 class Traffic:
-    """Counts of what came over the wire; a closed connection counts under the status `hangup`."""
+    """Counts of what came over the wire, by status, or by the word for what came instead of a whole answer.
+
+    `faults` counts what was injected, by the name of the switch without its `_rate`.
+    """
 
     posts: int = 0
     queries: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     post_answers: Counter[str] = field(default_factory=Counter)
     query_answers: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
 
 
 def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
-    """Return the books in one object. `refused` are POSTs that created nothing, by status."""
+    """Return the books in one object.
+
+    `refused` are POSTs that created nothing, by status. `posts_unanswered` are those that created a generation whose
+    id was not told, be it for a fault, be it that the client was gone, or that the answer is still on its way.
+    """
     generations.now()
     books = generations.books
     return {
         "posts_received": traffic.posts,
         "posts_accepted": books.accepted,
+        "posts_unanswered": books.accepted - books.answered,
+        "faults": dict(traffic.faults),
         "refused": dict(traffic.refused),
         "post_answers": dict(traffic.post_answers),
         "queries_received": traffic.queries,
@@ -59,13 +69,14 @@ def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """The four admin routes, over whatever simulator the callables reach."""
+    """The admin routes, over whatever simulator the callables reach."""
 
     generations: Callable[[], Generations]
     traffic: Callable[[], Traffic]
     settings: Callable[[], SimulatorSettings]
     change: Callable[[SimulatorSettings], None]
     reset: Callable[[], None]
+    refuse: Callable[[float], None]
 
     def handle(self, request: Request) -> Response:
         """Answer a request below /admin/."""
@@ -83,7 +94,17 @@ class Admin:
             case "POST", "/admin/reset":
                 self.reset()
                 return _json(summary(self.generations(), self.traffic()))
+            case "POST", "/admin/refuse":
+                return self._refuse_connections(request.query)
         return Response(404, error_body(NOT_FOUND))
+
+    def _refuse_connections(self, query: str) -> Response:
+        try:
+            seconds = a_number(parse_qs(query).get("seconds", [""])[-1])
+        except SettingsError as error:
+            return _refused(f"seconds: {error}")
+        self.refuse(seconds)
+        return _json({"refusing_s": seconds})
 
     def _posts(self, query: str) -> Response:
         numbers = {name: values[-1] for name, values in parse_qs(query).items()}

@@ -7,17 +7,20 @@ delays it.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import orjson
 
 from pipeline.simulator import faults
-from pipeline.simulator.admin import HANGUP, Admin, Traffic
+from pipeline.simulator.admin import Admin, Traffic
 from pipeline.simulator.completions import error_body
-from pipeline.simulator.faults import Bucket, Fault
+from pipeline.simulator.distortions import distorted, server_error
+from pipeline.simulator.faults import Bucket, Chances, Fault, drawn
 from pipeline.simulator.generations import Generations, Viewer
 from pipeline.simulator.latency import Latency
 from pipeline.simulator.media import Shelf
-from pipeline.simulator.protocol import HTML, Answer, Hangup, Request, Response
+from pipeline.simulator.messages import Answer, NoAnswer, Request, Response, kind
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.validation import Refusal, check, most_videos
 
@@ -30,17 +33,11 @@ CREDITS_PATH = "/v1/account/credits"
 _NO_ROUTE = Refusal(404, "not_found", "There is nothing at this path.")
 _WRONG_METHOD = Refusal(405, "invalid_request_error", "This path does not take this method.")
 _BAD_KEY = Refusal(401, "authentication_error", "The API key is missing or not accepted.")
-_BAD_GATEWAY = 502
+_UNKNOWN_STATUS = "archiving"
 
 
 def _refuse(refusal: Refusal, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     return Response(refusal.status, error_body(refusal), headers=headers)
-
-
-def _server_error(status: int) -> Response:
-    if status == _BAD_GATEWAY:
-        return Response(status, b"<html><head><title>502 Bad Gateway</title></head></html>\r\n", HTML)
-    return _refuse(Refusal(status, "server_error", "The server had an error."))
 
 
 class App:
@@ -56,17 +53,20 @@ class App:
     ) -> None:
         """`clock` is monotonic seconds, `wall` unix seconds; no viewer means fast mode."""
         self.settings = settings
+        self._chances = Chances.of(settings)
         self._shelf = shelf
         self._viewer = viewer
         self._clock = clock
         self._wall = wall
         self._retired: list[Generations] = []
+        self.on_refuse: Callable[[float], None] = lambda _seconds: None  # set by whoever listens
         self._admin = Admin(
             generations=lambda: self.generations,
             traffic=lambda: self.traffic,
             settings=lambda: self.settings,
             change=self.change,
             reset=self.reset,
+            refuse=self.refuse,
         )
         self._start_afresh()
 
@@ -79,12 +79,17 @@ class App:
     def change(self, settings: SimulatorSettings) -> None:
         """Take these settings from now on; what was accepted ends as it was drawn."""
         self.settings = settings
+        self._chances = Chances.of(settings)
         self.generations.settings = settings
 
     def reset(self) -> None:
         """Forget every generation and count; settings stay, old ids get 404."""
         self._retired.append(self.generations)
         self._start_afresh()
+
+    def refuse(self, seconds: float) -> None:
+        """Have connections refused for so long; those that stand get one more answer."""
+        self.on_refuse(seconds)
 
     async def close(self) -> None:
         """Stop what generations are doing."""
@@ -127,11 +132,10 @@ class App:
     def _counted_submit(self, request: Request) -> Answer | Awaitable[Answer]:
         accepted_before = self.generations.books.accepted
         answer = self._submit(request)
-        status = str(answer.status) if isinstance(answer, Response) else HANGUP
         self.traffic.posts += 1
-        self.traffic.post_answers[status] += 1
+        self.traffic.post_answers[kind(answer)] += 1
         if self.generations.books.accepted == accepted_before:
-            self.traffic.refused[status] += 1
+            self.traffic.refused[kind(answer)] += 1
         return self._delayed(answer, self.settings.submit_delay)
 
     def _submit(self, request: Request) -> Answer:
@@ -144,39 +148,54 @@ class App:
         barred = self._barred()
         if barred is not None:
             return barred
-        task = self.generations.accept(submission)
-        fault = faults.after_submit(self.settings, self.generations.rng)
-        if fault is not None:
-            return self._faulty(fault)
-        if self.settings.credits_reported:
-            task["usage"] = {"credits_reserved": 1.0, "user_group": "default"}
-        return Response(200, orjson.dumps(task))
+        sequence, task = self.generations.accept(submission)
+        answer = self._told(task)
+        answer.receipt = partial(self.generations.books.answer, sequence)
+        fault = drawn(self._chances.after_submit, self.generations.rng)
+        return answer if fault is None else self._accepted_wrongly(sequence, task, answer, fault)
+
+    def _accepted_wrongly(self, sequence: int, task: dict[str, Any], answer: Response, fault: Fault) -> Answer:
+        if fault is Fault.DUPLICATE_ID:
+            another = self.generations.another_id(sequence)
+            if another is None:
+                return answer
+            answer = self._told({**task, "id": another})
+        self.traffic.faults[fault.value] += 1
+        return distorted(answer, fault, self.settings)
 
     def _barred(self) -> Answer | None:
         """Return why a valid POST is not accepted now, if it isn't."""
         settings, now = self.settings, self.generations.now()
         if not self._submit_bucket.admits(settings.submit_per_minute, settings.burst, now):
-            return self._faulty(Fault.THROTTLED)
+            return self._throttled()
         books = self.generations.books
         if settings.balance is not None and books.totals.cost >= settings.balance:
             return _refuse(faults.BALANCE_EMPTY)
         if settings.max_open is not None and books.open >= settings.max_open:
             return _refuse(faults.TOO_MANY_OPEN, faults.retry_after(settings, self._wall()))
-        fault = faults.before_submit(settings, self.generations.rng)
+        fault = drawn(self._chances.before_submit, self.generations.rng)
         return None if fault is None else self._faulty(fault)
 
+    def _throttled(self) -> Response:
+        return _refuse(faults.THROTTLED, faults.retry_after(self.settings, self._wall()))
+
     def _faulty(self, fault: Fault) -> Answer:
+        self.traffic.faults[fault.value] += 1
         match fault:
-            case Fault.THROTTLED:
-                return _refuse(faults.THROTTLED, faults.retry_after(self.settings, self._wall()))
+            case Fault.SUBMIT_THROTTLE | Fault.QUERY_THROTTLE:
+                return self._throttled()
             case Fault.NO_CHANNEL:
                 return _refuse(faults.NO_CHANNEL)
-            case Fault.MISSING:
+            case Fault.QUERY_MISSING:
                 return _refuse(faults.NOT_FOUND)
-            case Fault.HANGUP_BEFORE | Fault.HANGUP_AFTER:
-                return Hangup.NOW
-            case Fault.ERROR_BEFORE | Fault.ERROR_AFTER:
-                return _server_error(self.settings.error_status)
+            case Fault.HANGUP_BEFORE:
+                return NoAnswer.HANGUP
+        return server_error(self.settings.error_status)
+
+    def _told(self, task: dict[str, Any]) -> Response:
+        if self.settings.credits_reported:
+            task["usage"] = {"credits_reserved": 1.0, "user_group": "default"}
+        return Response(200, orjson.dumps(task))
 
     def _delayed(self, answer: Answer, delay: Latency) -> Answer | Awaitable[Answer]:
         return answer if delay.is_zero else _later(answer, delay.draw(self.generations.rng))
@@ -186,7 +205,7 @@ class App:
     def _counted_query(self, request: Request) -> Answer | Awaitable[Answer]:
         answer = self._query(request)
         self.traffic.queries += 1
-        self.traffic.query_answers[str(answer.status) if isinstance(answer, Response) else HANGUP] += 1
+        self.traffic.query_answers[kind(answer)] += 1
         return self._delayed(answer, self.settings.query_delay)
 
     def _query(self, request: Request) -> Answer:
@@ -194,17 +213,29 @@ class App:
         if locked is not None:
             return locked
         if not self._query_bucket.admits(self.settings.query_per_minute, self.settings.burst, self._clock()):
-            return self._faulty(Fault.THROTTLED)
-        fault = faults.on_query(self.settings, self.generations.rng)
+            return self._throttled()
+        fault = drawn(self._chances.before_query, self.generations.rng)
         if fault is not None:
             return self._faulty(fault)
         hidden = self.settings.refresh_hides_results and "sync_upstream=true" in request.query
         task = self.generations.query(request.path[len(TASK_PREFIX) :], results_hidden=hidden)
         if task is None:
             return _refuse(faults.NOT_FOUND)
-        if self.settings.credits_reported:
-            task["usage"] = {"credits_reserved": 1.0, "user_group": "default"}
-        return Response(200, orjson.dumps(task))
+        if task["results"] is not None and self._drew(drawn(self._chances.completed_query, self.generations.rng)):
+            task["results"] = None
+        fault = drawn(self._chances.after_query, self.generations.rng)
+        return self._told(task) if fault is None else self._answered_wrongly(task, fault)
+
+    def _drew(self, fault: Fault | None) -> bool:
+        if fault is not None:
+            self.traffic.faults[fault.value] += 1
+        return fault is not None
+
+    def _answered_wrongly(self, task: dict[str, Any], fault: Fault) -> Answer:
+        self.traffic.faults[fault.value] += 1
+        if fault is Fault.UNKNOWN_STATUS:
+            return self._told({**task, "status": _UNKNOWN_STATUS, "results": None, "error": None})
+        return distorted(self._told(task), fault, self.settings)
 
     # The rest.
 

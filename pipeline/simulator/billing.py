@@ -43,7 +43,10 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One accepted POST, read back. Times are unix seconds; `outcome` is open, completed or an error code."""
+    """One accepted POST, read back. Times are unix seconds; `outcome` is open, completed or an error code.
+
+    `answered`: the whole task with this generation's id went out, and as far as can be told the client took it.
+    """
 
     sequence: int
     asked: Asked
@@ -54,6 +57,7 @@ class Post:
     cost: float
     polls: int
     digest: bytes
+    answered: bool
 
 
 @dataclass(slots=True)
@@ -73,15 +77,18 @@ def cost_of(charge: Charge, prices: Sequence[float]) -> float:
     return (charge.prompt * per_input + charge.completion * per_output) / 1e6
 
 
-# One record: what was asked, what is planned, what has happened. Three layouts, so that each part is written alone.
+# One record: what was asked, what is planned, what has happened, whether it was answered. Four layouts, so that each
+# part is written alone.
 _ASKED = struct.Struct("<dHQ?32s")
 _PLANNED = struct.Struct("<dH5L32s")
 _HAPPENED = struct.Struct("<HL")
+_ANSWERED = struct.Struct("<?")
 _ACCEPTED_AT = struct.Struct("<d")
 _PLANNED_AT = _ASKED.size
 _HAPPENED_AT = _PLANNED_AT + _PLANNED.size
-_RECORD = _HAPPENED_AT + _HAPPENED.size
-_UNPLANNED = _PLANNED.pack(math.inf, 0, 0, 0, 0, 0, 0, bytes(32)) + _HAPPENED.pack(0, 0)
+_ANSWERED_AT = _HAPPENED_AT + _HAPPENED.size
+_RECORD = _ANSWERED_AT + _ANSWERED.size
+_UNPLANNED = _PLANNED.pack(math.inf, 0, 0, 0, 0, 0, 0, bytes(32)) + _HAPPENED.pack(0, 0) + _ANSWERED.pack(0)
 
 
 class Books:
@@ -93,6 +100,7 @@ class Books:
     def __init__(self, prices: tuple[float, ...], epoch: float) -> None:
         self.totals = Totals()
         self.accepted = 0
+        self.answered = 0
         self.most_open = 0
         self.polls = 0
         self.prices = prices
@@ -149,6 +157,16 @@ class Books:
         outcome, polls = self._happened(sequence)
         self._happen(sequence, outcome, polls + 1)
 
+    def was_answered(self, sequence: int) -> bool:
+        """Whether the whole task with this generation's id went out."""
+        return bool(self._records[sequence * _RECORD + _ANSWERED_AT])
+
+    def answer(self, sequence: int, answered: bool) -> None:
+        """Record that the answer went out whole, or that after all it never arrived."""
+        at = sequence * _RECORD + _ANSWERED_AT
+        self.answered += answered - self._records[at]
+        self._records[at] = answered
+
     def accepted_at(self, sequence: int) -> float:
         """Return when the POST was accepted, in the clock's seconds."""
         return _ACCEPTED_AT.unpack_from(self._records, sequence * _RECORD)[0]  # type: ignore[no-any-return]
@@ -180,6 +198,7 @@ class Books:
             cost=cost_of(charge, self.prices),
             polls=polls,
             digest=digest,
+            answered=self.was_answered(sequence),
         )
 
     def _urls_of(self, sequence: int) -> tuple[str, ...]:

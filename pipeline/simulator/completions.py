@@ -154,4 +154,5 @@ def post_row(post: Post, generation_id: str) -> dict[str, Any]:
         "completion_tokens": post.charge.completion,
         "cost": post.cost,
         "polls": post.polls,
+        "answered": post.answered,
     }

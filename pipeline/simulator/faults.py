@@ -14,67 +14,96 @@ from pipeline.simulator.billing import COMPLETED
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.validation import Refusal
 
+_LAST_DATE = 253_402_300_799  # the end of the year 9999
+
 
 class Fault(Enum):
-    """Ways in which a request can go wrong whatever it asks for."""
+    """Ways in which a request can go wrong whatever it asks for; each is named like the switch of its rate."""
 
-    THROTTLED = "throttled"
-    ERROR_BEFORE = "error before anything was created"
-    ERROR_AFTER = "error after the generation was created"
-    HANGUP_BEFORE = "closed before anything was created"
-    HANGUP_AFTER = "closed after the generation was created"
-    NO_CHANNEL = "no channel"
-    MISSING = "untrue 404"
+    SUBMIT_THROTTLE = "submit_throttle"
+    NO_CHANNEL = "no_channel"
+    ERROR_BEFORE = "error_before"
+    HANGUP_BEFORE = "hangup_before"
+    ERROR_AFTER = "error_after"
+    HANGUP_AFTER = "hangup_after"
+    SUBMIT_CUT = "submit_cut"
+    SUBMIT_SILENCE = "submit_silence"
+    SUBMIT_GARBLED = "submit_garbled"
+    SUBMIT_FLOOD = "submit_flood"
+    DUPLICATE_ID = "duplicate_id"
+    QUERY_THROTTLE = "query_throttle"
+    QUERY_ERROR = "query_error"
+    QUERY_MISSING = "query_missing"
+    QUERY_CUT = "query_cut"
+    QUERY_SILENCE = "query_silence"
+    QUERY_GARBLED = "query_garbled"
+    FLOOD = "flood"
+    UNKNOWN_STATUS = "unknown_status"
+    NULL_RESULTS = "null_results"
+
+
+_BEFORE_SUBMIT = (Fault.SUBMIT_THROTTLE, Fault.NO_CHANNEL, Fault.ERROR_BEFORE, Fault.HANGUP_BEFORE)
+_AFTER_SUBMIT = (
+    Fault.ERROR_AFTER,
+    Fault.HANGUP_AFTER,
+    Fault.SUBMIT_CUT,
+    Fault.SUBMIT_SILENCE,
+    Fault.SUBMIT_GARBLED,
+    Fault.SUBMIT_FLOOD,
+    Fault.DUPLICATE_ID,
+)
+_BEFORE_QUERY = (Fault.QUERY_THROTTLE, Fault.QUERY_ERROR, Fault.QUERY_MISSING)
+_AFTER_QUERY = (Fault.QUERY_CUT, Fault.QUERY_SILENCE, Fault.QUERY_GARBLED, Fault.FLOOD, Fault.UNKNOWN_STATUS)
+_COMPLETED_QUERY = (Fault.NULL_RESULTS,)
+
+Odds = tuple[tuple[float, Fault], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a generation will end: `outcome` is completed or an error code; never, when stuck."""
+class Chances:
+    """The faults that are switched on, by the moment that draws them; a request pays nothing for those that are off."""
 
-    outcome: str
-    stuck: bool
-    latency_s: float
+    before_submit: Odds  # nothing is created
+    after_submit: Odds  # the generation exists and is billed
+    before_query: Odds  # whatever the id
+    after_query: Odds  # the task was found
+    completed_query: Odds  # the task was found completed, with results
+
+    @classmethod
+    def of(cls, settings: SimulatorSettings) -> "Chances":
+        """Read them from the switches."""
+        groups = (_BEFORE_SUBMIT, _AFTER_SUBMIT, _BEFORE_QUERY, _AFTER_QUERY, _COMPLETED_QUERY)
+        return cls(*(_odds(settings, group) for group in groups))
 
 
-def _happens(rate: float, rng: random.Random) -> bool:
-    return rate > 0 and rng.random() < rate
+def _odds(settings: SimulatorSettings, group: Iterable[Fault]) -> Odds:
+    rates = ((getattr(settings, f"{fault.value}_rate"), fault) for fault in group)
+    return tuple((rate, fault) for rate, fault in rates if rate)
 
 
-def _first(rates: Iterable[tuple[float, Fault]], rng: random.Random) -> Fault | None:
-    for rate, fault in rates:
-        if rate and rng.random() < rate:
+def drawn(odds: Odds, rng: random.Random) -> Fault | None:
+    """Draw one fault or none; the earlier in the odds goes first."""
+    for rate, fault in odds:
+        if rng.random() < rate:
             return fault
     return None
 
 
-def before_submit(settings: SimulatorSettings, rng: random.Random) -> Fault | None:
-    """Decide whether a valid POST fails with nothing created."""
-    rates = (
-        (settings.submit_throttle_rate, Fault.THROTTLED),
-        (settings.no_channel_rate, Fault.NO_CHANNEL),
-        (settings.error_before_rate, Fault.ERROR_BEFORE),
-        (settings.hangup_before_rate, Fault.HANGUP_BEFORE),
-    )
-    return _first(rates, rng)
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a generation will end: `outcome` is completed or an error code; never, when stuck.
+
+    One whose results are lost completes and is billed, and never shows them.
+    """
+
+    outcome: str
+    stuck: bool
+    latency_s: float
+    results_lost: bool = False
 
 
-def after_submit(settings: SimulatorSettings, rng: random.Random) -> Fault | None:
-    """Decide whether the answer of a POST is lost although the generation exists and is billed."""
-    rates = (
-        (settings.error_after_rate, Fault.ERROR_AFTER),
-        (settings.hangup_after_rate, Fault.HANGUP_AFTER),
-    )
-    return _first(rates, rng)
-
-
-def on_query(settings: SimulatorSettings, rng: random.Random) -> Fault | None:
-    """Decide whether a GET of a task fails."""
-    rates = (
-        (settings.query_throttle_rate, Fault.THROTTLED),
-        (settings.query_error_rate, Fault.ERROR_BEFORE),
-        (settings.query_missing_rate, Fault.MISSING),
-    )
-    return _first(rates, rng)
+def _happens(rate: float, rng: random.Random) -> bool:
+    return rate > 0 and rng.random() < rate
 
 
 def ending(settings: SimulatorSettings, rng: random.Random) -> Ending:
@@ -82,15 +111,18 @@ def ending(settings: SimulatorSettings, rng: random.Random) -> Ending:
     outcome = COMPLETED
     if _happens(settings.fail_rate, rng):
         outcome = rng.choice(settings.fail_codes)
-    return Ending(outcome, _happens(settings.stuck_rate, rng), settings.latency.draw(rng))
+    stuck, latency_s = _happens(settings.stuck_rate, rng), settings.latency.draw(rng)
+    return Ending(outcome, stuck, latency_s, results_lost=_happens(settings.lost_results_rate, rng))
 
 
 def retry_after(settings: SimulatorSettings, wall: float) -> tuple[tuple[str, str], ...]:
     """Return the Retry-After header, if 429s carry one; `wall` is the unix time."""
+    if settings.retry_after_text:
+        return (("Retry-After", settings.retry_after_text),)
     if settings.retry_after is None:
         return ()
     if settings.retry_after_as_date:
-        return (("Retry-After", formatdate(wall + settings.retry_after, usegmt=True)),)
+        return (("Retry-After", formatdate(min(wall + settings.retry_after, _LAST_DATE), usegmt=True)),)
     return (("Retry-After", f"{settings.retry_after:g}"),)
 
 

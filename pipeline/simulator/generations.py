@@ -64,6 +64,7 @@ class Generations:
         self._jobs: set[asyncio.Task[None]] = set()
         self._seen: dict[int, tuple[Facts, ...]] = {}
         self._messages: dict[int, str] = {}
+        self._without_results: set[int] = set()
         self._identifiers = Identifiers(self.rng)
         self.books = Books(settings.prices, wall() - clock())
 
@@ -73,8 +74,8 @@ class Generations:
         self.books.settle(now)
         return now
 
-    def accept(self, submission: Submission) -> dict[str, Any]:
-        """Record the POST, draw its end, and return the task that answers it."""
+    def accept(self, submission: Submission) -> tuple[int, dict[str, Any]]:
+        """Record the POST, draw its end, and return its sequence number and the task that answers it."""
         now = self._clock()
         asked = Asked(
             model=submission.model,
@@ -85,6 +86,8 @@ class Generations:
         )
         sequence = self.books.accept(asked, now)
         end = faults.ending(self.settings, self.rng)
+        if end.results_lost:
+            self._without_results.add(sequence)
         if self._viewer is None:
             self._plan_unseen(sequence, submission, asked, end)
         else:
@@ -92,7 +95,25 @@ class Generations:
             self._jobs.add(job)
             job.add_done_callback(self._jobs.discard)
         created = self.books.created(sequence)
-        return completions.task(self._identifiers.encode(sequence, created), created, asked.model, "pending", 0)
+        generation_id = self._identifiers.encode(sequence, created)
+        return sequence, completions.task(generation_id, self._told(created), asked.model, "pending", 0)
+
+    def _told(self, created: int) -> int:
+        return created + self.settings.created_skew_s
+
+    def another_id(self, sequence: int) -> str | None:
+        """Return the id of an earlier generation that was told to whoever asked for it, drawn; None without one.
+
+        An id that was told to nobody else could not be recognised by any client.
+        """
+        if sequence == 0:
+            return None
+        drawn = self.rng.randrange(sequence)
+        turns = (*range(drawn, -1, -1), *range(sequence - 1, drawn, -1))
+        earlier = next((one for one in turns if self.books.was_answered(one)), None)
+        if earlier is None:
+            return None
+        return self._identifiers.encode(earlier, self.books.created(earlier))
 
     def _plan_unseen(self, sequence: int, submission: Submission, asked: Asked, end: faults.Ending) -> None:
         hashes = [_url_hash(reference) for reference in asked.video_urls]
@@ -146,13 +167,13 @@ class Generations:
         self.books.poll(sequence)
         progress = self.books.progress(sequence, now)
         post = self.books.read(sequence)
-        created = self.books.created(sequence)
+        created = self._told(self.books.created(sequence))
         if progress is not None:
             status = "processing" if progress >= _PENDING_SHARE else "pending"
             return completions.task(generation_id, created, post.asked.model, status, int(100 * progress))
         if post.outcome == COMPLETED:
             found = completions.task(generation_id, created, post.asked.model, "completed", 100)
-            if not results_hidden:
+            if not (results_hidden or sequence in self._without_results):
                 found["results"] = [self._completion(generation_id, created, post)]
             return found
         found = completions.task(generation_id, created, post.asked.model, "failed", 100)

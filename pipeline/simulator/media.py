@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from pipeline.simulator.protocol import Response
+from pipeline.simulator.messages import Response
 
 _CONTENT_TYPES = {
     ".mp4": "video/mp4",

@@ -8,51 +8,18 @@ that are no HTTP are a 400. It must never keep or log a header.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import Enum
-from http import HTTPStatus
 from typing import cast
 
 import httptools
 
-JSON = "application/json"
-HTML = "text/html"
+from pipeline.simulator.delivery import Tap, was_reset, write_and_reset
+from pipeline.simulator.messages import HTML, Answer, Cut, Flood, NoAnswer, Request, Response, encode, encode_cut
 
 # Bytes of an unfinished request head. One read may also hold the body before it, hence generous.
 _LONGEST_HEAD = 1 << 20
 # How long a client that is sending a refused body may go on, so that it reads the answer and not a reset.
 _LINGER_S = 2.0
 
-
-@dataclass(slots=True)
-class Request:
-    """One whole request; `authorization` lives as long as its handling."""
-
-    method: str
-    path: str
-    query: str
-    authorization: str | None
-    body: bytes
-    from_loopback: bool
-
-
-@dataclass(slots=True)
-class Response:
-    """One whole answer; `headers` are sent besides Content-Type and Content-Length."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-class Hangup(Enum):
-    """Instead of an answer: close the connection without a byte."""
-
-    NOW = "now"
-
-
-Answer = Response | Hangup
 Handle = Callable[[Request], Answer | Awaitable[Answer]]
 
 _TOO_LARGE = Response(
@@ -62,24 +29,6 @@ _TOO_LARGE = Response(
     HTML,
 )
 _MALFORMED = Response(400, b'{"error":{"message":"Malformed HTTP request.","type":"invalid_request_error"}}')
-_preludes: dict[tuple[int, str], bytes] = {}
-
-
-def _prelude(status: int, content_type: str) -> bytes:
-    key = (status, content_type)
-    if key not in _preludes:
-        line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"
-        _preludes[key] = f"{line}\r\nContent-Type: {content_type}\r\nContent-Length: ".encode()
-    return _preludes[key]
-
-
-def encode(response: Response, *, keep_alive: bool, with_body: bool = True) -> bytes:
-    """Return the answer as it goes on the wire."""
-    head = b"%b%d" % (_prelude(response.status, response.content_type), len(response.body))
-    for name, value in response.headers:
-        head += f"\r\n{name}: {value}".encode("latin-1")
-    end = b"\r\n\r\n" if keep_alive else b"\r\nConnection: close\r\n\r\n"
-    return head + end + response.body if with_body else head + end
 
 
 class Connection(asyncio.Protocol):
@@ -93,10 +42,12 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         # What is to be answered, in order: requests, and last perhaps the refusal of what was none.
         self._waiting: deque[tuple[Request, bool] | Response] = deque()
-        self._task: asyncio.Future[Answer] | None = None
+        self._task: asyncio.Future[Answer] | asyncio.Future[None] | None = None
+        self._receipt: Callable[[bool], None] | None = None  # of the last answer, while it may still prove lost
+        self._retiring = False
         self._deaf = False  # no further request is taken from this connection
         self._refusal_sent = False
-        self._writing_paused = False
+        self._tap = Tap()
         self._reading_paused = False
         self._head_bytes = 0
         self._begin()
@@ -109,8 +60,23 @@ class Connection(asyncio.Protocol):
         self._from_loopback = host.startswith(("127.", "::ffff:127.")) or host == "::1"
         self._connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Drop what nobody will read; a request that was handled stays handled."""
+    def eof_received(self) -> None:
+        """Close too; an answer that came when the client had closed already was reset and never read."""
+        if self._receipt is not None and was_reset(self._transport):
+            self._lose_answer()
+
+    def _lose_answer(self) -> None:
+        if self._receipt is not None:
+            self._receipt(False)
+        self._receipt = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drop what nobody will read; a request that was handled stays handled.
+
+        A client that closes, or is killed, with an answer unread has the connection reset by its system.
+        """
+        if exc is not None:
+            self._lose_answer()
         self._connections.discard(self)
         self._deaf = True
         self._waiting.clear()
@@ -120,6 +86,10 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close at once, as a server that stops does."""
         self._transport.abort()
+
+    def retire(self) -> None:
+        """Close after the next answer, and tell the client so with it."""
+        self._retiring = True
 
     def data_received(self, data: bytes) -> None:
         """Parse, then answer outside the parser, so that a bug is not mistaken for a malformed request."""
@@ -227,29 +197,63 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, request: Request, keep_alive: bool) -> None:
         answer = self._handle(request)
-        if isinstance(answer, Response | Hangup):
+        if isinstance(answer, Awaitable):
+            self._task = asyncio.ensure_future(answer)
+            self._task.add_done_callback(lambda task: self._finish(task, request, keep_alive))
+        else:
             self._send(answer, request, keep_alive)
-            return
-        self._task = asyncio.ensure_future(answer)
-        self._task.add_done_callback(lambda task: self._finish(task, request, keep_alive))
 
     def _finish(self, task: "asyncio.Future[Answer]", request: Request, keep_alive: bool) -> None:
+        if self._ended(task):
+            self._send(task.result(), request, keep_alive)
+            self._answer_waiting()
+
+    def _ended(self, task: "asyncio.Future[Answer] | asyncio.Future[None]") -> bool:
         self._task = None
         if task.cancelled() or self._transport.is_closing():
-            return
+            return False
         if task.exception() is not None:
             self._transport.abort()
-        self._send(task.result(), request, keep_alive)
-        self._answer_waiting()
+        return True
 
     def _send(self, answer: Answer, request: Request, keep_alive: bool) -> None:
-        if isinstance(answer, Response):
-            with_body = request.method != "HEAD"
-            self._transport.write(encode(answer, keep_alive=keep_alive, with_body=with_body))
-        if isinstance(answer, Hangup) or not keep_alive:
-            self._deaf = True
-            self._waiting.clear()
+        self._receipt = None
+        keep_alive = keep_alive and not self._retiring
+        match answer:
+            case Response():
+                with_body = request.method != "HEAD"
+                self._transport.write(encode(answer, keep_alive=keep_alive, with_body=with_body))
+                self._sent(answer, keep_alive)
+            case Flood():
+                self._task = asyncio.ensure_future(self._tap.pour(answer, self._transport, keep_alive=keep_alive))
+                self._task.add_done_callback(lambda task: self._poured(task, answer.response, keep_alive))
+            case Cut(response):
+                self._stop_listening()
+                write_and_reset(self._transport, encode_cut(response))
+            case NoAnswer.SILENCE:
+                # Answers keep their order: behind one that never comes, nothing comes.
+                self._task = asyncio.get_running_loop().create_future()
+            case NoAnswer.HANGUP:
+                self._stop_listening()
+                self._transport.close()
+
+    def _sent(self, response: Response, keep_alive: bool) -> None:
+        if response.receipt is not None:
+            self._receipt = response.receipt
+            self._receipt(True)
+        if not keep_alive:
+            self._stop_listening()
             self._transport.close()
+
+    def _stop_listening(self) -> None:
+        self._deaf = True
+        self._waiting.clear()
+
+    def _poured(self, task: "asyncio.Future[None]", response: Response, keep_alive: bool) -> None:
+        if self._ended(task):
+            task.result()
+            self._sent(response, keep_alive)
+            self._answer_waiting()
 
     def _refuse(self, response: Response) -> None:
         self._transport.write(encode(response, keep_alive=False))
@@ -265,16 +269,16 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop taking requests while the client does not read its answers."""
-        self._writing_paused = True
+        self._tap.turn(is_open=False)
         self._steer_reading()
 
     def resume_writing(self) -> None:
         """Take requests again."""
-        self._writing_paused = False
+        self._tap.turn(is_open=True)
         self._steer_reading()
 
     def _steer_reading(self) -> None:
-        pause = self._writing_paused or bool(self._waiting)
+        pause = not self._tap.open or bool(self._waiting)
         if pause == self._reading_paused or self._transport.is_closing():
             return
         self._reading_paused = pause

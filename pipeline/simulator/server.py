@@ -7,16 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.core.errors import SystemTrouble
 from pipeline.simulator.app import App
 from pipeline.simulator.clips import SHIPPED_FOLDER
 from pipeline.simulator.downloads import Downloads
+from pipeline.simulator.listener import Listener
 from pipeline.simulator.media import Shelf
 from pipeline.simulator.protocol import Connection
 from pipeline.simulator.settings import SimulatorSettings
 
-# Submissions come in bursts from whole fleets.
-_BACKLOG = 4096
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
 
 
@@ -27,7 +25,7 @@ class RunningServer:
     app: App
     host: str
     port: int
-    _server: asyncio.Server
+    _listener: Listener
     _connections: set[Connection]
     _downloads: Downloads | None
 
@@ -39,13 +37,12 @@ class RunningServer:
 
     async def close(self) -> None:
         """Stop listening, drop every connection, stop looking at videos."""
-        self._server.close()
         for connection in tuple(self._connections):
             connection.close()
         await self.app.close()
         if self._downloads is not None:
             await self._downloads.close()
-        await self._server.wait_closed()
+        await self._listener.close()
 
 
 async def serve(settings: SimulatorSettings) -> RunningServer:
@@ -55,17 +52,18 @@ async def serve(settings: SimulatorSettings) -> RunningServer:
     downloads = None if settings.fast else Downloads(settings.max_video_bytes)
     app = App(settings, Shelf(folders), downloads, loop.time, time.time)
     connections: set[Connection] = set()
-    try:
-        server = await loop.create_server(
-            lambda: Connection(app.handle, settings.max_body_bytes, connections),
-            settings.host,
-            settings.port,
-            backlog=_BACKLOG,
-        )
-    except OSError as error:
-        raise SystemTrouble(f"The simulator can't listen on {settings.host}:{settings.port}: {error}.") from error
-    port = server.sockets[0].getsockname()[1]
-    return RunningServer(app, settings.host, port, server, connections, downloads)
+    listener = Listener(
+        lambda: Connection(app.handle, settings.max_body_bytes, connections), settings.host, settings.port
+    )
+
+    def refuse(seconds: float) -> None:
+        listener.refuse(seconds)
+        for connection in connections:
+            connection.retire()
+
+    app.on_refuse = refuse
+    await listener.open()
+    return RunningServer(app, settings.host, listener.port, listener, connections, downloads)
 
 
 def run(settings: SimulatorSettings, ready: Callable[[str], None]) -> None:

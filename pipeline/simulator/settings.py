@@ -3,93 +3,44 @@
 The command line, the admin endpoint and the documentation are all derived from these fields; nobody lists them again.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import SettingsError
-from pipeline.simulator.latency import Latency, parse_latency, seconds
-
-Parse = Callable[[object], object]
+from pipeline.simulator.latency import Latency, parse_latency
+from pipeline.simulator.parsing import (
+    Parse,
+    a_choice,
+    a_duration,
+    a_flag,
+    a_folder,
+    a_header,
+    a_latency,
+    a_number,
+    a_rate,
+    a_status,
+    a_text,
+    a_whole_number,
+    an_offset,
+    names,
+    optional,
+    prices,
+)
 
 # Chosen like a video model on a good day: a median of 8 s, one in ten above 17 s.
 USUAL_LATENCY = parse_latency("lognormal:8s,0.6")
 NO_DELAY = parse_latency("0s")
+# Above what any client should hold of one answer.
+_A_FLOOD = 60_000_000
+GARBLED_KINDS = ("html", "truncated", "invalid", "empty")
 
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise SettingsError(f"expected text, not {value!r}.")
-    return value
-
-
-def _flag(value: object) -> bool:
-    words = {True: True, False: False, "true": True, "false": False, "on": True, "off": False}
-    if not isinstance(value, bool | str) or value not in words:
-        raise SettingsError(f"expected true or false, not {value!r}.")
-    return words[value]
-
-
-def _number(value: object) -> float:
-    try:
-        number = float(value) if isinstance(value, int | float | str) else math.nan
-    except ValueError:
-        number = math.nan
-    if isinstance(value, bool) or math.isnan(number) or number < 0:
-        raise SettingsError(f"expected a number of 0 or more, not {value!r}.")
-    return number
-
-
-def _whole(value: object) -> int:
-    number = _number(value)
-    if number != int(number):
-        raise SettingsError(f"expected a whole number, not {value!r}.")
-    return int(number)
-
-
-def _rate(value: object) -> float:
-    number = _number(value)
-    if number > 1:
-        raise SettingsError(f"expected a share between 0 and 1, not {value!r}.")
-    return number
-
-
-def _seconds(value: object) -> float:
-    return seconds(value) if isinstance(value, str) else _number(value)
-
-
-def _latency(value: object) -> Latency:
-    return parse_latency(value if isinstance(value, str) else f"{_number(value)}s")
-
-
-def _names(value: object) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-        raise SettingsError(f"expected names separated by commas, not {value!r}.")
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-def _numbers(value: object) -> tuple[float, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or len(parts) != len(LIST_PRICES):
-        raise SettingsError(f"expected {len(LIST_PRICES)} numbers separated by commas, not {value!r}.")
-    return tuple(_number(part) for part in parts)
-
-
-def _folder(value: object) -> Path:
-    return value if isinstance(value, Path) else Path(_text(value))
-
-
-def _optional(parse: Parse) -> Parse:
-    return lambda value: None if value is None or value in ("", "none") else parse(value)
-
-
-_FOLDER_OR_NONE = _optional(_folder)
-_WHOLE_OR_NONE = _optional(_whole)
-_NUMBER_OR_NONE = _optional(_number)
-_SECONDS_OR_NONE = _optional(_seconds)
+_FOLDER_OR_NONE = optional(a_folder)
+_WHOLE_OR_NONE = optional(a_whole_number)
+_NUMBER_OR_NONE = optional(a_number)
+_DURATION_OR_NONE = optional(a_duration)
+_GARBLED_KIND = a_choice(*GARBLED_KINDS)
 
 # Dollars a million tokens: input, output, and both for prompts above 200k tokens (docs/foxapi.md §6).
 LIST_PRICES = (1.25, 10.0, 2.5, 15.0)
@@ -104,70 +55,89 @@ def _option(default: Any, parse: Parse, explanation: str, *, live: bool = True, 
 class SimulatorSettings:
     """One simulator: where it listens, how long it takes, what goes wrong. Rates are shares between 0 and 1."""
 
-    host: str = _option("127.0.0.1", _text, "address to listen on", live=False)
-    port: int = _option(0, _whole, "port to listen on; 0 takes a free one", live=False)
-    fast: bool = _option(False, _flag, "download and decode nothing; tokens come from the URL's hash", live=False)
+    host: str = _option("127.0.0.1", a_text, "address to listen on", live=False)
+    port: int = _option(0, a_whole_number, "port to listen on; 0 takes a free one", live=False)
+    fast: bool = _option(False, a_flag, "download and decode nothing; tokens come from the URL's hash", live=False)
     seed: int | None = _option(None, _WHOLE_OR_NONE, "makes chance repeatable", live=False)
     media_folder: Path | None = _option(  # noqa: RUF009 - a dataclass field
         None, _FOLDER_OR_NONE, "folder whose files /media/ serves besides the shipped clips", live=False
     )
-    max_body_bytes: int = _option(32 << 20, _whole, "longest request body; above it 413 with HTML", live=False)
-    max_video_bytes: int = _option(256 << 20, _whole, "longest video that is downloaded", live=False)
+    max_body_bytes: int = _option(32 << 20, a_whole_number, "longest request body; above it 413 with HTML", live=False)
+    max_video_bytes: int = _option(256 << 20, a_whole_number, "longest video that is downloaded", live=False)
 
     latency: Latency = _option(  # noqa: RUF009 - a dataclass field
-        USUAL_LATENCY, _latency, "how long a generation takes, like 2s or lognormal:8s,0.6"
+        USUAL_LATENCY, a_latency, "how long a generation takes, like 2s or lognormal:8s,0.6"
     )
     submit_delay: Latency = _option(  # noqa: RUF009 - a dataclass field
-        NO_DELAY, _latency, "time before a POST is answered"
+        NO_DELAY, a_latency, "time before a POST is answered"
     )
     query_delay: Latency = _option(  # noqa: RUF009 - a dataclass field
-        NO_DELAY, _latency, "time before a GET of a task is answered"
+        NO_DELAY, a_latency, "time before a GET of a task is answered"
     )
 
-    keys: tuple[str, ...] = _option((), _names, "API keys accepted; none given: any sk-…", secret=True)
-    auth_error_status: int = _option(401, _whole, "status for a key that is not accepted: 401 or 403")
+    keys: tuple[str, ...] = _option((), names, "API keys accepted; none given: any sk-…", secret=True)
+    auth_error_status: int = _option(401, a_status, "status for a key that is not accepted: 401 or 403")
     balance: float | None = _option(None, _NUMBER_OR_NONE, "dollars until 402; 0 is empty, none is endless")
     models: tuple[str, ...] = _option(
-        ("gemini-2.5-pro=10", "nemotron-3-nano-omni=1"), _names, "models, each with the most videos that it takes"
+        ("gemini-2.5-pro=10", "nemotron-3-nano-omni=1"), names, "models, each with the most videos that it takes"
     )
-    unknown_fields_refused: bool = _option(True, _flag, "a field beyond the nine gets 422")
-    strict_urls: bool = _option(True, _flag, "a file's URL must end in .mp4, .mpeg, .mpg, .mov or .webm")
-    cost_reported: bool = _option(True, _flag, "answers carry usage.cost")
-    credits_reported: bool = _option(False, _flag, "tasks carry usage.credits_reserved")
+    unknown_fields_refused: bool = _option(True, a_flag, "a field beyond the nine gets 422")
+    strict_urls: bool = _option(True, a_flag, "a file's URL must end in .mp4, .mpeg, .mpg, .mov or .webm")
+    cost_reported: bool = _option(True, a_flag, "answers carry usage.cost")
+    credits_reported: bool = _option(False, a_flag, "tasks carry usage.credits_reserved")
     prices: tuple[float, ...] = _option(
         LIST_PRICES,
-        _numbers,
+        prices,
         "dollars a million tokens: input, output, and both above 200k prompt tokens",
         live=False,  # what was billed is never billed again at another price
     )
-    failed_are_billed: bool = _option(False, _flag, "a failed generation bills its prompt tokens")
-    fixed_content: str = _option("", _text, "text that every answer consists of, instead of the facts")
-    answered_model: str = _option("", _text, "model that answers name, instead of the one asked for")
-    refresh_hides_results: bool = _option(False, _flag, "with sync_upstream=true a completed task has no results")
+    failed_are_billed: bool = _option(False, a_flag, "a failed generation bills its prompt tokens")
+    fixed_content: str = _option("", a_text, "text that every answer consists of, instead of the facts")
+    answered_model: str = _option("", a_text, "model that answers name, instead of the one asked for")
+    refresh_hides_results: bool = _option(False, a_flag, "with sync_upstream=true a completed task has no results")
 
-    fail_rate: float = _option(0.0, _rate, "generations that end as failed")
+    fail_rate: float = _option(0.0, a_rate, "generations that end as failed")
     fail_codes: tuple[str, ...] = _option(
-        ("generation_failed",), _names, "codes of failed generations, drawn with equal chance"
+        ("generation_failed",), names, "codes of failed generations, drawn with equal chance"
     )
-    stuck_rate: float = _option(0.0, _rate, "generations that never end")
-    submit_throttle_rate: float = _option(0.0, _rate, "POSTs answered with 429")
-    query_throttle_rate: float = _option(0.0, _rate, "GETs of a task answered with 429")
+    stuck_rate: float = _option(0.0, a_rate, "generations that never end")
+    submit_throttle_rate: float = _option(0.0, a_rate, "POSTs answered with 429")
+    query_throttle_rate: float = _option(0.0, a_rate, "GETs of a task answered with 429")
     submit_per_minute: float | None = _option(None, _NUMBER_OR_NONE, "POSTs a minute before 429")
     query_per_minute: float | None = _option(None, _NUMBER_OR_NONE, "GETs of tasks a minute before 429")
-    burst: int = _option(10, _whole, "requests that may come at once under a limit a minute")
+    burst: int = _option(10, a_whole_number, "requests that may come at once under a limit a minute")
     max_open: int | None = _option(None, _WHOLE_OR_NONE, "generations open at once before 429")
-    retry_after: float | None = _option(None, _SECONDS_OR_NONE, "Retry-After that a 429 carries, in seconds")
-    retry_after_as_date: bool = _option(False, _flag, "Retry-After is an HTTP date")
-    error_before_rate: float = _option(0.0, _rate, "POSTs answered with a server error, nothing created")
-    error_after_rate: float = _option(0.0, _rate, "POSTs answered with a server error, the generation created")
-    error_status: int = _option(500, _whole, "status of server errors; 502 has an HTML body")
-    hangup_before_rate: float = _option(0.0, _rate, "POSTs whose connection is closed unanswered, nothing created")
+    retry_after: float | None = _option(None, _DURATION_OR_NONE, "Retry-After that a 429 carries, in seconds")
+    retry_after_as_date: bool = _option(False, a_flag, "Retry-After is an HTTP date")
+    retry_after_text: str = _option("", a_header, "Retry-After of a 429 as raw text, whatever retry_after says")
+    error_before_rate: float = _option(0.0, a_rate, "POSTs answered with a server error, nothing created")
+    error_after_rate: float = _option(0.0, a_rate, "POSTs answered with a server error, the generation created")
+    error_status: int = _option(500, a_status, "status of server errors; 502 has an HTML body")
+    hangup_before_rate: float = _option(0.0, a_rate, "POSTs whose connection is closed unanswered, nothing created")
     hangup_after_rate: float = _option(
-        0.0, _rate, "POSTs whose connection is closed unanswered, the generation created"
+        0.0, a_rate, "POSTs whose connection is closed unanswered, the generation created"
     )
-    no_channel_rate: float = _option(0.0, _rate, "POSTs answered with 422 service_unavailable_error")
-    query_error_rate: float = _option(0.0, _rate, "GETs of a task answered with a server error")
-    query_missing_rate: float = _option(0.0, _rate, "GETs of a task answered with an untrue 404")
+    no_channel_rate: float = _option(0.0, a_rate, "POSTs answered with 422 service_unavailable_error")
+    query_error_rate: float = _option(0.0, a_rate, "GETs of a task answered with a server error")
+    query_missing_rate: float = _option(0.0, a_rate, "GETs of a task answered with an untrue 404")
+
+    submit_cut_rate: float = _option(0.0, a_rate, "POSTs reset in the middle of the answer, the generation created")
+    submit_silence_rate: float = _option(0.0, a_rate, "POSTs never answered, connection open, the generation created")
+    submit_garbled_rate: float = _option(0.0, a_rate, "POSTs answered 200 and garbled, the generation created")
+    submit_flood_rate: float = _option(0.0, a_rate, "POSTs answered after a flood, the generation created")
+    duplicate_id_rate: float = _option(0.0, a_rate, "POSTs answered with another's id, their own generation created")
+    query_cut_rate: float = _option(0.0, a_rate, "GETs of a task reset in the middle of the answer")
+    query_silence_rate: float = _option(0.0, a_rate, "GETs of a task never answered, the connection left open")
+    query_garbled_rate: float = _option(0.0, a_rate, "GETs of a task answered 200 and garbled")
+    flood_rate: float = _option(0.0, a_rate, "GETs of a task answered after a flood")
+    garbled_kind: str = _option("html", _GARBLED_KIND, f"what garbled answers are: {', '.join(GARBLED_KINDS)}")
+    flood_bytes: int = _option(_A_FLOOD, a_whole_number, "spaces, in chunks, that a flooded answer begins with")
+    unknown_status_rate: float = _option(0.0, a_rate, "GETs of a task answered with a status that nobody knows")
+    null_results_rate: float = _option(
+        0.0, a_rate, "GETs of a completed task without its results; the next may have them"
+    )
+    lost_results_rate: float = _option(0.0, a_rate, "generations that complete, are billed and never have results")
+    created_skew_s: int = _option(0, an_offset, "seconds by which `created` is wrong; negative is the past")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from pipeline.simulator.app import App
 from pipeline.simulator.digest import digest
 from pipeline.simulator.media import Shelf
-from pipeline.simulator.protocol import Request
+from pipeline.simulator.messages import Request
 from pipeline.simulator.server import serve
 from pipeline.simulator.settings import SimulatorSettings, changed
 

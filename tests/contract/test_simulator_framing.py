@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.simulator.protocol import Connection, Hangup, Response
+from pipeline.simulator.messages import NoAnswer, Response
+from pipeline.simulator.protocol import Connection
 
 BODY = b'{"model":"m"}'
 HEAD = b"POST /submit?x=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer sk-a\r\n"
@@ -183,7 +184,7 @@ def test_a_client_that_waits_for_leave_to_send_its_body_gets_it():
 
 
 def test_a_hangup_closes_without_a_byte():
-    talk = Talk(lambda _number: Hangup.NOW).hear(GET + GET)
+    talk = Talk(lambda _number: NoAnswer.HANGUP).hear(GET + GET)
     assert (talk.wire.sent, talk.wire.open, len(talk.requests)) == (b"", False, 1)
 
 

@@ -78,6 +78,17 @@ def test_polls_are_counted_before_and_after_the_end():
     assert (post.polls, post.outcome, books.totals.failed) == (2, "timeout", 1)
 
 
+def test_a_post_is_answered_from_when_it_was_until_it_proves_lost():
+    books = Books(LIST_PRICES, epoch=0.0)
+    one, other = books.accept(asked(0), 0.0), books.accept(asked(1), 0.0)
+    books.answer(other, True)
+    books.answer(other, True)
+    assert (books.read(one).answered, books.read(other).answered, books.answered) == (False, True, 1)
+    books.answer(other, False)
+    books.answer(one, False)
+    assert (books.read(other).answered, books.answered) == (False, 0)
+
+
 def test_long_prompts_cost_more_for_input_and_output():
     assert cost_of(Charge(200_000, 1_000_000), LIST_PRICES) == pytest.approx(0.25 + 10)
     assert cost_of(Charge(200_001, 1_000_000), LIST_PRICES) == pytest.approx(0.5000025 + 15)

@@ -30,6 +30,11 @@ def test_every_default_survives_its_own_way_through_json():
         ("keys", "sk-a, sk-b", ("sk-a", "sk-b")),
         ("keys", ["sk-a"], ("sk-a",)),
         ("prices", "1,2,3,4", (1.0, 2.0, 3.0, 4.0)),
+        ("garbled_kind", "empty", "empty"),
+        ("created_skew_s", "-3600", -3600),
+        ("created_skew_s", 86400, 86400),
+        ("retry_after_text", "-5", "-5"),
+        ("error_status", "504", 504),
     ],
 )
 def test_text_and_json_set_a_switch(name, text, value):
@@ -51,6 +56,16 @@ def test_text_and_json_set_a_switch(name, text, value):
         ("prices", "1,2"),
         ("latency", "never"),
         ("max_open", -1),
+        ("max_open", "inf"),
+        ("garbled_kind", "xml"),
+        ("garbled_kind", ["html"]),
+        ("created_skew_s", 0.5),
+        ("created_skew_s", "inf"),
+        ("created_skew_s", True),
+        ("retry_after_text", "1\r\nX: y"),
+        ("retry_after_text", "spät"),
+        ("error_status", 599),
+        ("flood_bytes", 10**400),
     ],
 )
 def test_a_value_that_fits_no_switch_is_refused_by_the_switchs_name(name, value):
