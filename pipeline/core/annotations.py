@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from pipeline.core.answers import Completion
 from pipeline.core.costs import PriceList, price_of
 from pipeline.core.records import Result
 from pipeline.core.requests import Request
@@ -24,6 +25,8 @@ _COMPLETION = (
     "credits",
     "response",
 )
+ANSWER = (*_COMPLETION, "cost", "answer", "answer_status", "answer_error")
+"""Columns that are the answer's: null where there is none."""
 
 
 def annotation(
@@ -44,14 +47,14 @@ def annotation(
         "attempts": record.attempts,
         "polls": record.polls,
         "possible_duplicate": record.possible_duplicate,
-        "submitted_at": _time(record.submitted_at),
-        "finished_at": _time(ending.at),
-        "collected_at": _time(collected_us),
+        "submitted_at": time_of(record.submitted_at),
+        "finished_at": time_of(ending.at),
+        "collected_at": time_of(collected_us),
     }
     row.update({names[own]: value for own, value in request.carried.items() if own in names})
     if record.submitted_at is not None and record.generation_id is not None:
         row["latency_s"] = (ending.at - record.submitted_at) / 1_000_000
-    _add_completion(row, result, prices, request.model)
+    row.update(answer_columns(ending.completion, prices, request.model))
     if ending.problem is not None:
         row["error_code"] = ending.problem.code
         row["error_type"] = ending.problem.type
@@ -61,13 +64,12 @@ def annotation(
     return row
 
 
-def _add_completion(row: dict[str, object], result: Result, prices: PriceList, model: str) -> None:
-    completion = result.ending.completion
+def answer_columns(completion: Completion | None, prices: PriceList, model: str) -> dict[str, object]:
+    """The columns that a completion fills, its cost among them; none without a completion."""
     if completion is None:
-        return
-    for name in _COMPLETION:
-        row[name] = getattr(completion, name)
-    row["cost"] = price_of(completion, prices, model)
+        return {}
+    columns: dict[str, object] = {name: getattr(completion, name) for name in _COMPLETION}
+    return {**columns, "cost": price_of(completion, prices, model)}
 
 
 def _attempt_log(row: Mapping[str, object], result: Result) -> list[dict[str, object]]:
@@ -75,7 +77,7 @@ def _attempt_log(row: Mapping[str, object], result: Result) -> list[dict[str, ob
     entries: list[dict[str, object]] = [
         {
             "generation_id": attempt.generation_id,
-            "submitted_at": _time(attempt.submitted_at),
+            "submitted_at": time_of(attempt.submitted_at),
             "outcome": attempt.outcome,
             "prompt_tokens": attempt.prompt_tokens,
             "completion_tokens": attempt.completion_tokens,
@@ -89,5 +91,11 @@ def _attempt_log(row: Mapping[str, object], result: Result) -> list[dict[str, ob
     return entries
 
 
-def _time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
+def time_of(at: int | None) -> datetime | None:
+    """A time in UTC from µs since 1970."""
+    return None if at is None else _EPOCH + timedelta(microseconds=at)
+
+
+def microseconds(at: datetime | None) -> int:
+    """The reverse of `time_of`; 0 for no time."""
+    return 0 if at is None else (at - _EPOCH) // timedelta(microseconds=1)

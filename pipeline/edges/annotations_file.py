@@ -1,17 +1,18 @@
 """Annotations as Parquet: the only place that knows how the dataset's columns are stored."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.columns import ANNOTATION, SCHEMA_VERSION
-from pipeline.core.summary import Totals
+from pipeline.core.errors import StorageError
+from pipeline.core.receipt import Sums, Usage, UsageKey, UsageSums
 from pipeline.edges.files import replaced
+from pipeline.edges.tally import COLUMNS, Tally
 
 _ATTEMPTS = pa.list_(
     pa.struct(
@@ -35,12 +36,19 @@ _TYPES = {
     "time": pa.timestamp("us", tz="UTC"),
     "attempts": _ATTEMPTS,
 }
-_PARTS = b"vidbatch.parts"
-SORTED_AT_ONCE = 64 * 1024 * 1024
-"""Parts of up to this many bytes are sorted in memory; larger runs keep the order in which rows ended."""
-
 ROW_GROUP = 50_000
-USAGE_KEYS = ("model", "day", "outcome")
+USAGE = pa.schema(
+    [
+        ("model", pa.string()),
+        ("day", pa.date32()),
+        ("outcome", pa.string()),
+        ("rows", pa.int64()),
+        ("attempts", pa.int64()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("cost", pa.float64()),
+    ]
+)
 
 
 def schema_of(carried: Iterable[str], run_id: str) -> pa.Schema:
@@ -52,84 +60,58 @@ def schema_of(carried: Iterable[str], run_id: str) -> pa.Schema:
 
 def write_part(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
     """Write annotations durably under `path`, replacing what is there."""
-    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
-    table = pa.Table.from_arrays(columns, schema=schema)
+    table = table_of(rows, schema)
     with replaced(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def publish_new(parts: Sequence[Path], into: Path, scratch: Path, schema: pa.Schema) -> None:
-    """Publish the parts that no file of the folder `into` holds yet, as one more file; nothing to do is fine.
-
-    The file's number and what is held come from one listing, so two publishers at a time write the same file. A row
-    that stands in two parts, of two ledgers, is published once. A run without any row publishes an empty file, so that
-    the dataset can always be read.
-    """
-    files = sorted(into.glob("part-*.parquet"))
-    held = {name for path in files for name in _held_by(path)}
-    new = [part for part in parts if part.name not in held]
-    seen = {row_index for row_index, _ in ended_rows(files)}
-    if new or not files:
-        _publish(new, into / f"part-{len(files):05}.parquet", scratch, schema, seen)
+def table_of(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:
+    """Annotations as Arrow; what a row leaves out is null."""
+    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _held_by(path: Path) -> list[str]:
-    """Names of the parts that a published file holds, by its metadata."""
-    return list(orjson.loads((pq.read_schema(path).metadata or {}).get(_PARTS, b"[]")))
+def published_files(folder: Path) -> list[Path]:
+    """A run's files under annotations/, in order."""
+    return sorted(folder.glob("part-*.parquet"))
 
 
-def _publish(parts: Sequence[Path], path: Path, scratch: Path, schema: pa.Schema, seen: set[int]) -> None:
-    """Merge parts into one file, by one rename; its metadata names the parts. `seen` learns the published rows."""
-    names = orjson.dumps([part.name for part in parts])
-    whole = schema.with_metadata({**(schema.metadata or {}), _PARTS: names})
-    small = sum(part.stat().st_size for part in parts) <= SORTED_AT_ONCE
-    tables = (_unseen(pq.read_table(part, schema=schema), seen) for part in parts)
-    if small:
-        merged = pa.concat_tables([schema.empty_table(), *tables]).sort_by("row_index")
-        tables = (table for table in [merged])
-    with (
-        replaced(path, scratch) as temporary,
-        pq.ParquetWriter(temporary, whole, compression="zstd") as writer,
-    ):
-        for table in tables:
-            writer.write_table(table.cast(whole), row_group_size=ROW_GROUP)
-
-
-def _unseen(table: pa.Table, seen: set[int]) -> pa.Table:
-    indexes = table["row_index"].to_pylist()
-    fresh = [index not in seen for index in indexes]
-    seen.update(indexes)
-    return table if all(fresh) else table.filter(pa.array(fresh))
-
-
-def write_usage(published: Path, path: Path) -> None:
-    """Sum rows, tokens and cost by model, day and outcome over published annotations."""
-    columns = ["model", "finished_at", "outcome", "prompt_tokens", "completion_tokens", "cost", "attempts"]
-    files = sorted(published.glob("part-*.parquet"))
-    table = pa.concat_tables([pq.read_table(file, columns=columns, partitioning=None) for file in files])
-    day = pc.cast(table["finished_at"], pa.date32())
-    table = table.append_column("day", day).append_column("rows", pa.array([1] * len(table), pa.int64()))
-    sums = ("rows", "attempts", "prompt_tokens", "completion_tokens", "cost")
-    summed = table.group_by(list(USAGE_KEYS)).aggregate([(name, "sum") for name in sums])
-    usage = summed.select([*USAGE_KEYS, *(f"{name}_sum" for name in sums)]).rename_columns([*USAGE_KEYS, *sums])
-    with replaced(path) as temporary:
-        pq.write_table(usage.sort_by([(key, "ascending") for key in USAGE_KEYS]), temporary, compression="zstd")
-
-
-def totals(published: Path) -> Totals:
+def summed(published: Path) -> Tally:
     """Sums over published annotations."""
-    columns = ["outcome", "prompt_tokens", "completion_tokens", "cost", "possible_duplicate"]
-    files = sorted(published.glob("part-*.parquet"))
-    table: Any = pa.concat_tables([pq.read_table(file, columns=columns, partitioning=None) for file in files])
-    outcomes = {pair["values"]: pair["counts"] for pair in table["outcome"].value_counts().to_pylist()}
-    return Totals(
-        rows=len(table),
-        outcomes=outcomes,
-        prompt_tokens=pc.sum(table["prompt_tokens"]).as_py() or 0,
-        completion_tokens=pc.sum(table["completion_tokens"]).as_py() or 0,
-        cost=pc.sum(table["cost"]).as_py(),
-        possible_duplicates=pc.sum(table["possible_duplicate"]).as_py() or 0,
-    )
+    tally = Tally()
+    for path in published_files(published):
+        for batch in batches(path, COLUMNS):
+            tally.add(batch)
+    return tally
+
+
+def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Some columns of a file, a bounded number of rows at a time. StorageError when they can't be read."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROW_GROUP, columns=list(columns)):
+                yield batch.select(list(columns))
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise StorageError(f"{path} can't be read: {error}") from error
+
+
+def write_usage(usage: Usage, path: Path) -> None:
+    """Write the usage table, by model, day and outcome."""
+    lines = sorted(usage.items(), key=lambda line: line[0].order)
+    rows = [{**asdict(key), "rows": one.rows, "attempts": one.attempts, **asdict(one.sums)} for key, one in lines]
+    with replaced(path) as temporary:
+        pq.write_table(table_of(rows, USAGE), temporary, compression="zstd")
+
+
+def read_usage(path: Path) -> dict[UsageKey, UsageSums]:
+    """The usage table as it stands on the disk. StorageError when it can't be read."""
+    rows = [row for batch in batches(path, USAGE.names) for row in batch.to_pylist()]
+    return {
+        UsageKey(row["model"], row["day"], row["outcome"]): UsageSums(
+            row["rows"], row["attempts"], Sums(row["prompt_tokens"], row["completion_tokens"], row["cost"])
+        )
+        for row in rows
+    }
 
 
 def ended_rows(paths: Iterable[Path]) -> list[tuple[int, str]]:

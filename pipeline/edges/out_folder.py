@@ -48,6 +48,12 @@ class OutFolder:
             if (folder / name / "run.json").is_file():
                 yield self.run(name)
 
+    def homeless(self) -> list[str]:
+        """Folders of annotations, named under OUT, whose run is not there."""
+        known = {f"run={folder.run_id}" for folder in self.runs()}
+        held = sorted(path.name for path in (self.path / "annotations").glob("run=*"))
+        return [f"annotations/{name}" for name in held if name not in known]
+
     def columns_of(self, carried: Sequence[str]) -> Mapping[str, str]:
         """The dataset's names for a manifest's other columns. RunConflict when the dataset has others already."""
         names = carried_names(carried)

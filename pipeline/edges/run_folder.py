@@ -7,10 +7,15 @@ from typing import Any
 
 import orjson
 
+from pipeline.core.costs import Price
 from pipeline.core.errors import StorageError
+from pipeline.core.late import LateId
+from pipeline.core.receipt import Found
 from pipeline.core.summary import Totals
-from pipeline.edges import annotations_file
+from pipeline.edges import annotations_file, sent_ids
+from pipeline.edges.audit import Places, audit
 from pipeline.edges.files import locked, write_bytes
+from pipeline.edges.publishing import Publication, publish_new
 from pipeline.edges.requests_file import RequestsFile
 
 
@@ -29,6 +34,16 @@ class LocalRunFolder:
         return self.out / "annotations" / f"run={self.run_id}"
 
     @property
+    def usage_path(self) -> Path:
+        """Where its tokens and cost are summed up."""
+        return self.out / "usage" / f"run={self.run_id}.parquet"
+
+    @property
+    def receipt_path(self) -> Path:
+        """What its files amounted to when it was done."""
+        return self.path / "receipt.json"
+
+    @property
     def done_path(self) -> Path:
         """The done marker."""
         return self.path / "done.json"
@@ -44,6 +59,11 @@ class LocalRunFolder:
     def summary(self) -> dict[str, Any] | None:
         """What the done marker says; nothing while the run is not done."""
         return read_json(self.done_path) if self.done_path.exists() else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end, though a file that tells so may be gone."""
+        return self.done_path.exists() or self.receipt_path.exists()
 
     @property
     def begun(self) -> bool:
@@ -64,8 +84,15 @@ class LocalRunFolder:
         """Whether a person wants the run to end without sending more."""
         return (self.path / "cancelled").exists()
 
-    def cancel(self) -> None:
-        """Note that nothing more is to be sent, whatever becomes of the ledger."""
+    @property
+    def abandoned(self) -> bool:
+        """Whether a person, beyond that, does not want to wait for what was sent."""
+        return (self.path / "abandoned").exists()
+
+    def cancel(self, *, abandon: bool = False) -> None:
+        """Note that nothing more is to be sent, whatever becomes of the ledger; an abandoned run stays abandoned."""
+        if abandon:
+            write_bytes(self.path / "abandoned", b"")
         write_bytes(self.path / "cancelled", b"")
 
     def discard(self) -> None:
@@ -109,9 +136,12 @@ class LocalRunFolder:
         write_bytes(self.path / "sent" / range_name(epoch, start, end, "jsonl"), b"\n".join(lines) + b"\n")
 
     def saved_ids(self) -> list[list[Any]]:
-        """Accepted ids on disk: [row index, generation id, accepted at µs, attempt, resubmits]."""
-        files = sorted((self.path / "sent").glob("*.jsonl"))
-        return [orjson.loads(line) for file in files for line in file.read_bytes().splitlines()]
+        """Accepted ids on disk, late ones too: [row index, generation id, accepted at µs, attempt, resubmits]."""
+        return list(sent_ids.saved_ids(self.path / "sent"))
+
+    def late_ids(self) -> dict[int, list[LateId]]:
+        """By row, the ids on disk that their row went on without, with their ending where it is known."""
+        return sent_ids.late_ids(self.path / "sent")
 
     def ended_rows(self) -> list[tuple[int, str]]:
         """(row index, outcome) of every row whose end is on disk."""
@@ -120,10 +150,32 @@ class LocalRunFolder:
 
     def publish(self) -> Totals:
         """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""
-        parts = sorted((self.path / "parts").glob("part-*.parquet"))
-        annotations_file.publish_new(parts, self.published, self.path, self._schema())
-        annotations_file.write_usage(self.published, self.out / "usage" / f"run={self.run_id}.parquet")
-        return annotations_file.totals(self.published)
+        described = self.described()
+        publish_new(
+            Publication(
+                parts=sorted((self.path / "parts").glob("part-*.parquet")),
+                into=self.published,
+                sent=self.path / "sent",
+                scratch=self.path,
+                schema=self._schema(),
+                prices={model: Price(**price) for model, price in described.get("prices", {}).items()},
+            )
+        )
+        tally = annotations_file.summed(self.published)
+        annotations_file.write_usage(tally.usage, self.usage_path)
+        return tally.totals()
+
+    def found(self) -> Found:
+        """What the run's files say, all of them read again."""
+        return audit(Places(self.out, self.path, self.published, self.usage_path), self.described())
+
+    def receipt(self) -> dict[str, Any] | None:
+        """`receipt.json`; nothing while the run has none. StorageError when it can't be read."""
+        return read_json(self.receipt_path) if self.receipt_path.exists() else None
+
+    def give_receipt(self, receipt: Mapping[str, object]) -> None:
+        """Write `receipt.json`, durably."""
+        write_bytes(self.receipt_path, orjson.dumps(receipt, option=orjson.OPT_INDENT_2))
 
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all; then the parts are only a second copy, and go."""
@@ -144,5 +196,5 @@ def read_json(path: Path) -> dict[str, Any]:
     """A small JSON object. StorageError when it can't be read."""
     try:
         return dict(orjson.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise StorageError(f"{path} can't be read: {error}") from error

@@ -1,20 +1,25 @@
-"""Publish the dataset of a run whose rows all have their end, and write the done marker last."""
+"""Publish the dataset of a run whose rows all have their end, give its receipt, and write the done marker last."""
 
 import asyncio
 
 from pipeline.core.errors import StorageError
+from pipeline.core.receipt import contradictions, receipt_name, receipt_of
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.summary import finished_summary
 from pipeline.ports import Ledger, RunFolder
 
 
 async def finalize(run: RunSnapshot, ledger: Ledger, folder: RunFolder) -> None:
-    """Publish, sum up, mark done. A crash anywhere leaves the same work for the next ticket.
+    """Publish, sum up, mark done. A crash anywhere leaves the same work for the next ticket, and the same files.
 
     StorageError when the published rows are not the run's requests: a run with a row too few is not done.
     """
     totals = await asyncio.to_thread(folder.publish)  # minutes for a large run, in which the shift is renewed
     if totals.rows != run.total:
         raise StorageError(f"{totals.rows} rows are on disk where {run.total} were asked; nothing was marked as done")
-    folder.finish(finished_summary(run, totals))
+    found = await asyncio.to_thread(folder.found)
+    for wrong in contradictions(found):
+        raise StorageError(f"{wrong}; nothing was marked as done")
+    folder.give_receipt(receipt_of(found, run.double_ends))
+    folder.finish({**finished_summary(run, totals), "receipt": receipt_name(run.run_id)})
     await ledger.set_state(run.run_id, RunState.FINISHED)

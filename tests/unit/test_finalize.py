@@ -6,8 +6,11 @@ import pytest
 
 from pipeline.core.errors import LedgerUnavailable, StorageError
 from pipeline.core.policy import Policy
+from pipeline.core.requests import Request
 from pipeline.core.snapshot import RunState
+from pipeline.edges import run_folder
 from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.edges.requests_file import RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.flows.finalize import finalize
 from pipeline.ports import RunCard
@@ -25,13 +28,19 @@ def anyio_backend():
 
 @pytest.fixture
 def folder(tmp_path):
-    made = LocalRunFolder(tmp_path, RUN)
-    made.describe({"carried": {}})
-    return made
+    return LocalRunFolder(tmp_path, RUN)
 
 
-async def ended(rows):
-    """A ledger of a run whose rows all have their end, as far as it knows."""
+def plan(folder, rows):
+    folder.describe({"run_id": RUN, "carried": {}, "rows": rows, "requests": rows, "rejections": 0})
+    with RequestsWriter(folder.path / "requests.parquet", {}) as sink:
+        for index in range(rows):
+            sink.add(Request(index, str(index), index + 2, "m", "Describe.", ("https://x.example/1.mp4",)), f"{index}")
+
+
+async def ended(folder, rows):
+    """A ledger of a planned run whose rows all have their end, as far as it knows."""
+    plan(folder, rows)
     ledger = MemoryLedger()
     card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", rows, Policy())
     await ledger.open_run(card, recover_until=0, ended={"completed": rows}, done=range(rows))
@@ -41,13 +50,22 @@ async def ended(rows):
     return ledger, run
 
 
-def write(folder, *indexes):
+def write(folder, *indexes, at=0):
     rows = [{"row_index": index, "model": "m", "finished_at": AT, "outcome": "completed"} for index in indexes]
-    folder.write_part("e1", 0, len(rows), rows)
+    folder.write_part("e1", at, at + len(rows), rows)
+
+
+def files(folder):
+    """All files that a run leaves, but for the parts, which go last."""
+    return {
+        path.relative_to(folder.out).as_posix(): path.read_bytes()
+        for path in folder.out.rglob("*")
+        if path.is_file() and path.parent.name != "parts"
+    }
 
 
 async def test_a_run_is_published_marked_and_finished(folder):
-    ledger, run = await ended(2)
+    ledger, run = await ended(folder, 2)
     write(folder, 0, 1)
     await finalize(run, ledger, folder)
     assert (folder.summary()["requests"], folder.summary()["outcomes"]["completed"]) == (2, 2)
@@ -55,33 +73,42 @@ async def test_a_run_is_published_marked_and_finished(folder):
 
 
 async def test_a_run_without_a_row_is_finished_too(folder):
-    ledger, run = await ended(0)
+    ledger, run = await ended(folder, 0)
     await finalize(run, ledger, folder)
     assert folder.summary()["requests"] == 0
+    assert folder.receipt()["rows"]["manifest"] == 0
 
 
 @pytest.mark.parametrize("indexes", [(), (0,), (0, 2), (0, 1, 2, 3)])
 async def test_a_run_with_a_row_too_few_or_too_many_is_not_done(folder, indexes):
-    ledger, run = await ended(3)
+    ledger, run = await ended(folder, 3)
     write(folder, *indexes)
     with pytest.raises(StorageError, match=f"{len(indexes)} rows are on disk where 3 were asked"):
         await finalize(run, ledger, folder)
-    assert folder.summary() is None
+    assert (folder.summary(), folder.receipt()) == (None, None)
     assert (await ledger.snapshot(RUN)).state is RunState.RUNNING
 
 
+async def test_a_run_whose_rows_are_not_those_that_were_asked_is_not_done(folder):
+    ledger, run = await ended(folder, 3)
+    write(folder, 0, 1, 7)
+    with pytest.raises(StorageError, match=r"never asked: row 7; nothing was marked as done"):
+        await finalize(run, ledger, folder)
+    assert (folder.summary(), folder.receipt()) == (None, None)
+
+
 async def test_the_row_that_was_missing_makes_the_run_done(folder):
-    ledger, run = await ended(3)
+    ledger, run = await ended(folder, 3)
     write(folder, 0, 1)
     with pytest.raises(StorageError):
         await finalize(run, ledger, folder)
-    folder.write_part("e1", 2, 3, [{"row_index": 2, "model": "m", "finished_at": AT, "outcome": "completed"}])
+    write(folder, 2, at=2)
     await finalize(run, ledger, folder)
     assert folder.summary()["outcomes"]["completed"] == 3
 
 
 async def test_a_run_whose_ledger_was_away_at_the_end_is_finalized_again(folder):
-    ledger, run = await ended(1)
+    ledger, run = await ended(folder, 1)
     write(folder, 0)
 
     class Away(MemoryLedger):
@@ -90,7 +117,32 @@ async def test_a_run_whose_ledger_was_away_at_the_end_is_finalized_again(folder)
 
     with pytest.raises(LedgerUnavailable):
         await finalize(run, Away(), folder)
-    before = folder.summary()
+    before = files(folder)
     await finalize(run, ledger, folder)
-    assert folder.summary() == before
+    assert files(folder) == before
     assert (await ledger.snapshot(RUN)).state is RunState.FINISHED
+
+
+@pytest.mark.parametrize(
+    "step", ["annotations_file.write_usage", "audit", "LocalRunFolder.give_receipt", "LocalRunFolder.finish"]
+)
+async def test_a_finalize_that_dies_at_any_step_is_made_again_with_the_same_files(folder, tmp_path, monkeypatch, step):
+    whole = LocalRunFolder(tmp_path / "whole", RUN)
+    ledger, run = await ended(whole, 3)
+    write(whole, 0, 2, 1)
+    await finalize(run, ledger, whole)
+    broken = LocalRunFolder(tmp_path / "broken", RUN)
+    ledger, run = await ended(broken, 3)
+    write(broken, 0, 2, 1)
+
+    def die(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        *owner, name = step.split(".")
+        patch.setattr(getattr(run_folder, owner[0]) if owner else run_folder, name, die)
+        with pytest.raises(RuntimeError, match="killed"):
+            await finalize(run, ledger, broken)
+    assert broken.summary() is None
+    await finalize(run, ledger, broken)
+    assert files(broken) == files(whole)

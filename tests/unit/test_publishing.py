@@ -5,8 +5,12 @@ from datetime import UTC, datetime
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.answers import Completion
 from pipeline.core.columns import NAMES
-from pipeline.edges import annotations_file
+from pipeline.core.late import LateId, late_line
+from pipeline.core.lifecycle import Outcome
+from pipeline.core.records import Ending
+from pipeline.edges import annotations_file, publishing
 from pipeline.edges.run_folder import LocalRunFolder
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -19,9 +23,25 @@ def folder(tmp_path):
     return made
 
 
+def entry(generation_id, outcome="completed", at=AT, **billed):
+    return {"generation_id": generation_id, "submitted_at": at, "outcome": outcome, **billed}
+
+
 def rows_of(*indexes, outcome="completed", **values):
     common = {"model": "m", "finished_at": AT, "outcome": outcome, "attempts": 1, "possible_duplicate": False}
-    return [{"row_index": index, "row_id": str(index), **common, **values} for index in indexes]
+    billed = {name: values[name] for name in ("prompt_tokens", "completion_tokens", "cost") if name in values}
+    return [
+        {
+            "row_index": index,
+            "row_id": str(index),
+            **common,
+            "generation_id": f"task-{index}",
+            "submitted_at": AT,
+            "attempt_log": [entry(f"task-{index}", outcome, **billed)],
+            **values,
+        }
+        for index in indexes
+    ]
 
 
 def write(folder, epoch, start, *indexes, **values):
@@ -76,7 +96,7 @@ def test_a_row_that_was_published_before_its_second_part_came_is_published_once(
 
 
 def test_a_large_runs_rows_are_published_once_as_well(folder, monkeypatch):
-    monkeypatch.setattr(annotations_file, "SORTED_AT_ONCE", 1)
+    monkeypatch.setattr(publishing, "SORTED_AT_ONCE", 1)
     write(folder, "e1", 0, 0, 2)
     write(folder, "e2", 0, 2, 1)
     assert folder.publish().rows == 3
@@ -115,7 +135,7 @@ def test_a_crash_before_the_rename_shows_no_reader_anything(folder, monkeypatch)
         raise RuntimeError("killed")
 
     with monkeypatch.context() as broken:
-        broken.setattr(annotations_file.pq.ParquetWriter, "write_table", crash)
+        broken.setattr(publishing.pq.ParquetWriter, "write_table", crash)
         with pytest.raises(RuntimeError, match="killed"):
             folder.publish()
     assert published(folder) == []
@@ -171,3 +191,152 @@ def test_the_sums_are_those_of_the_published_rows(folder):
         ("completed", 2, 20),
         ("failed", 1, None),
     ]
+
+
+def usage_of(folder):
+    return pq.read_table(folder.out / "usage" / "run=run-1.parquet", partitioning=None).to_pylist()
+
+
+def test_usage_sums_everything_that_was_or_may_have_been_billed(folder):
+    log = [
+        entry("task-a", "failed", prompt_tokens=7, cost=0.25),
+        entry(None, "unknown"),
+        entry("task-b", prompt_tokens=10, completion_tokens=2, cost=0.5),
+    ]
+    write(folder, "e1", 0, 0, prompt_tokens=10, completion_tokens=2, cost=0.5, attempt_log=log, attempts=3)
+    write(folder, "e1", 1, 1, outcome="cancelled", attempt_log=[])
+    totals = folder.publish()
+    kept = ("outcome", "rows", "attempts", "prompt_tokens", "completion_tokens", "cost")
+    assert [tuple(row[name] for name in kept) for row in usage_of(folder)] == [
+        ("cancelled", 1, 0, None, None, None),
+        ("completed", 1, 3, 17, 2, 0.75),
+    ]
+    assert (totals.prompt_tokens, totals.cost) == (17, 0.75)
+
+
+def test_usage_is_by_model_day_and_outcome(folder):
+    later = datetime(2026, 1, 2, tzinfo=UTC)
+    write(folder, "e1", 0, 0, 1, model="m")
+    write(folder, "e1", 2, 2, model="n")
+    write(folder, "e1", 3, 3, model="m", finished_at=later)
+    folder.publish()
+    assert [(row["model"], row["day"], row["rows"]) for row in usage_of(folder)] == [
+        ("m", AT.date(), 2),
+        ("m", later.date(), 1),
+        ("n", AT.date(), 1),
+    ]
+
+
+SECOND = 1_000_000
+ACCEPTED = 1_767_225_600 * SECOND
+ANSWER = Completion(content="A cat.", prompt_tokens=1_000, completion_tokens=10)
+
+
+def late(folder, *ids):
+    folder.save_ids("e1", 0, len(ids), [one if isinstance(one, bytes) else late_line(one) for one in ids])
+
+
+def ended(outcome=Outcome.COMPLETED, completion=ANSWER):
+    return Ending(outcome, ACCEPTED + 60 * SECOND, completion=completion)
+
+
+def rows(folder):
+    return {row["row_index"]: row for file in sorted(folder.published.iterdir()) for row in read(file)}
+
+
+def read(file):
+    return pq.read_table(file, partitioning=None).to_pylist()
+
+
+def test_a_late_id_is_put_into_its_rows_log_and_no_other_row_is_touched(folder):
+    log = [entry(None, "unknown"), entry("task-1")]
+    write(folder, "e1", 0, 0, 2)
+    write(folder, "e1", 2, 1, attempt_log=log, attempts=2, possible_duplicate=True)
+    late(folder, LateId(1, "task-late", ACCEPTED, 1), LateId(1, "task-late", ACCEPTED, 1, 0, ended()))
+    folder.publish()
+    found = rows(folder)
+    assert [(one["generation_id"], one["prompt_tokens"]) for one in found[1]["attempt_log"]] == [
+        ("task-late", 1_000),
+        ("task-1", None),
+    ]
+    assert (found[1]["outcome"], found[1]["generation_id"], found[1]["possible_duplicate"]) == (
+        "completed",
+        "task-1",
+        True,
+    )
+    assert [found[index]["attempt_log"][0]["generation_id"] for index in (0, 2)] == ["task-0", "task-2"]
+    assert published(folder) == [[0, 1, 2]]
+
+
+def test_the_late_answer_of_a_row_without_one_is_its_answer(folder):
+    write(folder, "e1", 0, 0, outcome="unknown", attempt_log=[entry(None, "unknown")], generation_id=None)
+    late(folder, LateId(0, "task-late", ACCEPTED, 1, 0, ended()))
+    assert folder.publish().outcomes == {"completed": 1}
+    assert (rows(folder)[0]["content"], rows(folder)[0]["generation_id"]) == ("A cat.", "task-late")
+
+
+def test_an_id_on_disk_that_no_row_knows_is_put_into_its_rows_log(folder):
+    write(folder, "e1", 0, 0, 1)
+    late(folder, b'[0,"task-0",1767225600000000,1,0]', b'[1,"task-forgotten",1767225600000000,1,0]')
+    folder.publish()
+    found = rows(folder)
+    assert [(one["generation_id"], one["outcome"]) for one in found[1]["attempt_log"]] == [
+        ("task-1", "completed"),
+        ("task-forgotten", "unknown"),
+    ]
+    assert [found[index]["possible_duplicate"] for index in (0, 1)] == [False, True]
+    assert [found[index]["attempts"] for index in (0, 1)] == [1, 2]
+
+
+def test_of_two_rows_with_one_id_only_the_one_that_was_accepted_first_is_believed(folder):
+    earlier, log = datetime(2025, 12, 31, tzinfo=UTC), [entry("task-1", at=AT, prompt_tokens=9)]
+    write(folder, "e1", 0, 0, 2)
+    write(folder, "e1", 2, 1, content="A dog.", prompt_tokens=9, attempt_log=log)
+    shared = [entry("task-1", at=earlier, prompt_tokens=9)]
+    write(folder, "e1", 3, 3, generation_id="task-1", attempt_log=shared, content="A dog.", prompt_tokens=9)
+    assert folder.publish().outcomes == {"completed": 3, "unknown": 1}
+    found = rows(folder)
+    assert (found[3]["outcome"], found[3]["content"]) == ("completed", "A dog.")
+    assert (found[1]["outcome"], found[1]["error_code"]) == ("unknown", "duplicate_generation_id")
+    assert (found[1]["content"], found[1]["prompt_tokens"], found[1]["generation_id"]) == (None, None, None)
+    assert [(one["generation_id"], one["prompt_tokens"]) for one in found[1]["attempt_log"]] == [("task-1", None)]
+    assert "row 3" in found[1]["error_message"]
+    assert sum(row["prompt_tokens"] or 0 for row in usage_of(folder)) == 9
+
+
+def test_a_row_with_the_id_of_a_published_one_is_not_believed(folder):
+    write(folder, "e1", 0, 0)
+    folder.publish()
+    before = next(folder.published.iterdir()).read_bytes()
+    earlier = datetime(2025, 12, 31, tzinfo=UTC)
+    write(folder, "e1", 1, 1, generation_id="task-0", attempt_log=[entry("task-0", at=earlier)])
+    folder.publish()
+    assert (rows(folder)[0]["outcome"], rows(folder)[1]["outcome"]) == ("completed", "unknown")
+    assert min(folder.published.iterdir()).read_bytes() == before
+
+
+def test_of_a_row_in_two_parts_the_generations_of_both_are_kept(folder):
+    write(folder, "e1", 0, 0, outcome="failed")
+    again = [entry("task-again", prompt_tokens=5)]
+    write(folder, "e2", 0, 0, generation_id="task-again", attempt_log=again, content="A cat.", prompt_tokens=5)
+    assert folder.publish().outcomes == {"completed": 1}
+    [row] = rows(folder).values()
+    assert (row["content"], row["generation_id"], row["possible_duplicate"]) == ("A cat.", "task-again", True)
+    assert [one["generation_id"] for one in row["attempt_log"]] == ["task-0", "task-again"]
+
+
+def test_a_row_that_both_ledgers_saw_to_one_end_is_as_it_was(folder):
+    write(folder, "e1", 0, 0, prompt_tokens=5)
+    write(folder, "e2", 0, 0, prompt_tokens=5)
+    folder.publish()
+    assert (rows(folder)[0]["possible_duplicate"], len(rows(folder)[0]["attempt_log"])) == (False, 1)
+
+
+def test_late_ids_of_a_large_run_leave_its_order_alone(folder, monkeypatch):
+    monkeypatch.setattr(publishing, "SORTED_AT_ONCE", 1)
+    write(folder, "e1", 0, 3, 4)
+    write(folder, "e1", 2, 0, 1, 2)
+    late(folder, LateId(1, "task-late", ACCEPTED, 2, 0, ended()))
+    folder.publish()
+    assert published(folder) == [[3, 4, 0, 1, 2]]
+    assert len(rows(folder)[1]["attempt_log"]) == 2

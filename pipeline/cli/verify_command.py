@@ -1,0 +1,80 @@
+"""`vidbatch verify`."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from pipeline.cli import options
+from pipeline.cli.screen import cost_text
+from pipeline.core.errors import UsageError
+from pipeline.core.receipt import Difference
+from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.flows.verify import Verdict, verify
+
+
+@click.command(name="verify")
+@click.argument("run_id", required=False, metavar="[RUN]")
+@options.out
+@options.json_output
+def command(run_id: str | None, out: Path, as_json: bool) -> None:
+    """Recompute a run's receipt from its files, and tell every difference.
+
+    Without RUN, all finished runs of OUT are verified. Nothing is changed. The exit code is 1 if anything differs.
+    """
+    folder = OutFolder(out)
+    verdicts = [verify(one) for one in _chosen(folder, run_id)]
+    homeless = [] if run_id else [Difference(name, "no run has these annotations") for name in folder.homeless()]
+    wrong = homeless + [one for verdict in verdicts for one in verdict.differences]
+    if as_json:
+        click.echo(orjson.dumps({"verified": not wrong, "runs": [_as_object(verdict) for verdict in verdicts]}))
+    else:
+        for line in _lines(verdicts, homeless):
+            click.echo(line, err=bool(wrong))
+    sys.exit(1 if wrong else 0)
+
+
+def _chosen(out: OutFolder, run_id: str | None) -> list[LocalRunFolder]:
+    runs = {folder.run_id: folder for folder in out.runs()}
+    if run_id is None:
+        finished = [folder for folder in runs.values() if folder.finished]
+        if not finished:
+            raise UsageError(f"{out.path} holds no finished run; there is nothing to verify")
+        return finished[::-1]
+    if run_id not in runs:
+        held = f"it holds {', '.join(runs)}" if runs else "it holds none"
+        raise UsageError(f"{out.path} holds no run {run_id}; {held}")
+    return [runs[run_id]]
+
+
+def _lines(verdicts: list[Verdict], homeless: list[Difference]) -> Iterator[str]:
+    for verdict in verdicts:
+        yield from (str(one) for one in verdict.differences)
+        if verdict.differences:
+            yield f"run {verdict.run_id}: {len(verdict.differences)} differences"
+        else:
+            yield f"run {verdict.run_id}: {_totals(verdict.receipt)}; all of it is as the receipt says"
+    yield from (str(one) for one in homeless)
+
+
+def _totals(receipt: Mapping[str, Any]) -> str:
+    rows, usage, twice = receipt["rows"], receipt["usage"], receipt["possible_duplicates"]
+    ends = " + ".join(f"{count:,} {end}" for end, count in rows.items() if count and end != "manifest")
+    return (
+        f"{rows['manifest']:,} rows = {ends or 'none'}; {receipt['posts']:,} POSTs, "
+        f"{twice['rows']:,} rows possibly billed twice; {usage['prompt_tokens'] or 0:,} tokens in, "
+        f"{usage['completion_tokens'] or 0:,} out; cost: {cost_text(usage['cost'])}"
+    )
+
+
+def _as_object(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "run_id": verdict.run_id,
+        "verified": not verdict.differences,
+        "differences": [{"file": one.file, "what": one.what} for one in verdict.differences],
+        "receipt": verdict.receipt or None,
+    }

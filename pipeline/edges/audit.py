@@ -1,0 +1,128 @@
+"""What the files of a run say, read again from the first byte to the last: for its receipt, and to verify that.
+
+Batch by batch: what stays in memory is a byte a row, and the ids while they are compared. A file that can't be read is
+a fault that is told, and the others are read all the same.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.core.coverage import Coverage, Fault
+from pipeline.core.errors import StorageError
+from pipeline.core.receipt import FileFound, Found, PartFound, UsageKey, UsageSums, manifest_rows
+from pipeline.core.standing import COLLECTS, RETRY_OF
+from pipeline.edges.annotations_file import batches, read_usage
+from pipeline.edges.publishing import BEARERS, ids_in, unplaced_ids
+from pipeline.edges.tally import COLUMNS, Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the files of a run are; `out` is what their names are told under."""
+
+    out: Path
+    run: Path
+    published: Path
+    usage: Path
+
+
+def audit(places: Places, described: Mapping[str, Any]) -> Found:
+    """Read all files of a run, `described` being run.json."""
+    made = _Audit(places.out)
+    requests, rejects = places.run / "requests.parquet", places.run / "rejects.parquet"
+    requested = made.planned(requests, made.coverage.asked)
+    rejected = made.planned(rejects, made.coverage.rejected) if rejects.exists() else None
+    parts = [part for path in _files(places.published) if (part := made.published(path)) is not None]
+    usage_file, usage_table = made.usage(places.usage)
+    whole = RETRY_OF not in described and COLLECTS not in described  # else only some rows of a manifest
+    gaps = made.coverage.faults(
+        requests=made.name(requests),
+        annotations=made.name(places.published),
+        rows=manifest_rows(described) if whole else None,
+    )
+    return Found(
+        described=described,
+        parts=parts,
+        requests=requested,
+        rejects=rejected,
+        usage_file=usage_file,
+        usage_table=usage_table,
+        usage=made.tally.usage,
+        outcomes=dict(made.tally.outcomes),
+        flagged=made.tally.flagged,
+        doubt=made.tally.doubt,
+        unplaced_ids=len(unplaced_ids(pa.concat_tables(made.ids), places.run / "sent")),
+        finished_at=made.tally.last_end,
+        faults=[*made.faults, *gaps],
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    """All that a reader of the dataset would take for a part of the run."""
+    return sorted(path for path in folder.rglob("[!.]*") if path.is_file()) if folder.is_dir() else []
+
+
+@dataclass(slots=True)
+class _Audit:
+    """One reading of a run's files."""
+
+    out: Path
+    coverage: Coverage = field(default_factory=Coverage)
+    tally: Tally = field(default_factory=Tally)
+    ids: list[pa.Table] = field(default_factory=lambda: [BEARERS.empty_table()])
+    faults: list[Fault] = field(default_factory=list)
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.out).as_posix()
+
+    def planned(self, path: Path, mark: Callable[[str, list[int | None]], None]) -> FileFound | None:
+        """A file of the plan, its rows marked; nothing when it can't be read."""
+        rows, name = 0, self.name(path)
+        try:
+            for batch in batches(path, ["row_index"]):
+                mark(name, batch["row_index"].to_pylist())
+                rows += batch.num_rows
+            return _file_found(path, name, rows)
+        except StorageError as error:
+            self._tell_broken(path, error)
+            return None
+
+    def published(self, path: Path) -> PartFound | None:
+        """A file of annotations, counted and its rows marked; nothing when it can't be read."""
+        own, name = Tally(), self.name(path)
+        try:
+            for batch in batches(path, COLUMNS):
+                self.coverage.annotated(name, batch["row_index"].to_pylist())
+                self.ids.append(ids_in(batch))
+                own.add(batch)
+                self.tally.add(batch)
+            return PartFound(_file_found(path, name, own.rows), own.kept, own.billed)
+        except StorageError as error:
+            self._tell_broken(path, error)
+            return None
+
+    def usage(self, path: Path) -> tuple[FileFound | None, Mapping[UsageKey, UsageSums]]:
+        """The usage table, as it stands there; nothing when it can't be read."""
+        try:
+            table = read_usage(path)
+            return _file_found(path, self.name(path), len(table)), table
+        except StorageError as error:
+            self._tell_broken(path, error)
+            return None, {}
+
+    def _tell_broken(self, path: Path, error: StorageError) -> None:
+        self.faults.append(Fault(self.name(path), f"can't be read: {error.__cause__ or error}"))
+
+
+def _file_found(path: Path, name: str, rows: int) -> FileFound:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileFound(name, rows, path.stat().st_size, digest)
+    except OSError as error:
+        raise StorageError(f"{path} can't be read: {error}") from error

@@ -1,0 +1,70 @@
+"""The ids that were paid for, as a run keeps them under `sent/`: read line by line, never judged here."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from pipeline.core.errors import StorageError
+from pipeline.core.late import LateId, is_late, read_late
+
+IDS = pa.schema([("row_index", pa.int64()), ("generation_id", pa.string())])
+
+
+def saved_ids(folder: Path) -> Iterator[list[Any]]:
+    """Accepted ids, late ones too: [row index, generation id, accepted at µs, attempt, resubmits]."""
+    for file in _files(folder):
+        for line in _content(file):
+            yield _saved(line, file)
+
+
+def late_ids(folder: Path) -> dict[int, list[LateId]]:
+    """By row, the ids that their row went on without, each once and with its ending where that is known."""
+    return by_row(read_late(line) for line in _lines(folder) if is_late(line))
+
+
+def by_row(late: Iterable[LateId]) -> dict[int, list[LateId]]:
+    """Late ids by their row, each id once: as it was told last, but never without an ending that was told before."""
+    found: dict[int, dict[str, LateId]] = {}
+    for one in late:
+        ids = found.setdefault(one.row_index, {})
+        if one.generation_id not in ids or one.ending is not None:
+            ids[one.generation_id] = one
+    return {row_index: list(ids.values()) for row_index, ids in found.items()}
+
+
+def saved_pairs(folder: Path) -> pa.Table:
+    """Row index and generation id of every accepted id; 60 bytes an id, for a million rows at once."""
+    batches = []
+    for file in _files(folder):
+        pairs = [_saved(line, file)[:2] for line in _content(file)]
+        columns = [pa.array([pair[place] for pair in pairs], IDS.field(place).type) for place in range(len(IDS))]
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=IDS))
+    return pa.Table.from_batches(batches, schema=IDS)
+
+
+def _saved(line: bytes, file: Path) -> list[Any]:
+    try:
+        whole = orjson.loads(line)
+        ids: list[Any] = whole["late"] if is_late(line) else whole
+    except (ValueError, KeyError) as error:
+        raise StorageError(f"{file} holds a line that is no accepted id: {error}") from error
+    return ids
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jsonl"))
+
+
+def _lines(folder: Path) -> Iterator[bytes]:
+    for file in _files(folder):
+        yield from _content(file)
+
+
+def _content(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().splitlines()
+    except OSError as error:
+        raise StorageError(f"{file} can't be read: {error.strerror or error}") from error
