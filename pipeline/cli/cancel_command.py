@@ -8,29 +8,37 @@ import click
 from pipeline.cli import options
 from pipeline.cli.configuration import Configuration, api_key
 from pipeline.cli.ending import end
+from pipeline.cli.family import the_run
 from pipeline.cli.preparing import found
 from pipeline.cli.running import Operation, carry_out
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Stopped
-from pipeline.core.errors import UsageError
-from pipeline.core.policy import Policy
+from pipeline.core.account import Secret
+from pipeline.core.errors import KeyMissing
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
-from pipeline.edges.run_folder import LocalRunFolder
 
 
 @click.command(name="cancel")
 @click.argument("run_id", metavar="RUN")
 @options.out
+@click.option(
+    "--abandon",
+    is_flag=True,
+    help="Do not wait for answers that are under way: their rows become cancelled, and keep the ids by which "
+    "`vidbatch collect` fetches them later.",
+)
 @options.redis_url
 @options.json_output
 @click.pass_obj
-def command(configuration: Configuration, run_id: str, out: Path, redis_url: str | None, as_json: bool) -> None:
+def command(
+    configuration: Configuration, run_id: str, out: Path, redis_url: str | None, *, abandon: bool, as_json: bool
+) -> None:
     """End RUN without sending more: what was paid for is collected, the other rows become cancelled.
 
-    OUT is free for another run afterwards.
+    OUT is free for another run afterwards. A key is needed only where answers are still to be collected.
     """
-    folder = _the_run(OutFolder(out), run_id)
+    folder = the_run(OutFolder(out), run_id)
     screen = Screen(quiet=as_json)
     if folder.summary() is not None:
         screen.say(f"run {run_id} is finished; there is nothing to cancel")
@@ -42,12 +50,12 @@ def command(configuration: Configuration, run_id: str, out: Path, redis_url: str
     operation = Operation(
         redis_url=redis_url,
         workers=1,
-        policy=Policy(),
+        policy=None,
         detach=False,
-        key=api_key(configuration, process_environment()),
+        key=_key(configuration),
         environment=process_environment(),
     )
-    folder.cancel()
+    folder.cancel(abandon=abandon)
     prepared = found(folder)
     with screen:
         stop = carry_out(prepared, operation, screen)
@@ -55,9 +63,8 @@ def command(configuration: Configuration, run_id: str, out: Path, redis_url: str
     sys.exit(0 if stop.why is Stopped.FINISHED else code)
 
 
-def _the_run(out: OutFolder, run_id: str) -> LocalRunFolder:
-    runs = {folder.run_id: folder for folder in out.runs()}
-    if run_id in runs:
-        return runs[run_id]
-    held = f"it holds {', '.join(runs)}" if runs else "it holds none"
-    raise UsageError(f"{out.path} holds no run {run_id}; {held}")
+def _key(configuration: Configuration) -> Secret | None:
+    try:
+        return api_key(configuration, process_environment())
+    except KeyMissing:
+        return None

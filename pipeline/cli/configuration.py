@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,7 +30,9 @@ ENVIRONMENT = {
     "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
     "VIDBATCH_POLL": "the polling schedule",
+    "VIDBATCH_ON_UNKNOWN": "what becomes of a row that may have been billed: resubmit or hold",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
+    "VIDBATCH_SERVER_USE": "set by `run` for its own workers: how they use the private server",
 }
 """Every variable that vidbatch reads, and what it gives."""
 
@@ -58,6 +60,7 @@ class FileSettings(BaseModel):
     prompt: str | None = None
     workers: int | None = None
     poll: str | None = None
+    on_unknown: Literal["resubmit", "hold"] | None = None
     api_key_file: str | None = None
     prices: dict[str, PriceEntry] = {}
 

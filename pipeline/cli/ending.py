@@ -1,15 +1,24 @@
 """How a command that followed a run ends: what the person is told, what they can do next, and the exit code."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 import orjson
 
+from pipeline.cli.family import family
 from pipeline.cli.plan_text import summary_lines
-from pipeline.cli.preparing import Prepared, cancel_words
+from pipeline.cli.preparing import Prepared
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Stop, Stopped
+from pipeline.cli.wording import again_words, cancel_words, collect_words, retry_words
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.snapshot import RunSnapshot
+from pipeline.core.standing import COLLECTS, RETRY_OF, Remains
 from pipeline.core.summary import all_completed, summary_of
+from pipeline.core.waiting import waits_for
+from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.run_folder import LocalRunFolder
 
 EXIT = {Stopped.INTERRUPTED: 130, Stopped.PAUSED: 4, Stopped.STORAGE: 5}
 AGAIN = "run the same command again to go on"
@@ -20,12 +29,15 @@ def end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int
     if stop.why is Stopped.LEFT:
         told = "is with the fleet" if stop.reason == "detached" else "goes on"
         screen.say(f"run {prepared.folder.run_id} {told}; look at it with `vidbatch status {prepared.folder.run_id}`")
+        if not stop.reason:
+            _say_waits(stop, screen)
         return 0
     if stop.why is Stopped.FINISHED:
         return report(prepared, screen, as_json=as_json)
     match stop.why:
         case Stopped.INTERRUPTED:
             screen.say(f"interrupted{': ' + stop.reason if stop.reason else ''}; {AGAIN}")
+            _say_waits(stop, screen)
         case Stopped.PAUSED:
             for line in pause_lines(stop, prepared):
                 screen.say(line)
@@ -35,6 +47,12 @@ def end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int
         content = {**summary_of(stop.run), "stopped": stop.why.value, "reason": stop.reason}
         click.echo(orjson.dumps(content))
     return EXIT[stop.why]
+
+
+def _say_waits(stop: Stop, screen: Screen) -> None:
+    """Name what the run waits for, unless all that it waits for is its command."""
+    if stop.run is not None and not stop.run.quiet:
+        screen.say(f"it waits for {waits_for(stop.run, '')}")
 
 
 def pause_lines(stop: Stop, prepared: Prepared) -> list[str]:
@@ -90,8 +108,38 @@ def report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
         )
     described = prepared.described
     if as_json:
-        click.echo(orjson.dumps({**summary, "rows": described["rows"], "rejections": described["rejections"]}))
+        derived = {name: described[name] for name in (RETRY_OF, COLLECTS) if name in described}
+        told = {**summary, "rows": described["rows"], "rejections": described["rejections"], **derived}
+        click.echo(orjson.dumps(told))
     else:
-        for line in summary_lines(described, summary, str(prepared.folder.out)):
+        for line in (*summary_lines(described, summary, str(prepared.folder.out)), *left_lines(prepared, summary)):
             screen.say(line)
     return 0 if all_completed(summary["outcomes"]) and not described["rejections"] else 1
+
+
+def left_lines(prepared: Prepared, summary: Mapping[str, Any]) -> list[str]:
+    """What can be done for rows that did not complete, here or in a run that was derived from this one."""
+    if all_completed(summary["outcomes"]):
+        return []
+    relatives = family(OutFolder(prepared.folder.out), prepared.folder)
+    if (unfinished := relatives.unfinished()) is not None:
+        words = again_words(unfinished, unfinished.described())
+        return [f"run {unfinished.run_id} works on some of these rows and is not finished: `{words}` goes on"]
+    left = relatives.remains()
+    return remains_lines(left, prepared.folder) if left.counts else ["all of them completed by now, in later runs"]
+
+
+def remains_lines(left: Remains, folder: LocalRunFolder) -> list[str]:
+    """The commands that help rows that did not complete by now; asking again costs, collecting does not."""
+    lines: list[str] = []
+    if left.collectable:
+        lines.append(
+            f"{left.collectable:,} rows have a generation that was paid for: `{collect_words(folder)}` fetches what is "
+            "ready by now, and sends nothing"
+        )
+    ways = [("", left.again), (" that may have been billed: --unknown", left.unknown)]
+    ways.append((" refused: --outcome refused", left.refused))
+    told = [f"{count:,}{option}" for option, count in ways if count]
+    if told:
+        lines.append(f"rows that can be asked again, at your cost: `{retry_words(folder)}` ({', '.join(told)})")
+    return lines

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.core.errors import UsageError
+from pipeline.core.snapshot import RunSnapshot
 from pipeline.edges.embedded import EmbeddedServer, server_binary, state_folder
 from pipeline.edges.environment import process_environment
+from pipeline.ports import Ledger, RunCard
 
 
 @contextmanager
@@ -20,3 +23,12 @@ def ledger_url(redis_url: str | None) -> Iterator[str]:
         yield server.url
     finally:
         server.leave()
+
+
+async def known_run(ledger: Ledger, run_id: str) -> tuple[RunSnapshot, RunCard]:
+    """How a run stands, and its card. UsageError names the runs that the ledger knows."""
+    run, card = await ledger.snapshot(run_id), await ledger.card(run_id)
+    if run is not None and card is not None:
+        return run, card
+    known = ", ".join(await ledger.active_runs()) or "none"
+    raise UsageError(f"the ledger knows no run {run_id}; it knows {known}. Finished runs are in their OUT, under runs/")

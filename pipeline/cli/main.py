@@ -12,21 +12,36 @@ COMMANDS = {
     "run": "pipeline.cli.run_command",
     "plan": "pipeline.cli.plan_command",
     "status": "pipeline.cli.status_command",
+    "pause": "pipeline.cli.pause_command",
+    "resume": "pipeline.cli.resume_command",
     "cancel": "pipeline.cli.cancel_command",
+    "retry": "pipeline.cli.retry_command",
+    "collect": "pipeline.cli.collect_command",
+    "verify": "pipeline.cli.verify_command",
     "worker": "pipeline.cli.worker_command",
     "simulate": "pipeline.cli.simulate_command",
     "demo": "pipeline.cli.demo_command",
+    "faultlab": "pipeline.cli.faultlab_command",
 }
 
 SUMMARIES = {
     "run": "Annotate a manifest: plan, confirm, run, resume.",
     "plan": "Check a manifest's rows and say what would be sent; spend nothing.",
     "status": "Show how runs stand and what they wait for.",
+    "pause": "Send nothing more for a run until it is resumed; what was sent is collected.",
+    "resume": "Go on with a run that was paused.",
     "cancel": "End a run without sending more; what was paid for is collected.",
+    "retry": "Ask rows of a finished run again that did not complete.",
+    "collect": "Fetch answers that came too late for their run, by their ids; send nothing.",
+    "verify": "Recompute a run's receipt from its files, and tell every difference.",
     "worker": "Serve runs that were handed to a Redis server.",
     "simulate": "Serve a FoxAPI on this machine, for trials and tests.",
     "demo": "Do the main job here and now, on real clips, against a simulated API.",
+    "faultlab": "Break real workers and servers on purpose, and show what it costs.",
 }
+
+CONFIGURED = ("run", "plan", "worker", "status", "pause", "resume", "cancel", "retry", "collect")
+"""Commands whose options have their defaults in `vidbatch.toml`."""
 
 
 class LazyCommands(click.Group):
@@ -60,12 +75,12 @@ def main(context: click.Context) -> None:
 
     Every row is paid for once, and every row of the manifest has one honest end.
     """
-    if context.invoked_subcommand in {"run", "plan", "demo", "worker", "cancel", "status"}:
+    if context.invoked_subcommand not in {None, "simulate", "verify", "faultlab"}:
         from pipeline.cli.configuration import load  # noqa: PLC0415 - `--help` needs no settings
 
         context.obj = load(Path.cwd())
         defaults = context.obj.option_defaults()
-        context.default_map = dict.fromkeys(("run", "plan", "worker", "cancel", "status"), defaults)
+        context.default_map = dict.fromkeys(CONFIGURED, defaults)
 
 
 def exit_code(error: VidbatchError) -> int:

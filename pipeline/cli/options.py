@@ -9,6 +9,7 @@ import click
 from pipeline.cli.configuration import DEFAULT_BASE_URL
 from pipeline.core.account import checked_base_url
 from pipeline.core.errors import SettingsError
+from pipeline.core.polling import parse_schedule
 from pipeline.core.requests import Defaults
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -27,6 +28,53 @@ redis_url = click.option(
     envvar="VIDBATCH_REDIS",
     help="Redis server of the fleet, such as redis://host:6379/0; without it a private server is used.",
 )
+workers = click.option(
+    "--workers",
+    envvar="VIDBATCH_WORKERS",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Submit and poll shifts at a time of the private worker.",
+)
+poll = click.option(
+    "--poll",
+    envvar="VIDBATCH_POLL",
+    default="fixed:5s",
+    show_default=True,
+    help="When to ask whether an answer is ready: fixed:5s or steps:2s,5s,10s.",
+)
+
+_SENDING = (
+    redis_url,
+    workers,
+    poll,
+    click.option(
+        "--on-unknown",
+        envvar="VIDBATCH_ON_UNKNOWN",
+        type=click.Choice(["resubmit", "hold"]),
+        default="resubmit",
+        show_default=True,
+        help="A row whose request may have been billed though its answer was lost: resubmit sends it again, at most "
+        "once, so that it may be billed twice, and its annotation says so; hold ends it as unknown, without an answer, "
+        "until `vidbatch retry --unknown`.",
+    ),
+    click.option("--yes", is_flag=True, help="Ask nothing before sending."),
+    click.option("--detach", is_flag=True, help="Hand the run to the fleet and return at once; needs --redis."),
+)
+
+
+def sending_options(command: Command) -> Command:
+    """Add the options of a command that sends: none of them changes which run it is."""
+    for option in reversed(_SENDING):
+        command = option(command)
+    return command
+
+
+def check_sending(given: dict[str, Any]) -> None:
+    """Refuse here what only workers would refuse later."""
+    if given["detach"] and not given["redis_url"]:
+        raise SettingsError("--detach: needs --redis URL, since the private workers leave with this command")
+    parse_schedule(given["poll"])
 
 
 def _base_url(context: click.Context, parameter: click.Parameter, value: str) -> str:

@@ -61,3 +61,11 @@ def summary_lines(
     if sampled:
         yield sampled
     yield f"dataset: {out}/annotations/**/*.parquet"
+
+
+def counts_lines(counts: Mapping[tuple[Outcome, str], int]) -> Iterable[str]:
+    """Rows that did not complete, by outcome and error code, the most frequent first."""
+    if not counts:
+        yield "every row of it completed"
+    for (outcome, code), rows in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        yield f"  {rows:,} {outcome}{' ' + code if code else ''}"

@@ -14,11 +14,13 @@ from typing import Any
 
 import orjson
 
+from pipeline.cli.wording import again_words, cancel_words
 from pipeline.core.account import account_id
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
 from pipeline.core.lead import moved
 from pipeline.core.requests import Defaults
+from pipeline.core.standing import COLLECTS, parent_of
 from pipeline.edges.embedded import new_token
 from pipeline.edges.manifests import digest_of, read_rows
 from pipeline.edges.out_folder import OutFolder
@@ -65,16 +67,15 @@ def prepare(
     ask = question.digest()
     out.make()
     with out.planning():
-        for folder in out.runs():
-            if folder.described()["ask"] == ask:
-                return found(folder)
+        if same := asked_before(out, ask):
+            return same
         fresh = out.run(new_run_id())
         try:
             summary = plan_into(question, fresh, strict=strict, progress=progress)
             if same := _same_requests(out, summary, question):
                 fresh.discard()
                 return same
-            _refuse_when_busy(out)
+            refuse_when_busy(out)
             names = out.columns_of(summary.carried_columns)
             described = _description(question, fresh, summary, ask, names, prices)
             fresh.describe(described)
@@ -82,6 +83,14 @@ def prepare(
             fresh.discard()
             raise
     return Prepared(fresh, described, resumed=False, finished=False)
+
+
+def asked_before(out: OutFolder, ask: str) -> Prepared | None:
+    """The newest run with the same ask, or nothing."""
+    for folder in out.runs():
+        if folder.described()["ask"] == ask:
+            return found(folder)
+    return None
 
 
 def found(folder: LocalRunFolder) -> Prepared:
@@ -139,28 +148,31 @@ def _same_requests(out: OutFolder, summary: PlanSummary, question: Question) -> 
     """A run of the very same requests, though the manifest's bytes are others: another order of columns, say."""
     for folder in out.runs():
         described = folder.described()
+        if described.get(COLLECTS):
+            continue  # it sends nothing, whatever its requests are
         same_api = account_id(described["base_url"], "") == account_id(question.base_url, "")
         if described["requests_digest"] == summary.requests_digest and same_api:
             return found(folder)
     return None
 
 
-def _refuse_when_busy(out: OutFolder) -> None:
+def refuse_when_busy(out: OutFolder) -> None:
     """A plan of which nothing was sent gives way; a run that has begun does not."""
     for folder in out.runs():
         if not folder.begun:
             folder.discard()
         elif folder.summary() is None:
-            manifests = " ".join(folder.described()["manifests"])
             raise RunConflict(
-                f"{out.path} holds the unfinished run {folder.run_id} of {manifests}, and this command asks something "
-                f"else: repeat its command to finish it, end it with `{cancel_words(folder)}`, or give another --out"
+                f"{out.path} holds the unfinished run {folder.run_id} of {origin(folder)}, and this command asks "
+                f"something else: repeat its command to finish it, end it with `{cancel_words(folder)}`, or give "
+                "another --out"
             )
 
 
-def cancel_words(folder: LocalRunFolder) -> str:
-    """The command that ends a run without sending more."""
-    return f"vidbatch cancel {folder.run_id} --out {folder.out}"
+def origin(folder: LocalRunFolder) -> str:
+    """What a run was made from, for people: its manifests, or the command that derived it from another run."""
+    described = folder.described()
+    return f"`{again_words(folder, described)}`" if parent_of(described) else " ".join(described["manifests"])
 
 
 def _description(

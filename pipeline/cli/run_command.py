@@ -8,14 +8,13 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.configuration import Configuration, api_key
+from pipeline.cli.confirming import confirm
 from pipeline.cli.ending import end, report
 from pipeline.cli.plan_text import plan_lines
 from pipeline.cli.preparing import Prepared, Question, first_rejections, prepare
 from pipeline.cli.running import Operation, carry_out
 from pipeline.cli.screen import Screen
-from pipeline.core.errors import SettingsError, UsageError
 from pipeline.core.policy import Policy
-from pipeline.core.polling import parse_schedule
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
 
@@ -24,24 +23,7 @@ from pipeline.edges.out_folder import OutFolder
 @options.manifests
 @options.out
 @options.question_options
-@options.redis_url
-@click.option(
-    "--workers",
-    envvar="VIDBATCH_WORKERS",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Submit and poll shifts at a time of the private worker.",
-)
-@click.option(
-    "--poll",
-    envvar="VIDBATCH_POLL",
-    default="fixed:5s",
-    show_default=True,
-    help="When to ask whether an answer is ready: fixed:5s or steps:2s,5s,10s.",
-)
-@click.option("--yes", is_flag=True, help="Ask nothing before sending.")
-@click.option("--detach", is_flag=True, help="Hand the run to the fleet and return at once; needs --redis.")
+@options.sending_options
 @options.json_output
 @click.pass_obj
 def command(
@@ -53,9 +35,7 @@ def command(
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Annotate the rows of MANIFEST: plan, confirm, run. The same command again resumes."""
-    if given["detach"] and not given["redis_url"]:
-        raise SettingsError("--detach: needs --redis URL, since the private workers leave with this command")
-    parse_schedule(given["poll"])
+    options.check_sending(given)
     question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
     prepared = prepare(question, OutFolder(out), prices=configuration.prices, strict=given["strict"], progress=None)
     sys.exit(_run(prepared, configuration, Screen(quiet=as_json), given, as_json=as_json))
@@ -77,13 +57,13 @@ def _run(
         for line in plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet")):
             screen.say(line)
     key = api_key(configuration, process_environment())
-    if not prepared.resumed and not _confirm(described["requests"], yes=given["yes"]):
+    if not prepared.resumed and not confirm(described["requests"], yes=given["yes"]):
         screen.say("nothing was sent; the same command asks again")
         return 0
     operation = Operation(
         redis_url=given["redis_url"],
         workers=given["workers"],
-        policy=Policy(poll=given["poll"]),
+        policy=Policy(poll=given["poll"], on_unknown=given["on_unknown"]),
         detach=given["detach"],
         key=key,
         environment=process_environment(),
@@ -91,11 +71,3 @@ def _run(
     with screen:
         stop = carry_out(prepared, operation, screen)
     return end(stop, prepared, screen, as_json=as_json)
-
-
-def _confirm(requests: int, *, yes: bool) -> bool:
-    if yes or requests == 0:
-        return True
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm; add --yes to send without asking")
-    return click.confirm(f"Send {requests:,} requests, at your cost?", err=True)

@@ -14,25 +14,34 @@ from pipeline.cli.preparing import Prepared, begin
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Interrupts, Stop, Stopped, Watch, follow
 from pipeline.core.account import Secret, account_id, key_fingerprint
-from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
+from pipeline.core.errors import KeyMissing, LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.lead import LEAD_S, lead_lock, place_of
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
 from pipeline.edges.clock import MachineClock, time_of_day_us
-from pipeline.edges.embedded import EmbeddedServer, EmbeddedWorker, alive, server_binary, state_folder
+from pipeline.edges.embedded import EmbeddedServer, alive, server_binary, state_folder, state_path
+from pipeline.edges.embedded_worker import EmbeddedWorker
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.spill import SpillFolder
+from pipeline.flows.feed import known_from
+from pipeline.flows.replay import replay_to_disk
 from pipeline.ports import RunCard
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """How to run, as against what to ask: none of it changes which run it is."""
+    """How to run, as against what to ask: none of it changes which run it is.
+
+    Without a policy the run keeps its own. Without a key nothing can be sent or asked for: enough to end a run that
+    waits for no answer.
+    """
 
     redis_url: str | None
     workers: int
-    policy: Policy
+    policy: Policy | None
     detach: bool
-    key: Secret
+    key: Secret | None
     environment: Mapping[str, str]
 
 
@@ -48,12 +57,13 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
     ledger = RedisLedger(url)
     try:
         begin(prepared, place_of(url), await ledger.identity())
-        card = card_of(prepared, operation)
         await _tell_cancelled(prepared, ledger)
+        card = await _card(prepared, operation, ledger)
         while not await take_lead(card, ledger):
             stop = await _follow(card, ledger, screen, None, leads=False)
             if stop.why is not Stopped.ORPHANED:
                 return stop
+        await _replay_spilled(card, operation, ledger)
         card = await enter_ledger(card, prepared, ledger)
         if operation.detach:
             await ledger.unlock(lead_lock(card.run_id), _holder())
@@ -65,19 +75,17 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
 
 async def _with_own_worker(prepared: Prepared, operation: Operation, server: EmbeddedServer, screen: Screen) -> Stop:
     ledger = RedisLedger(server.url)
-    card = card_of(prepared, operation)
-    environment = {**operation.environment, "VIDBATCH_API_KEY": operation.key.reveal()}
-    environment.pop("VIDBATCH_API_KEY_FILE", None)
-    worker = EmbeddedWorker(
-        server, operation.workers, server.folder / "logs" / f"worker-{os.getpid()}.log", environment
-    )
+    log = server.folder / "logs" / f"worker-{os.getpid()}.log"
+    worker = EmbeddedWorker(server, operation.workers, log, worker_environment(operation))
     try:
         begin(prepared, place_of(server.url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
+        card = await _card(prepared, operation, ledger)
         while not await take_lead(card, ledger):
             stop = await _follow(card, ledger, screen, None, leads=False)
             if stop.why is not Stopped.ORPHANED:
                 return stop
+        await _replay_spilled(card, operation, ledger)
         worker.start()
         card = await enter_ledger(card, prepared, ledger)
         stop = await _follow(card, ledger, screen, _Supervision(server, worker))
@@ -101,10 +109,49 @@ class _Supervision:
         self.worker.supervise()
 
 
+def worker_environment(operation: Operation) -> dict[str, str]:
+    """The environment of the private worker: the key, where there is one, and from no second place."""
+    kept = {name: value for name, value in operation.environment.items() if not name.startswith("VIDBATCH_API_KEY")}
+    return kept if operation.key is None else {**kept, "VIDBATCH_API_KEY": operation.key.reveal()}
+
+
+def state_of(folder: LocalRunFolder) -> RunState:
+    """The state that a person wants, by the run's folder."""
+    if folder.abandoned:
+        return RunState.ABANDONING
+    return RunState.CANCELLING if folder.cancelled else RunState.RUNNING
+
+
 async def _tell_cancelled(prepared: Prepared, ledger: RedisLedger) -> None:
     """Tell the ledger before anything else: another command may lead the run, and workers may be sending."""
     if prepared.folder.cancelled:
-        await ledger.set_state(prepared.folder.run_id, RunState.CANCELLING)
+        await ledger.set_state(prepared.folder.run_id, state_of(prepared.folder))
+
+
+async def _card(prepared: Prepared, operation: Operation, ledger: RedisLedger) -> RunCard:
+    """The run's card with the options of this command. KeyMissing where answers wait that only the key can fetch."""
+    known = await ledger.card(prepared.folder.run_id)
+    if operation.key is None:
+        waiting = await _waiting_for_answers(prepared, operation, ledger)
+        if waiting:
+            raise KeyMissing(
+                f"{waiting:,} rows of run {prepared.folder.run_id} wait for an answer that was paid for, and nothing "
+                "more is sent: set VIDBATCH_API_KEY, or VIDBATCH_API_KEY_FILE, and give the command again to collect "
+                "them; with --abandon it does not wait for them, and keeps their ids"
+            )
+    return card_of(prepared, operation, known)
+
+
+async def _waiting_for_answers(prepared: Prepared, operation: Operation, ledger: RedisLedger) -> int:
+    """Rows, late ids included, whose generation is still to be asked for with the key that this command lacks."""
+    if prepared.folder.abandoned:
+        return 0
+    run = await ledger.snapshot(prepared.folder.run_id)
+    if run is None:
+        known = known_from(prepared.folder)
+        return len(known.ids.keys() - known.ended)
+    fleet_holds_it = operation.redis_url is not None
+    return 0 if fleet_holds_it else run.pending + run.late + run.submitting - run.lapsed
 
 
 async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:
@@ -120,10 +167,17 @@ async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:
     return False
 
 
+async def _replay_spilled(card: RunCard, operation: Operation, ledger: RedisLedger) -> None:
+    """What a worker of this machine could not tell a ledger that is lost goes to the run's disk, which is read next."""
+    if await ledger.card(card.run_id) is None:
+        with suppress(StorageError):  # what can't be read stays, and the worker's log says so
+            replay_to_disk(SpillFolder(state_path(operation.environment)), card.run_id, card.out)
+
+
 async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> RunCard:
     """Make the run's ledger, or continue it; the card with the ledger's epoch."""
     known = await ledger.card(card.run_id)
-    state = RunState.CANCELLING if prepared.folder.cancelled else RunState.RUNNING
+    state = state_of(prepared.folder)
     if known is None:
         card = replace(card, epoch=new_epoch())
         ended = prepared.folder.ended_rows() if prepared.resumed else []
@@ -150,10 +204,15 @@ def new_epoch() -> str:
     return f"e{time_of_day_us():016}"
 
 
-def card_of(prepared: Prepared, operation: Operation) -> RunCard:
-    """What the workers are told of this run. A ledger that is made anew gets a new epoch."""
+def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = None) -> RunCard:
+    """What the workers are told of this run. A ledger that is made anew gets a new epoch.
+
+    `known` is the card that the ledger has: what this command does not give, the policy or the key, is kept.
+    """
     described: Mapping[str, Any] = prepared.described
-    fingerprint = key_fingerprint(operation.key.reveal())
+    kept = "" if known is None else known.key_fingerprint
+    fingerprint = kept if operation.key is None else key_fingerprint(operation.key.reveal())
+    policy = operation.policy or (Policy() if known is None else known.policy)
     return RunCard(
         run_id=prepared.folder.run_id,
         account=account_id(described["base_url"], fingerprint),
@@ -163,7 +222,7 @@ def card_of(prepared: Prepared, operation: Operation) -> RunCard:
         token=described["token"],
         epoch=new_epoch(),
         total=described["requests"],
-        policy=operation.policy,
+        policy=policy,
         detached=operation.detach,
     )
 

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
+from pipeline.core.waiting import person_paused, waits_for
 
 PLAIN_EVERY_S = 5.0
 RATE_OVER_S = 15.0
@@ -114,8 +115,17 @@ def _told_cost(run: RunSnapshot) -> float | None:
 def _waits(run: RunSnapshot) -> list[str]:
     if run.account_blocked:
         return [f"the account is refused: {run.account_blocked}"]
+    if run.state is RunState.PAUSED and run.reason == PERSON_PAUSED:
+        return [person_paused(run)]
     stands = [] if run.state is RunState.RUNNING else [f"{run.state}{': ' + run.reason if run.reason else ''}"]
-    return [*stands, f"waiting: {run.trouble}"] if run.trouble else stands
+    if run.trouble:
+        return [*stands, f"waiting: {run.trouble}"]
+    return [f"waiting for {waits_for(run, '')}"] if not stands and _all_sent(run) else stands
+
+
+def _all_sent(run: RunSnapshot) -> bool:
+    """Whether the run is in its tail, where it stands still for as long as the slowest generation takes."""
+    return run.ready + run.submitting == 0 and run.fed >= run.total and run.pending + run.late > 0
 
 
 def picture(run: RunSnapshot, rate: float) -> RenderableType:

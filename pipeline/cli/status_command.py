@@ -1,19 +1,31 @@
 """`vidbatch status`."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import click
 import orjson
 
 from pipeline.cli import options
-from pipeline.cli.ledger_access import ledger_url
+from pipeline.cli.ledger_access import known_run, ledger_url
 from pipeline.cli.screen import plain_line
 from pipeline.cli.watching import lacking
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import LedgerMismatch, UsageError
 from pipeline.core.snapshot import RunSnapshot
 from pipeline.core.summary import summary_of
+from pipeline.core.waiting import waits_for
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.ports import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How a run stands, and what it waits for."""
+
+    run: RunSnapshot
+    lack: str
+    waits: str
 
 
 @click.command(name="status")
@@ -23,34 +35,50 @@ from pipeline.edges.redis_ledger import RedisLedger
 def command(run_id: str | None, redis_url: str | None, as_json: bool) -> None:
     """Show how runs that are not finished stand, or just RUN, and what they wait for."""
     with ledger_url(redis_url) as url:
-        runs = asyncio.run(_look(url, run_id))
+        stands, others = asyncio.run(_look(url, run_id))
     if as_json:
-        click.echo(orjson.dumps([_as_object(run, lack) for run, lack in runs]))
+        click.echo(orjson.dumps([_as_object(stand) for stand in stands]))
         return
-    if not runs:
+    if not stands and not others:
         click.echo("no run is unfinished")
-    for run, lack in runs:
-        click.echo(f"{run.run_id}  {run.state}  {plain_line(run, 0.0)}")
-        if lack:
-            click.echo(f"  waits: {lack}")
+    for stand in stands:
+        click.echo(f"{stand.run.run_id}  {stand.run.state}  {plain_line(stand.run, 0.0)}")
+        if stand.waits:
+            click.echo(f"  waits for {stand.waits}")
+    for name in others:
+        click.echo(f"{name}  belongs to another version of vidbatch: look at it with that one")
 
 
-async def _look(url: str, run_id: str | None) -> list[tuple[RunSnapshot, str]]:
+async def _look(url: str, run_id: str | None) -> tuple[list[Stand], list[str]]:
+    """The runs asked for, and the names of those that another version keeps."""
     ledger = RedisLedger(url)
+    found: list[Stand] = []
+    others: list[str] = []
     try:
-        wanted = [run_id] if run_id else await ledger.active_runs()
-        found: list[tuple[RunSnapshot, str]] = []
-        for one in wanted:
-            run, card = await ledger.snapshot(one), await ledger.card(one)
-            if run is None or card is None:
-                raise UsageError(f"the ledger knows no run {one}; finished runs are in their OUT, under runs/")
-            found.append((run, await lacking(ledger, card.key_fingerprint)))
-        return found
+        for name in [run_id] if run_id else await ledger.active_runs():
+            try:
+                found.append(await _stand(ledger, name))
+            except LedgerMismatch:
+                if run_id:
+                    raise
+                others.append(name)
+            except UsageError:  # it was forgotten between two looks
+                if run_id:
+                    raise
+        return found, others
     finally:
         await ledger.close()
 
 
-def _as_object(run: RunSnapshot, lack: str) -> dict[str, Any]:
-    now = {"ready": run.ready, "submitting": run.submitting, "pending": run.pending, "fed": run.fed}
-    waits = {"reason": run.reason, "trouble": run.trouble, "account_blocked": run.account_blocked, "lacking": lack}
+async def _stand(ledger: Ledger, run_id: str) -> Stand:
+    run, card = await known_run(ledger, run_id)
+    lack = await lacking(ledger, card.key_fingerprint)
+    return Stand(run, lack, waits_for(run, lack, card.policy.generation_deadline_s))
+
+
+def _as_object(stand: Stand) -> dict[str, Any]:
+    run = stand.run
+    now = {"ready": run.ready, "submitting": run.submitting, "pending": run.pending, "fed": run.fed, "late": run.late}
+    waits = {"reason": run.reason, "trouble": run.trouble, "account_blocked": run.account_blocked}
+    waits |= {"lacking": stand.lack, "waits_for": stand.waits}
     return {**summary_of(run), "state": run.state.value, **now, **waits}

@@ -6,7 +6,8 @@ from enum import Enum
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lead import LEAD_S, lead_lock
-from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
+from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.ports import Clock, Ledger
 
 LOOK_S = 0.2
@@ -124,7 +125,7 @@ class _Look:
                 f"stopping: nothing more is sent; waiting for {run.in_flight} rows that were asked "
                 "(Ctrl-C again leaves at once)"
             )
-            if run.state is RunState.RUNNING:
+            if run.state is RunState.RUNNING or person_paused(run):
                 await self._ledger.set_state(self._watch.run_id, RunState.STOPPING)
         return None
 
@@ -138,6 +139,11 @@ class _Look:
         new = what not in self._said
         self._said.add(what)
         return new
+
+
+def person_paused(run: RunSnapshot) -> bool:
+    """Whether a person paused the run: its command then waits for that person."""
+    return run.state is RunState.PAUSED and run.reason == PERSON_PAUSED
 
 
 STORAGE = "storage: "
@@ -158,10 +164,12 @@ def stopped(run: RunSnapshot) -> Stop | None:
         return None
     if run.state is RunState.PAUSED and run.reason.startswith(STORAGE):
         return Stop(Stopped.STORAGE, run, run.reason.removeprefix(STORAGE))
-    if run.state is RunState.PAUSED and (run.quiet or _only_out_of_reach(run)):
+    paused = run.state is RunState.PAUSED and not person_paused(run)
+    if paused and (run.quiet or _only_out_of_reach(run)):
         return Stop(Stopped.PAUSED, run, run.reason)
     if run.account_blocked and run.submitting + run.results + run.accepted_unsaved == 0:
-        if run.state is RunState.CANCELLING and (run.pending == 0 or run.account_polls):
+        ending = run.state in {RunState.CANCELLING, RunState.ABANDONING}
+        if ending and (run.pending == 0 or run.account_polls or run.state is RunState.ABANDONING):
             return None
         if run.pending == 0 or not run.account_polls:
             return Stop(Stopped.PAUSED, run, run.account_blocked)
@@ -171,9 +179,18 @@ def stopped(run: RunSnapshot) -> Stop | None:
     return None
 
 
+OTHER_VERSION = "the living workers are of another version of vidbatch: replace them by workers of this one"
+
+
 async def lacking(ledger: Ledger, key_fingerprint: str) -> str:
-    """What the living workers lack for this run, in one sentence; nothing when they suffice."""
-    workers = await ledger.workers()
+    """What the living workers lack for this run, in one sentence; nothing when they suffice.
+
+    A run without a key's fingerprint has nothing to send or to ask for.
+    """
+    living = await ledger.workers()
+    workers = [worker for worker in living if worker.ledger_version == LEDGER_VERSION]
+    if living and not workers:
+        return OTHER_VERSION
     roles = {role for worker in workers for role in worker.roles}
     missing = [role for role in ("submit", "poll", "write", "control") if role not in roles]
     if not workers:
@@ -181,6 +198,6 @@ async def lacking(ledger: Ledger, key_fingerprint: str) -> str:
     if missing:
         return f"no worker serves {', '.join(missing)}: start one with `vidbatch worker --roles {','.join(missing)}`"
     served = {role for worker in workers if key_fingerprint in worker.key_fingerprints for role in worker.roles}
-    if not served >= {"submit", "poll"}:
+    if key_fingerprint and not served >= {"submit", "poll"}:
         return "no worker holds this run's API key: start one with the same VIDBATCH_API_KEY"
     return ""

@@ -42,6 +42,16 @@ def parse_schedule(text: str) -> Schedule:
     return Schedule(delays)
 
 
+def parse_duration(option: str, text: str) -> float:
+    """`90s`, `10m` or `1h` in seconds, more than 0; s may be left out. SettingsError names the option otherwise."""
+    number, hours = (text[:-1], True) if text.endswith("h") else (text, False)
+    match = _SECONDS.fullmatch(number)
+    seconds = 0.0 if match is None or (hours and match[2]) else float(match[1]) * (3600 if hours else _UNITS[match[2]])
+    if seconds <= 0:
+        raise SettingsError(f"{option}: found {text!r}; allowed is a time such as 90s, 10m or 1h")
+    return seconds
+
+
 def _seconds(part: str, whole: str) -> float:
     match = _SECONDS.fullmatch(part)
     if match is None:

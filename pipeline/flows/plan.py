@@ -63,7 +63,7 @@ def plan(
     `limit` plans only the first so many rows. `strict` raises `UsageError` at the first rejection. `progress` hears
     the number of rows so far, now and then and at the end.
     """
-    tally = _Tally()
+    tally = Tally()
     for row_index, judged in enumerate(_judged(islice(manifest, limit), defaults)):
         if isinstance(judged, Request):
             request_hash = judged.request_hash
@@ -101,8 +101,8 @@ def _sentence(rejection: Rejection) -> str:
 
 
 @dataclass(slots=True)
-class _Tally:
-    """The counts so far; a few totals, never a list that grows with the manifest."""
+class Tally:
+    """The counts of a plan so far; a few totals, never a list that grows with the manifest."""
 
     requests: int = 0
     prompt_characters: int = 0
@@ -114,6 +114,7 @@ class _Tally:
     digest: "_Digest" = field(default_factory=sha256)
 
     def count_request(self, request: Request, request_hash: str) -> None:
+        """Count one request; its hash goes into the digest."""
         self.requests += 1
         self.prompt_characters += len(request.prompt)
         self.videos += len(request.video_urls)
@@ -123,11 +124,13 @@ class _Tally:
             self.carried |= dict.fromkeys(request.carried)
 
     def count_rejection(self, rejection: Rejection) -> None:
+        """Count one rejection, and keep the first ones."""
         self.by_field[rejection.field] += 1
         if len(self.first_rejections) < FIRST_REJECTIONS:
             self.first_rejections.append(rejection)
 
     def summary(self) -> PlanSummary:
+        """The counts as a value."""
         rejections = self.by_field.total()
         return PlanSummary(
             rows=self.requests + rejections,

@@ -36,6 +36,7 @@ def test_a_file_gives_defaults_and_prices_of_its_own(tmp_path):
         ('colour = "red"', "colour"),
         ('workers = "many"', "workers"),
         ("workers = ", "can't be read"),
+        ('on_unknown = "guess"', "on_unknown"),
         ("[prices.m]\ninput = 1\n", "prices.m.output"),
     ],
 )
@@ -83,6 +84,10 @@ def test_options_come_before_the_environment_and_that_before_the_file(
     planned = CliRunner(env=environment).invoke(main, ["plan", "videos.csv", "--json", *words])
     assert planned.exit_code == 0, planned.output
     assert f'"models":{{"{wanted}":1}}' in planned.output
+
+
+def test_what_becomes_of_rows_in_doubt_may_be_written_down(tmp_path):
+    assert write(tmp_path, 'on_unknown = "hold"').option_defaults() == {"on_unknown": "hold"}
 
 
 def test_help_lists_every_command_without_importing_it():

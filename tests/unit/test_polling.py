@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.polling import DEFAULT, parse_schedule
+from pipeline.core.polling import DEFAULT, parse_duration, parse_schedule
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,16 @@ def test_the_last_delay_repeats_for_ever():
 
 def test_without_a_word_it_polls_as_the_vendors_client_does():
     assert {DEFAULT.delay(polls) for polls in range(100)} == {5.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("90", 90), ("10m", 600), ("1h", 3600), ("1.5h", 5400), ("500ms", 0.5)]
+)
+def test_a_duration_is_read(text, seconds):
+    assert parse_duration("--wait", text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "-1s", "h", "1mh", "1sh", "soon", "inf", "1e3"])
+def test_a_duration_that_is_none_is_refused_with_its_option(text):
+    with pytest.raises(SettingsError, match=r"--wait: .* such as 90s, 10m or 1h"):
+        parse_duration("--wait", text)

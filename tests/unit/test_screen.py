@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pipeline.cli.screen import Rate, Screen, left, money, picture, plain_line
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
 
 RUN = RunSnapshot(
     run_id="run-1",
@@ -46,6 +46,8 @@ def test_a_line_counts_what_ended_and_what_is_in_flight():
         ({"trouble": "connect_failed: refused"}, "waiting: connect_failed: refused"),
         ({"account_blocked": "no balance"}, "the account is refused: no balance"),
         ({"state": RunState.PAUSED, "reason": "too many"}, "paused: too many"),
+        ({"ready": 0, "ready_due": 0, "submitting": 0}, "waiting for nothing but 7 generations still running"),
+        ({"state": RunState.PAUSED, "reason": PERSON_PAUSED}, "paused by a person; vidbatch resume run-1 goes on"),
         ({"state": RunState.CANCELLING, "trouble": "x: y"}, "cancelling · waiting: x: y"),
     ],
 )

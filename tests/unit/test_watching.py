@@ -9,8 +9,9 @@ from pipeline.cli.watching import AWAY_S, LONELY_S, Interrupts, Stopped, Watch, 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
-from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.ports import FedRow, RunCard, WorkerCard
 
 RUN = RunSnapshot(
@@ -75,6 +76,16 @@ def test_a_run_that_is_being_cancelled_needs_no_balance_but_a_key_for_what_is_pe
     assert why(**cancelling) is None
     assert why(**cancelling, account_polls=False) is None
     assert why(**cancelling, account_polls=False, pending=1) is Stopped.PAUSED
+
+
+def test_a_run_that_a_person_paused_is_waited_for_until_that_person_resumes_it():
+    paused = {"state": RunState.PAUSED, "reason": PERSON_PAUSED}
+    assert why(**paused) is None
+    assert why(**paused, trouble_since_ms=1, now_ms=10**9, pending=1) is None
+
+
+def test_a_run_that_is_being_abandoned_needs_neither_balance_nor_key():
+    assert why(state=RunState.ABANDONING, account_blocked="no", account_polls=False, pending=1) is None
 
 
 def test_an_interrupted_run_is_left_when_quiet_unless_all_have_ended():
@@ -156,6 +167,17 @@ def test_an_interrupt_of_a_quiet_run_leaves_when_the_ledger_has_stopped():
     assert (stop.why, stop.reason) == (Stopped.INTERRUPTED, "")
 
 
+def test_an_interrupt_leaves_a_run_that_a_person_paused():
+    scene = Scene()
+
+    async def pause():
+        await scene.ledger.set_state("run-1", RunState.PAUSED, PERSON_PAUSED)
+
+    stop = scene.run([(1, pause), (5, scene.interrupt)])
+    assert (stop.why, stop.run.state) == (Stopped.INTERRUPTED, RunState.STOPPING)
+    assert scene.clock.now > 5
+
+
 def test_a_second_view_changes_nothing_and_leaves_at_an_interrupt():
     scene = Scene()
 
@@ -180,8 +202,8 @@ def test_a_run_that_nobody_serves_says_so_after_a_while():
     assert [line for line in scene.said if "no worker is running" in line] == scene.said
 
 
-def worker(*roles, keys=("key",)):
-    return WorkerCard("-".join(roles), roles, 1, keys, 1)
+def worker(*roles, keys=("key",), version=LEDGER_VERSION):
+    return WorkerCard("-".join(roles), roles, 1, keys, version)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +213,8 @@ def worker(*roles, keys=("key",)):
         ([worker("submit", "poll")], "no worker serves write, control"),
         ([worker("submit", "poll", keys=()), worker("write", "control")], "no worker holds this run's API key"),
         ([worker("submit", "poll"), worker("write", "control", keys=())], ""),
+        ([worker("submit", "poll", version=LEDGER_VERSION - 1)], "the living workers are of another version"),
+        ([worker("write", "control"), worker("submit", "poll", version=0)], "no worker serves submit, poll"),
     ],
 )
 def test_what_the_workers_lack_is_said_in_one_sentence(cards, told):

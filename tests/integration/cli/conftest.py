@@ -3,6 +3,7 @@
 The fleet has a Redis server of its own, and each test its own OUT and simulated API: their accounts differ.
 """
 
+import asyncio
 import os
 import shutil
 import signal
@@ -17,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from pipeline.core.snapshot import RunSnapshot
+from pipeline.edges.redis_ledger import RedisLedger
 
 VIDBATCH = str(Path(sys.executable).parent / "vidbatch")
 KEY = "sk-fleet-0123456789"
@@ -127,6 +131,22 @@ def fleet(redis_server, tmp_path_factory) -> Iterator[Fleet]:
         terminal.close()
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def look(fleet):
+    """How a run of the fleet stands by its ledger: `look(run_id)`; a command that tells it would cost a process."""
+
+    async def snapshot(run_id: str) -> RunSnapshot:
+        ledger = RedisLedger(fleet.url)
+        try:
+            run = await ledger.snapshot(run_id)
+        finally:
+            await ledger.close()
+        assert run is not None, f"the ledger does not know {run_id}"
+        return run
+
+    return lambda run_id: asyncio.run(snapshot(run_id))
 
 
 @pytest.fixture

@@ -44,19 +44,22 @@ def test_a_finished_run_is_summed_up_again_and_asks_nothing(terminal, here, simu
 
 
 def test_a_second_command_watches_the_first_and_leaves_it_in_peace(terminal, simulator, manifest):
-    api = simulator(latency="4s")
+    api = simulator(latency="0.1s", unknown_status_rate=1.0)  # no answer is told for now
     command = ("run", manifest(8).path, "--out", "out", "--base-url", api.base_url, "--yes")
     leading = terminal.starts(*command)
     leading.until(lambda: api.summary()["posts_accepted"] >= 4, "the first rows were sent")
     watching = terminal.starts(*command)
     watching.until(lambda: "another `vidbatch run` leads this run" in watching.said, "it watches")
     watching.until(lambda: "/8 rows" in watching.said, "it shows the run")
-    status = terminal("status", "--json")
-    assert {run["state"] for run in orjson.loads(status.out)} == {"running"}
+    [folder] = (terminal.folder / "out" / "runs").glob("2*")
+    states = {run["run_id"]: run["state"] for run in orjson.loads(terminal("status", "--json").out)}
+    assert states[folder.name] == "running"
     watching.interrupt()
     left = watching.ends()
     assert left.code == 0
     assert "goes on" in left.err
+    assert "it waits for " in left.err
+    api.set(unknown_status_rate=0.0)
     assert leading.ends().code == 0
     assert api.summary()["posts_accepted"] == 8
 

@@ -56,3 +56,34 @@ def test_a_wrong_key_pauses_a_right_one_goes_on_and_neither_is_written_anywhere(
         assert not holds(tmp_path, key)
         assert key not in paused.err + paused.out + ended.err + ended.out
     assert not [line for line in command_lines(state) if "-m workers" in line], "a worker outlives its command"
+
+
+def test_a_run_that_waits_for_no_answer_is_cancelled_without_a_key(alone, simulator, manifest, tmp_path):
+    api = simulator(keys=RIGHT)
+    command = ("run", manifest(5).path, "--out", "out", "--base-url", api.base_url, "--yes", "--poll", "fixed:200ms")
+    assert alone(*command, VIDBATCH_API_KEY=WRONG).code == 4
+    [run] = (tmp_path / "out" / "runs").glob("2*")
+    cancelled = alone("cancel", run.name, "--out", "out", VIDBATCH_API_KEY=None)
+    assert cancelled.code == 0, cancelled.err
+    assert "5 cancelled" in cancelled.err
+    assert f"`vidbatch retry {run.name}" in cancelled.err
+
+
+def test_answers_that_were_paid_for_are_not_given_up_for_lack_of_a_key(alone, simulator, manifest, tmp_path):
+    api = simulator(latency="0.1s", unknown_status_rate=1.0)  # no answer is told for now
+    command = ("run", manifest(5).path, "--out", "out", "--base-url", api.base_url, "--yes", "--poll", "fixed:200ms")
+    typed = alone.starts(*command)
+    typed.until(lambda: api.summary()["posts_accepted"] == 4, "the first rows are sent")
+    [run] = (tmp_path / "out" / "runs").glob("2*")
+    typed.interrupt()
+    typed.until(lambda: "waiting for 4 rows that were asked" in typed.said, "their ids are recorded")
+    typed.interrupt()
+    assert typed.ends().code == 130
+    cancel = ("cancel", run.name, "--out", "out")
+    refused = alone(*cancel, VIDBATCH_API_KEY=None)
+    assert refused.code == 4, refused.err
+    assert "4 rows of run" in refused.err
+    assert "--abandon" in refused.err
+    api.set(unknown_status_rate=0.0)
+    assert alone(*cancel).code == 0
+    assert api.summary()["posts_received"] == 4

@@ -51,10 +51,10 @@ import functools
 from pipeline.cli import run_command
 from pipeline.cli.main import run
 from pipeline.core.policy import Policy
-run_command.Policy = functools.partial(Policy, unreachable_for_s=2.5, longest_wait_s=1.0)
+run_command.Policy = functools.partial(Policy, useless_for_s=2.5, longest_wait_s=1.0)
 run()
 """
-"""Nobody types how long an API may be away, so the command's own ten minutes are replaced."""
+"""Nobody types how long an API may be away, so the command's own two hours are replaced."""
 
 
 def test_an_empty_balance_pauses_the_run_after_what_was_paid_for_is_collected(terminal, simulator, manifest):
@@ -111,12 +111,15 @@ def test_a_wrong_model_costs_a_handful_of_rows(terminal, simulator, manifest):
     assert api.summary()["posts_received"] <= 8
 
 
-def test_a_cancelled_run_sends_nothing_more_and_keeps_what_was_paid_for(terminal, simulator, manifest):
-    api = simulator(latency="3s")
+def test_a_cancelled_run_sends_nothing_more_and_keeps_what_was_paid_for(terminal, look, simulator, manifest):
+    api = simulator(latency="0.1s", unknown_status_rate=1.0)  # no answer is told for now
     leading = terminal.starts("run", manifest(30).path, "--out", "out", "--base-url", api.base_url, "--yes")
     leading.until(lambda: api.summary()["posts_accepted"] >= 4, "the first rows were sent")
     [run] = (terminal.folder / "out" / "runs").glob("2*")
-    assert terminal("cancel", run.name, "--out", "out").code == 0
+    cancel = terminal.starts("cancel", run.name, "--out", "out")
+    cancel.until(lambda: look(run.name).state == "cancelling", "the ledger is told")
+    api.set(unknown_status_rate=0.0)
+    assert cancel.ends().code == 0
     ended = leading.ends()
     assert ended.code == 1
     paid = api.summary()["posts_accepted"]

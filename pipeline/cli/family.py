@@ -1,0 +1,53 @@
+"""A run in OUT together with the runs that were derived from it: where each of its rows stands by now."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.errors import UsageError
+from pipeline.core.standing import End, Remains, Rows, family_of, newest, parent_of, remains
+from pipeline.edges.ends_file import read_ends
+from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.run_folder import LocalRunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A run, and all runs that come from the same manifest's run, newest first."""
+
+    run: LocalRunFolder
+    described: Mapping[str, Any]
+    members: tuple[LocalRunFolder, ...]
+    turn: int
+    """The place of the next derived run in their order."""
+
+    def ends(self) -> Iterator[End]:
+        """The newest end of each row of the run, in no order."""
+        within = Rows(end.row_index for end in read_ends(self.run.published)) if parent_of(self.described) else None
+        return newest([read_ends(folder.published) for folder in self.members], within)
+
+    def remains(self) -> Remains:
+        """What did not complete by now."""
+        return remains(self.ends())
+
+    def unfinished(self) -> LocalRunFolder | None:
+        """A derived run that is not through, or nothing."""
+        return next((folder for folder in self.members if folder.begun and folder.summary() is None), None)
+
+
+def the_run(out: OutFolder, run_id: str) -> LocalRunFolder:
+    """A run of OUT. UsageError names those that there are."""
+    runs = {folder.run_id: folder for folder in out.runs()}
+    if run_id in runs:
+        return runs[run_id]
+    held = f"it holds {', '.join(runs)}" if runs else "it holds none"
+    raise UsageError(f"{out.path} holds no run {run_id}; {held}")
+
+
+def family(out: OutFolder, run: LocalRunFolder) -> Family:
+    """The run with its relatives; those of which nothing was sent do not count."""
+    folders = {folder.run_id: folder for folder in out.runs() if folder.run_id == run.run_id or folder.begun}
+    described = {run_id: folder.described() for run_id, folder in folders.items()}
+    names = family_of(run.run_id, described)
+    turn = 1 + max(int(described[name].get("turn", 0)) for name in names)
+    return Family(run, described[run.run_id], tuple(folders[name] for name in names), turn)

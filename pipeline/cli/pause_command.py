@@ -1,0 +1,50 @@
+"""`vidbatch pause`."""
+
+import asyncio
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.ledger_access import known_run, ledger_url
+from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
+from pipeline.edges.redis_ledger import RedisLedger
+
+
+@click.command(name="pause")
+@click.argument("run_id", metavar="RUN")
+@options.redis_url
+def command(run_id: str, redis_url: str | None) -> None:
+    """Send nothing more for RUN until `vidbatch resume`; what was sent is collected and written.
+
+    The command that leads it goes on watching; the run's own command, given again, lifts the pause, too.
+    """
+    with ledger_url(redis_url) as url:
+        click.echo(asyncio.run(_pause(url, run_id)))
+
+
+async def _pause(url: str, run_id: str) -> str:
+    ledger = RedisLedger(url)
+    try:
+        run, _ = await known_run(ledger, run_id)
+        told = not_paused(run)
+        if told is None:
+            await ledger.set_state(run_id, RunState.PAUSED, PERSON_PAUSED)
+            told = f"run {run_id} is paused; {run.in_flight:,} rows that were sent are collected; `vidbatch resume "
+            told += f"{run_id}` goes on"
+        return told
+    finally:
+        await ledger.close()
+
+
+def not_paused(run: RunSnapshot) -> str | None:
+    """Why a pause would change nothing; nothing where it would."""
+    match run.state:
+        case RunState.RUNNING:
+            return None
+        case RunState.PAUSED:
+            return f"run {run.run_id} is paused already: {run.reason}"
+        case RunState.FINISHED:
+            return f"run {run.run_id} is finished; there is nothing to pause"
+        case RunState.STOPPING:
+            return f"run {run.run_id} sends nothing: its command was interrupted"
+    return f"run {run.run_id} sends nothing: it is {run.state}"

@@ -1,0 +1,94 @@
+"""`vidbatch retry`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from pipeline.cli import options
+from pipeline.cli.configuration import Configuration, api_key
+from pipeline.cli.confirming import confirm
+from pipeline.cli.deriving import Nothing, prepare_retry
+from pipeline.cli.ending import end, remains_lines
+from pipeline.cli.plan_text import counts_lines, plan_lines
+from pipeline.cli.preparing import Prepared
+from pipeline.cli.running import Operation, carry_out
+from pipeline.cli.screen import Screen
+from pipeline.core.lifecycle import Outcome
+from pipeline.core.policy import Policy
+from pipeline.core.standing import DEFAULT_OUTCOMES, RETRIABLE, Selection
+from pipeline.edges.environment import process_environment
+from pipeline.edges.out_folder import OutFolder
+
+
+@click.command(name="retry")
+@click.argument("run_id", metavar="RUN")
+@options.out
+@click.option(
+    "--outcome",
+    "outcomes",
+    multiple=True,
+    type=click.Choice([outcome.value for outcome in RETRIABLE]),
+    help="Which rows, by how they ended; failed and cancelled ones where it is left out. Expired rows have an id that "
+    "`vidbatch collect` fetches without paying again: try that first.",
+)
+@click.option("--code", "codes", multiple=True, help="Of these, only rows with this error_code.")
+@click.option(
+    "--unknown", is_flag=True, help="Also rows that may have been billed without an answer: they may be billed again."
+)
+@options.sending_options
+@options.json_output
+@click.pass_obj
+def command(configuration: Configuration, /, run_id: str, out: Path, **given: Any) -> None:  # noqa: ANN401 - click's options
+    """Ask rows of RUN again that did not complete, as a new run into the same dataset.
+
+    Rows that a later retry completed are not asked again. The same command again resumes.
+    """
+    options.check_sending(given)
+    screen = Screen(quiet=given["as_json"])
+    outcomes = {Outcome(name) for name in given["outcomes"]} or set(DEFAULT_OUTCOMES)
+    outcomes |= {Outcome.UNKNOWN} if given["unknown"] else set()
+    prepared = prepare_retry(OutFolder(out), run_id, Selection(frozenset(outcomes), frozenset(given["codes"])))
+    if isinstance(prepared, Nothing):
+        say_nothing(prepared, screen, "no row of it is asked again", as_json=given["as_json"])
+        return
+    sys.exit(_retry(prepared, run_id, configuration, screen, given))
+
+
+def say_nothing(nothing: Nothing, screen: Screen, told: str, *, as_json: bool) -> None:
+    """Tell that there is nothing to do, and what is left of the run all the same."""
+    left = nothing.remains
+    screen.say(f"run {nothing.run.run_id}: {told}; nothing was sent")
+    for line in (*counts_lines(left.counts), *remains_lines(left, nothing.run)):
+        screen.say(line)
+    if as_json:
+        counts = [{"outcome": outcome, "code": code, "rows": rows} for (outcome, code), rows in left.counts.items()]
+        click.echo(orjson.dumps({"run_id": None, "of": nothing.run.run_id, "requests": 0, "not_completed": counts}))
+
+
+def _retry(prepared: Prepared, run_id: str, configuration: Configuration, screen: Screen, given: dict[str, Any]) -> int:
+    named = f"run {prepared.folder.run_id}, which asks rows of {run_id} again"
+    if prepared.folder.cancelled:
+        screen.say(f"{named}, was cancelled; collecting what it asked, nothing more is sent")
+    else:
+        screen.say(f"resuming {named}" if prepared.resumed else named)
+    if not prepared.resumed:
+        for line in plan_lines(prepared.described, [], ""):
+            screen.say(line)
+    key = api_key(configuration, process_environment())
+    if not prepared.resumed and not confirm(prepared.described["requests"], yes=given["yes"]):
+        screen.say("nothing was sent; the same command asks again")
+        return 0
+    operation = Operation(
+        redis_url=given["redis_url"],
+        workers=given["workers"],
+        policy=Policy(poll=given["poll"], on_unknown=given["on_unknown"]),
+        detach=given["detach"],
+        key=key,
+        environment=process_environment(),
+    )
+    with screen:
+        stop = carry_out(prepared, operation, screen)
+    return end(stop, prepared, screen, as_json=given["as_json"])

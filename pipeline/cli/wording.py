@@ -1,0 +1,43 @@
+"""Commands as a person would type them, for messages that say what to do next."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, RETRY_OF
+from pipeline.edges.run_folder import LocalRunFolder
+
+SELECTION = "selection"
+"""The key of `run.json` under which a retry keeps what it selected."""
+
+
+def cancel_words(folder: LocalRunFolder) -> str:
+    """The command that ends a run without sending more."""
+    return _words("cancel", folder.run_id, folder)
+
+
+def retry_words(folder: LocalRunFolder, *options: str) -> str:
+    """The command that asks rows of a finished run again."""
+    return _words("retry", folder.run_id, folder, *options)
+
+
+def collect_words(folder: LocalRunFolder) -> str:
+    """The command that fetches answers of a finished run by their ids."""
+    return _words("collect", folder.run_id, folder)
+
+
+def again_words(folder: LocalRunFolder, described: Mapping[str, Any]) -> str:
+    """The command that goes on with this run."""
+    if parent := described.get(RETRY_OF):
+        selected = described[SELECTION]
+        usual = sorted(DEFAULT_OUTCOMES) == selected["outcomes"]
+        options = [] if usual else [word for name in selected["outcomes"] for word in ("--outcome", name)]
+        options += [word for code in selected["codes"] for word in ("--code", code)]
+        return _words("retry", parent, folder, *options)
+    if parent := described.get(COLLECTS):
+        return _words("collect", parent, folder)
+    return shlex.join(["vidbatch", "run", *described["manifests"], "--out", str(folder.out)]) + " …"
+
+
+def _words(verb: str, run_id: str, folder: LocalRunFolder, *options: str) -> str:
+    return shlex.join(["vidbatch", verb, run_id, "--out", str(folder.out), *options])

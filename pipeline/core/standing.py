@@ -1,0 +1,149 @@
+"""Where each row stands after a run and all that was derived from it, and which rows another run should ask for.
+
+A retry and a collection are runs of their own, so a row may have several ends; the newest one holds. What may have been
+paid for is never asked again unless a person names it: an answer that waits under a known id is collected instead, and
+a row whose POST is in doubt counts as unknown, whatever ended it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.lifecycle import Outcome
+
+RETRY_OF = "retry_of"
+COLLECTS = "collects"
+TURN = "turn"
+"""Keys of `run.json`: the run that this one was derived from, and its place in the order of that run's derived ones."""
+
+DEFAULT_OUTCOMES = (Outcome.FAILED, Outcome.CANCELLED)
+RETRIABLE = (Outcome.FAILED, Outcome.REFUSED, Outcome.EXPIRED, Outcome.UNKNOWN, Outcome.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a row ended in one run.
+
+    `accepted_at` is in µs since 1970; `doubtful` tells that a POST may have been billed without an answer of ours.
+    """
+
+    row_index: int
+    outcome: Outcome
+    code: str = ""
+    generation_id: str | None = None
+    accepted_at: int = 0
+    doubtful: bool = False
+
+    @property
+    def collectable(self) -> bool:
+        """Whether an answer that was paid for may wait under the row's id."""
+        return self.outcome in {Outcome.EXPIRED, Outcome.CANCELLED} and self.generation_id is not None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the run ended before anything of this row was sent that may have been billed."""
+        return self.outcome is Outcome.CANCELLED and self.generation_id is None and not self.doubtful
+
+    @property
+    def counts_as(self) -> Outcome:
+        """The outcome under which a person asks for it again."""
+        doubtful = self.outcome is Outcome.CANCELLED and self.doubtful
+        return Outcome.UNKNOWN if doubtful and not self.collectable else self.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows to ask again: by outcome, and by error code where some are named."""
+
+    outcomes: frozenset[Outcome]
+    codes: frozenset[str] = frozenset()
+
+    def takes(self, end: End) -> bool:
+        """Whether this row is asked again; abandoned rows are collected first."""
+        if end.outcome is Outcome.COMPLETED or (end.outcome is Outcome.CANCELLED and end.collectable):
+            return False
+        return end.counts_as in self.outcomes and (not self.codes or end.code in self.codes)
+
+    def described(self) -> dict[str, list[str]]:
+        """As `run.json` keeps it."""
+        return {"outcomes": sorted(self.outcomes), "codes": sorted(self.codes)}
+
+
+class Rows:
+    """A set of row indexes, in one byte each."""
+
+    def __init__(self, indexes: Iterable[int] = ()) -> None:
+        self._held = bytearray()
+        for index in indexes:
+            self.add(index)
+
+    def add(self, index: int) -> bool:
+        """Add an index; False when it was there."""
+        if index in self:
+            return False
+        if index >= len(self._held):
+            self._held.extend(bytes(max(index + 1, 2 * len(self._held)) - len(self._held)))
+        self._held[index] = 1
+        return True
+
+    def __contains__(self, index: int) -> bool:
+        return index < len(self._held) and self._held[index] == 1
+
+
+def newest(runs: Sequence[Iterable[End]], within: Rows | None = None) -> Iterator[End]:
+    """Each row's newest end; `runs` come newest first, `within` leaves out the rows of other runs.
+
+    A row that a derived run did not get to stands where it stood before.
+    """
+    seen = Rows()
+    for older, run in zip(range(len(runs) - 1, -1, -1), runs, strict=True):
+        for end in run:
+            wanted = within is None or end.row_index in within
+            if wanted and not (older and end.untouched) and seen.add(end.row_index):
+                yield end
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is left of a run: rows that did not complete, by what can be done for them."""
+
+    collectable: int
+    again: int
+    unknown: int
+    refused: int
+    counts: Mapping[tuple[Outcome, str], int]
+    """Rows that did not complete, by outcome and error code."""
+
+
+def remains(ends: Iterable[End]) -> Remains:
+    """Count the rows that did not complete."""
+    counts: Counter[tuple[Outcome, str]] = Counter()
+    ways: Counter[str] = Counter()
+    for end in ends:
+        if end.outcome is not Outcome.COMPLETED:
+            counts[end.outcome, end.code] += 1
+            ways["collect" if end.collectable else end.counts_as] += 1
+    again = sum(ways[outcome] for outcome in DEFAULT_OUTCOMES)
+    return Remains(ways["collect"], again, ways[Outcome.UNKNOWN], ways[Outcome.REFUSED], counts)
+
+
+def parent_of(described: Mapping[str, Any]) -> str | None:
+    """The run that this one was derived from, by its `run.json`; nothing for a run of a manifest."""
+    parent = described.get(RETRY_OF) or described.get(COLLECTS)
+    return None if parent is None else str(parent)
+
+
+def root_of(run_id: str, parents: Mapping[str, str | None]) -> str:
+    """The run of a manifest from which this one comes in the end."""
+    while (parent := parents.get(run_id)) is not None:
+        run_id = parent
+    return run_id
+
+
+def family_of(run_id: str, described: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """All runs that come from the same manifest's run as this one, newest first; `described` by run id."""
+    parents = {name: parent_of(one) for name, one in described.items()}
+    root = root_of(run_id, parents)
+    members = [name for name in described if root_of(name, parents) == root]
+    return sorted(members, key=lambda name: (int(described[name].get(TURN, 0)), name), reverse=True)

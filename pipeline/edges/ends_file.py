@@ -1,0 +1,35 @@
+"""Reads how rows ended from a run's published annotations: a few columns, a batch at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import StorageError
+from pipeline.core.lifecycle import Outcome
+from pipeline.core.standing import End
+
+_COLUMNS = ["row_index", "outcome", "error_code", "generation_id", "submitted_at", "possible_duplicate"]
+BATCH_ROWS = 20_000
+
+
+def read_ends(published: Path) -> Iterator[End]:
+    """How every row of a published run ended, in the files' order. StorageError when a file can't be read."""
+    for path in sorted(published.glob("part-*.parquet")):
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=_COLUMNS):
+                    yield from _ends(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"{path} can't be read: {error}") from error
+
+
+def _ends(batch: Any) -> Iterator[End]:  # noqa: ANN401 - pyarrow has no types
+    accepted = batch["submitted_at"].cast(pa.int64()).to_pylist()
+    columns = [batch[name].to_pylist() for name in _COLUMNS if name != "submitted_at"]
+    for (row_index, outcome, code, generation_id, doubtful), at in zip(
+        zip(*columns, strict=True), accepted, strict=True
+    ):
+        yield End(row_index, Outcome(outcome), code or "", generation_id, at or 0, bool(doubtful))
