@@ -161,8 +161,14 @@ class Ledger(Protocol):
     async def active_runs(self) -> list[str]:
         """Ids of the runs that are not forgotten, oldest first."""
 
-    async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
-        """Change what the run is doing; the reason is for people."""
+    async def set_state(
+        self, run_id: str, state: RunState, reason: str = "", *, only_from: RunState | None = None
+    ) -> bool:
+        """Change what the run is doing, if it is doing `only_from`; whether it was changed. The reason is for people.
+
+        A finished run stays so, and one that a person ends is not gone on with.
+        """
+        ...
 
     async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
         """Continue a run with this account, address and policy, whatever stopped it; the account's block is lifted."""
@@ -206,17 +212,19 @@ class Ledger(Protocol):
         """End rows that are pending, and forget the late ids, while the run is abandoning; how many rows ended."""
         ...
 
-    async def note_late(self, run_id: str, late: LateId) -> None:
+    async def note_late(self, run_id: str, late: LateId) -> bool:
         """Keep, count and queue an accepted id whose row went on without it: it was paid for.
 
         Nothing happens where it is the id that the row went on with: a group's answer was lost, and it came twice.
+        False when the ledger can't keep it, since the run is finished or forgotten.
         """
+        ...
 
     async def claim_late(self, run_id: str, limit: int) -> LateClaim:
         """Late ids that are due to be asked for; nobody else gets them for half a minute."""
 
-    async def settle_late(self, run_id: str, late: LateId, wait_ms: int) -> None:
-        """Ask for a late id again after `wait_ms`, or, if it has an ending, save that and forget it."""
+    async def settle_late(self, run_id: str, before: LateId, after: LateId, wait_ms: int) -> None:
+        """Ask for a late id again after `wait_ms`, or, if `after` has an ending, save that and forget it."""
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows (index → token) that are still in hand."""

@@ -28,6 +28,9 @@ class LateId:
     attempt: int
     resubmits: int = 0
     ending: Ending | None = None
+    asked_since_ms: int = 0
+    missed: int = 0
+    """Since when it is asked for, in ms since 1970, and how many polls in a row found nothing under it."""
 
 
 def late_of(row_index: int, record: RowRecord) -> LateId:
@@ -36,25 +39,33 @@ def late_of(row_index: int, record: RowRecord) -> LateId:
 
 
 def late_line(late: LateId) -> bytes:
-    """A late id as it is queued and saved: `{"late": [index, id, accepted at, attempt, resubmits], "e": ending}`."""
+    """A late id as it is queued and saved: `{"late": [index, id, accepted at, attempt, resubmits], "e": ending}`.
+
+    Once it is asked for, `"asked": [since, missed]` stands beside.
+    """
     ids = [late.row_index, late.generation_id, late.accepted_at, late.attempt, late.resubmits]
-    return orjson.dumps({"late": ids, "e": None if late.ending is None else ending_packed(late.ending)})
+    whole: dict[str, Any] = {"late": ids, "e": None if late.ending is None else ending_packed(late.ending)}
+    if late.asked_since_ms and late.ending is None:
+        whole["asked"] = [late.asked_since_ms, late.missed]
+    return orjson.dumps(whole)
 
 
 def asked_again(late: LateId, answer: QueryAnswer, policy: Policy, now_ms: int) -> tuple[LateId, int]:
     """A late id after a poll: with its ending, or the wait in ms until the next poll.
 
-    Its age is all that is known of it, so its patience is by age: such a generation is beside the row, and may not keep
-    a run from its end.
+    Patience counts from when it was first asked for: it may have waited a night in a file. It is beside its row, and
+    may not keep a run from its end.
     """
-    age_s = now_ms / 1000 - late.accepted_at / 1_000_000
+    late = replace(late, asked_since_ms=late.asked_since_ms or now_ms)
+    late = replace(late, missed=late.missed + 1 if isinstance(answer, Missing) else 0)
+    age_s = (now_ms - late.asked_since_ms) / 1000
     at = now_ms * 1000
     match answer:
         case Completed(completion=completion):
             return replace(late, ending=Ending(Outcome.COMPLETED, at, completion=completion)), 0
         case Failed(problem=problem):
             return replace(late, ending=Ending(Outcome.FAILED, at, problem=problem)), 0
-        case Missing(problem=problem) if age_s > policy.missing_for_s:
+        case Missing(problem=problem) if late.missed >= policy.missing_polls and age_s > policy.missing_for_s:
             return replace(late, ending=Ending(Outcome.UNKNOWN, at, problem=problem)), 0
         case Running() if age_s > policy.generation_deadline_s:
             problem = Problem("deadline", f"not ready {policy.generation_deadline_s:g} s after it was accepted")
@@ -77,4 +88,4 @@ def read_late(line: bytes) -> LateId:
     whole: dict[str, Any] = orjson.loads(line)
     row_index, generation_id, accepted_at, attempt, resubmits = whole["late"]
     ending = None if whole["e"] is None else ending_from(whole["e"])
-    return LateId(row_index, generation_id, accepted_at, attempt, resubmits, ending)
+    return LateId(row_index, generation_id, accepted_at, attempt, resubmits, ending, *whole.get("asked", ()))

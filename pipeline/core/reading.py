@@ -31,6 +31,8 @@ from pipeline.core.answers import (
 )
 
 _LONGEST_ID = 512
+_LONGEST_BELIEVABLE_S = 86_400.0
+"""A wait beyond a day is no limiter's answer but a mistake: milliseconds, an instant in seconds, a missing value."""
 
 RETRYABLE_FAILURES: Final[Mapping[str, str]] = {
     "timeout": "the model was too slow once; generation times vary widely",
@@ -124,7 +126,7 @@ def read_retry_after(headers: Mapping[str, str], *, now: float, longest: float) 
     if text is None:
         return None
     seconds = _seconds(text.strip(), now)
-    return None if seconds is None else min(max(seconds, 0.0), longest)
+    return None if seconds is None or seconds > _LONGEST_BELIEVABLE_S else min(max(seconds, 0.0), longest)
 
 
 def _seconds(text: str, now: float) -> float | None:

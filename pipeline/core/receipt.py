@@ -1,21 +1,22 @@
-"""What a run's files amount to, and where they differ from what was told of them when the run ended.
+"""What a run's files amount to when it ends; `core.verification` compares that with what they say later.
 
 A receipt is made of the files alone, but for the ledger's count of double ends: so whoever holds the files can make
 it again. Nothing here reads a file; amounts of money are in the currency of the prices.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import hashlib
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
+
+import orjson
 
 from pipeline.core.coverage import Fault
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.standing import COLLECTS
 
 VERSION = 1
-CLOSE = 1e-9
-"""Sums of floats may differ by this much of themselves: another order of adding is not another cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,10 @@ Usage = Mapping[UsageKey, UsageSums]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the files of a run say, `described` being run.json. `faults` are wrong whatever a receipt says."""
+    """What the files of a run say, `described` being run.json. `faults` are wrong whatever a receipt says.
+
+    `unplaced` counts ids that were paid for and that no row has, by the files of `sent` that name them.
+    """
 
     described: Mapping[str, Any]
     parts: Sequence[PartFound] = ()
@@ -133,7 +137,8 @@ class Found:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     flagged: int = 0
     doubt: Doubt = Doubt()
-    unplaced_ids: int = 0
+    sent: Sequence[FileFound] = ()
+    unplaced: Mapping[frozenset[str], int] = field(default_factory=dict)
     finished_at: datetime | None = None
     faults: Sequence[Fault] = ()
 
@@ -142,16 +147,16 @@ class Found:
         """The sums of the usage table, as it stands there."""
         return sum((one.sums for one in self.usage_table.values()), Sums())
 
+    @property
+    def unplaced_ids(self) -> int:
+        """Ids that no row has, each once."""
+        return sum(self.unplaced.values())
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not as the receipt says, in a file named under OUT."""
-
-    file: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.what}"
+    def seen(self, names: Container[str]) -> "Found":
+        """The same, without files of ids that have other names."""
+        sent = [file for file in self.sent if file.name in names]
+        unplaced = {files: count for files, count in self.unplaced.items() if any(name in names for name in files)}
+        return replace(self, sent=sent, unplaced=unplaced)
 
 
 def receipt_name(run_id: str) -> str:
@@ -189,103 +194,15 @@ def receipt_of(found: Found, double_ends: int) -> dict[str, Any]:
         "requests": asdict(found.requests) if found.requests else None,
         "rejects": asdict(found.rejects) if found.rejects else None,
         "usage_table": asdict(found.usage_file) if found.usage_file else None,
+        "sent": [asdict(file) for file in found.sent],
     }
+
+
+def digest_of(receipt: Mapping[str, Any]) -> str:
+    """SHA-256 of a receipt's values as hex digits, by which the done marker holds on to it."""
+    return hashlib.sha256(orjson.dumps(receipt, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def manifest_rows(described: Mapping[str, Any]) -> int:
     """How many rows were to be done, by run.json."""
     return int(described.get("rows", described.get("requests", 0) + described.get("rejections", 0)))
-
-
-def contradictions(found: Found) -> list[Difference]:
-    """Where the files contradict each other, whatever a receipt says."""
-    differences = [Difference(fault.file, fault.what) for fault in found.faults]
-    described, name = found.described, f"runs/{found.described.get('run_id')}/run.json"
-    for file, key in ((found.requests, "requests"), (found.rejects, "rejections")):
-        if file is not None and file.rows != described.get(key, 0):
-            differences.append(Difference(file.name, f"{file.rows:,} rows, and {name} says {described.get(key, 0):,}"))
-    ends = sum(found.outcomes.values()) + (found.rejects.rows if found.rejects else 0)
-    if ends != manifest_rows(described):
-        differences.append(Difference(name, f"{manifest_rows(described):,} rows, and {ends:,} have an end"))
-    if found.usage_file is not None:
-        differences += _usage_differences(found.usage_file.name, found.usage_table, found.usage)
-    return differences
-
-
-def _usage_differences(name: str, table: Usage, sums: Usage) -> Iterator[Difference]:
-    for key in sorted({*table, *sums}, key=lambda one: one.order):
-        line = " ".join(filter(None, key.order))
-        if key not in sums or key not in table:
-            where = "not in the annotations" if key not in sums else "not there"
-            yield Difference(name, f"the line {line} is {where}")
-            continue
-        yield from (
-            Difference(name, f"{what} of {line} {told}, and the annotations have {held}")
-            for what, held, told in _unequal(asdict(sums[key]), asdict(table[key]))
-        )
-
-
-def differences(receipt: Mapping[str, Any], found: Found) -> list[Difference]:
-    """Every place in which the files are not as the receipt says; none means that all of it was found again.
-
-    The receipt's count of double ends is the ledger's; it is taken as it stands.
-    """
-    again = receipt_of(found, receipt.get("double_ends", 0))
-    files = [*_file_differences(_by_name(receipt), _by_name(again))]
-    own = receipt_name(again["run_id"])
-    named = {"annotations", "requests", "rejects", "usage_table"}
-    rest = _unequal(_without(again, named), _without(receipt, named))
-    return [*files, *(Difference(own, f"{what} is {told}, and the files say {held}") for what, held, told in rest)]
-
-
-def marker_differences(summary: Mapping[str, Any], receipt: Mapping[str, Any], found: Found) -> list[Difference]:
-    """Where the done marker says something else than the files, or, of double ends, than the receipt."""
-    again = receipt_of(found, receipt.get("double_ends", 0))
-    held = {
-        "outcomes": {outcome.value: again["rows"][outcome.value] for outcome in Outcome},
-        "possible_duplicates": again["possible_duplicates"]["rows"],
-        "double_ends": again["double_ends"],
-        **{name: again["usage"][name] or 0 for name in ("prompt_tokens", "completion_tokens")},
-    }
-    told = {name: summary.get(name) for name in held}
-    name = f"runs/{again['run_id']}/done.json"
-    return [
-        Difference(name, f"{what} is {said}, and the files say {holds}") for what, holds, said in _unequal(held, told)
-    ]
-
-
-def _file_differences(told: Mapping[str, Any], held: Mapping[str, Any]) -> Iterator[Difference]:
-    for name in sorted({*told, *held}):
-        if name not in held:
-            yield Difference(name, f"is not there or can't be read; the receipt says {told[name].get('rows')} rows")
-        elif name not in told:
-            yield Difference(name, f"{held[name]['rows']} rows, and the receipt does not know the file")
-        else:
-            yield from (
-                Difference(name, f"{what} {found}, and the receipt says {said}")
-                for what, found, said in _unequal(held[name], told[name])
-            )
-
-
-def _by_name(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    files = [*(receipt.get("annotations") or ()), *(receipt.get(key) for key in ("requests", "rejects", "usage_table"))]
-    return {str(file.get("name")): file for file in files if isinstance(file, Mapping)}
-
-
-def _without(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in names}
-
-
-def _unequal(held: Any, told: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:  # noqa: ANN401 - plain JSON values
-    """Where two plain values differ: the place, what one holds and what the other tells."""
-    if isinstance(held, Mapping) and isinstance(told, Mapping):
-        for key in sorted({*held, *told}):
-            yield from _unequal(held.get(key), told.get(key), f"{at}.{key}" if at else key)
-    elif not _same(held, told):
-        yield at, held, told
-
-
-def _same(held: object, told: object) -> bool:
-    if isinstance(held, float) and isinstance(told, int | float):
-        return abs(held - told) <= CLOSE * max(abs(held), abs(told))
-    return type(held) is type(told) and held == told

@@ -246,6 +246,8 @@ def _after_missing(record: RowRecord, policy: Policy, schedule: Schedule, proble
         return Step(State.PENDING, Event.NOT_READY, missed, _ms(wait), trouble=problem, like=MISSING)
     gone = _closed(missed, Outcome.UNKNOWN)
     step = _resubmit_or_hold(State.PENDING, (Event.GONE_RESUBMIT, Event.GONE_HOLD), gone, policy, problem, now_ms)
+    if step.event is Event.GONE_HOLD:
+        step = replace(step, record=missed)  # its id stays with the row: the API may find it again, for `collect`
     return replace(step, like=f"gone {problem.code}")
 
 

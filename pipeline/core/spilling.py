@@ -16,22 +16,26 @@ from pipeline.core.retries import Step
 
 @dataclass(frozen=True, slots=True)
 class SpillHead:
-    """The run that steps are of, its OUT, and the token by which the right storage is known."""
+    """The run that steps are of, its OUT, the token by which the right storage is known, and the place of its ledger.
+
+    Workers of several ledgers may share a machine's folder: another one's file is not theirs to judge.
+    """
 
     run_id: str
     out: str
     token: str
+    place: str
 
 
 def head_line(head: SpillHead) -> bytes:
     """The first line of a file."""
-    return orjson.dumps({"run": head.run_id, "out": head.out, "token": head.token})
+    return orjson.dumps({"run": head.run_id, "out": head.out, "token": head.token, "place": head.place})
 
 
 def read_head(line: bytes) -> SpillHead:
     """The reverse of `head_line`. ValueError or KeyError for anything else."""
     whole = orjson.loads(line)
-    return SpillHead(whole["run"], whole["out"], whole["token"])
+    return SpillHead(whole["run"], whole["out"], whole["token"], whole["place"])
 
 
 def is_spilled(step: Step) -> bool:

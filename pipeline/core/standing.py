@@ -1,12 +1,13 @@
 """Where each row stands after a run and all that was derived from it, and which rows another run should ask for.
 
 A retry and a collection are runs of their own, so a row may have several ends; the newest one holds. What may have been
-paid for is never asked again unless a person names it: an answer that waits under a known id is collected instead, and
-a row whose POST is in doubt counts as unknown, whatever ended it.
+paid for is never asked again unless a person names it: an answer that may wait under a known id is collected instead,
+and a row that was cancelled while its POST was in doubt counts as unknown. A doubt beside any other end changes nothing:
+what the row is asked for again is its end, and `possible_duplicate` tells of the rest.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ class End:
     @property
     def collectable(self) -> bool:
         """Whether an answer that was paid for may wait under the row's id."""
-        return self.outcome in {Outcome.EXPIRED, Outcome.CANCELLED} and self.generation_id is not None
+        return self.outcome in {Outcome.EXPIRED, Outcome.UNKNOWN, Outcome.CANCELLED} and self.generation_id is not None
 
     @property
     def untouched(self) -> bool:
@@ -46,8 +47,13 @@ class End:
         return self.outcome is Outcome.CANCELLED and self.generation_id is None and not self.doubtful
 
     @property
+    def not_found(self) -> bool:
+        """Whether a collection found nothing, and has no id: that says nothing of the id that it was given."""
+        return self.outcome is Outcome.UNKNOWN and self.generation_id is None
+
+    @property
     def counts_as(self) -> Outcome:
-        """The outcome under which a person asks for it again."""
+        """The outcome under which a person asks for it again: its own, or unknown for a cancelled row in doubt."""
         doubtful = self.outcome is Outcome.CANCELLED and self.doubtful
         return Outcome.UNKNOWN if doubtful and not self.collectable else self.outcome
 
@@ -91,16 +97,21 @@ class Rows:
         return index < len(self._held) and self._held[index] == 1
 
 
-def newest(runs: Sequence[Iterable[End]], within: Rows | None = None) -> Iterator[End]:
+def newest(
+    runs: Sequence[Iterable[End]], within: Rows | None = None, collections: Container[int] = ()
+) -> Iterator[End]:
     """Each row's newest end; `runs` come newest first, `within` leaves out the rows of other runs.
 
-    A row that a derived run did not get to stands where it stood before.
+    A row that a derived run did not get to stands where it stood before; so does one that a collection, which the
+    places in `collections` tell among the runs, did not find.
     """
     seen = Rows()
-    for older, run in zip(range(len(runs) - 1, -1, -1), runs, strict=True):
+    for place, run in enumerate(runs):
+        is_last, collects = place == len(runs) - 1, place in collections
         for end in run:
             wanted = within is None or end.row_index in within
-            if wanted and not (older and end.untouched) and seen.add(end.row_index):
+            hides = is_last or not (end.untouched or (collects and end.not_found))
+            if wanted and hides and seen.add(end.row_index):
                 yield end
 
 

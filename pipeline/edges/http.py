@@ -24,6 +24,8 @@ Headers = httpx.Headers
 """Request headers, prepared once and used for every request of one kind."""
 
 _PIECE = 256 * 1024  # a larger body goes out in pieces, so that one write can't hold up the event loop
+_LARGE = 256 * 1024  # an answer is some kB; one that is larger than this waits for its turn
+_LARGE_AT_ONCE = 2  # a flood of floods may not cost more memory than this many of them
 _MESSAGE_LENGTH = 500
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
@@ -82,6 +84,7 @@ class HttpDoor:
         self._extensions: dict[str, Any] = {
             "timeout": {**waits, "read": settings.read_timeout_s, "write": settings.read_timeout_s}
         }
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._closed = False
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpReply:
@@ -126,13 +129,13 @@ class HttpDoor:
         return HttpReply(response.status_code, headers, self._decompressed(raw, headers.get("content-encoding")))
 
     async def _read(self, stream: httpx.AsyncByteStream) -> bytes:
+        """A whole body. What is not read yet waits at the API, so few large ones are held at a time."""
         chunks: list[bytes] = []
-        size = 0
-        async for chunk in stream:
-            size += len(chunk)
-            if size > self._settings.max_body:
-                raise _BodyTooLargeError
-            chunks.append(chunk)
+        pieces = aiter(stream)
+        if not await _gathered(pieces, chunks, min(_LARGE, self._settings.max_body)):
+            async with self._large:
+                if not await _gathered(pieces, chunks, self._settings.max_body):
+                    raise _BodyTooLargeError
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _decompressed(self, raw: bytes, encoding: str | None) -> bytes:
@@ -144,6 +147,18 @@ class HttpDoor:
         if len(body) > self._settings.max_body:
             raise _BodyTooLargeError
         return body
+
+
+async def _gathered(pieces: AsyncIterator[bytes], chunks: list[bytes], most: int) -> bool:
+    """Take pieces of a body into `chunks`; whether that was its end, as against more than `most` bytes."""
+    size = sum(map(len, chunks))
+    while size <= most:
+        piece = await anext(pieces, None)
+        if piece is None:
+            return True
+        chunks.append(piece)
+        size += len(piece)
+    return False
 
 
 class _BodyTooLargeError(Exception):

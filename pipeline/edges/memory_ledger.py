@@ -47,11 +47,15 @@ class MemoryLedger(MemoryPresence):
         """Ids of the runs that are not forgotten, oldest first."""
         return sorted(self._runs)
 
-    async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
-        """Change what the run is doing."""
+    async def set_state(
+        self, run_id: str, state: RunState, reason: str = "", *, only_from: RunState | None = None
+    ) -> bool:
+        """Change what the run is doing; whether it was."""
         run = self._runs.get(run_id)
-        if run is not None and run.may_become(state, reason):
-            run.state, run.reason, run.guard, run.polls_held = state, reason, "", False
+        if run is None or run.state is not (only_from or run.state) or not run.may_become(state, reason):
+            return False
+        run.state, run.reason, run.guard, run.polls_held = state, reason, "", False
+        return True
 
     async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
         """Continue a run with this card, whatever stopped it; the account's block is lifted."""
@@ -59,7 +63,8 @@ class MemoryLedger(MemoryPresence):
         if run is None:
             return
         self._accounts.setdefault(card.account, MemoryAccount()).unblock()
-        run.card, run.state, run.reason, run.guard = card, state, "", ""
+        kept = state is RunState.RUNNING and run.state in {RunState.CANCELLING, RunState.ABANDONING}
+        run.card, run.state, run.reason, run.guard = card, run.state if kept else state, "", ""
         run.polls_held, run.missing = False, 0
         run.trouble, run.trouble_since, run.doubt_since, run.streak_like, run.streak = "", 0, 0, "", 0
 
@@ -203,22 +208,24 @@ class MemoryLedger(MemoryPresence):
         run.late.clear()
         return run.end_rows(State.PENDING, limit, ending)
 
-    async def note_late(self, run_id: str, late: LateId) -> None:
+    async def note_late(self, run_id: str, late: LateId) -> bool:
         """Keep, count and queue an accepted id whose row went on without it."""
         run = self._runs.get(run_id)
-        if run is not None:
-            run.note_late(replace(late, ending=None), self._clock())
+        if run is None or run.state is RunState.FINISHED:
+            return False
+        run.note_late(replace(late, ending=None), self._clock())
+        return True
 
     async def claim_late(self, run_id: str, limit: int) -> LateClaim:
         """Late ids that are due to be asked for."""
         run, now = self._runs.get(run_id), self._clock()
         return LateClaim(() if run is None else run.claim_late(limit, now, LATE_LEASE_MS), now)
 
-    async def settle_late(self, run_id: str, late: LateId, wait_ms: int) -> None:
+    async def settle_late(self, run_id: str, before: LateId, after: LateId, wait_ms: int) -> None:
         """Ask for a late id again after `wait_ms`, or save its ending and forget it."""
         run = self._runs.get(run_id)
         if run is not None:
-            run.settle_late(late, self._clock() + wait_ms)
+            run.settle_late(before, after, self._clock() + wait_ms)
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows that are still in hand."""

@@ -5,7 +5,7 @@ the text of the member.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -187,16 +187,14 @@ class MemoryRun:
             self.late[line] = (self.late[line][0], now + lease)
         return tuple(self.late[line][0] for _, line in due)
 
-    def settle_late(self, late: LateId, due: int) -> None:
+    def settle_late(self, before: LateId, after: LateId, due: int) -> None:
         """Queue a late id again, or save its end and forget it, once."""
-        line = late_line(replace(late, ending=None))
-        if line not in self.late:
+        if self.late.pop(late_line(before), None) is None:
             return
-        if late.ending is None:
-            self.late[line] = (late, due)
-            return
-        del self.late[line]
-        self.accepted.items.append(late_line(late))
+        if after.ending is None:
+            self.late[late_line(after)] = (after, due)
+        else:
+            self.accepted.items.append(late_line(after))
 
     def _end(self, row: int, step: Step, ending: Ending) -> None:
         if not self._close(row, step.record, ending):
@@ -225,10 +223,13 @@ class MemoryRun:
 
     def _miss(self, step: Step) -> None:
         self.missing += 1
-        if self.missing >= self.card.policy.guard_missing and self.state is RunState.RUNNING:
-            self.state, self.polls_held = RunState.PAUSED, True
+        if self.missing < self.card.policy.guard_missing:
+            return
+        if self.state is RunState.RUNNING:
+            self.state = RunState.PAUSED
             self.reason = f"{self.missing} polls in a row found nothing under ids that were accepted"
-            self.guard, self.missing = in_one_line(f"missing: {told(step.trouble)}"), 0
+        # polls are held whatever the run does; one that a person ends, or holds back, stays so
+        self.polls_held, self.guard, self.missing = True, in_one_line(f"missing: {told(step.trouble)}"), 0
 
     def _count_like(self, like: str, ending: Ending | None) -> None:
         self.streak = self.streak + 1 if self.streak_like == like else 1

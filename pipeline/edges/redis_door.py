@@ -3,6 +3,7 @@
 Retries are off here: a flow knows better than a client whether a lost answer may be asked for again.
 """
 
+import asyncio
 import hashlib
 from importlib import resources
 from typing import Any
@@ -50,12 +51,25 @@ class RedisDoor:
     async def call(self, *command: Any) -> Any:  # noqa: ANN401 - what Redis returns
         """One command. LedgerUnavailable when Redis is away or refuses; a missing script is told apart."""
         try:
-            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+            reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         except NoScriptError:
             raise
         except (RedisError, OSError) as error:
+            _keep_cancelled()
             raise LedgerUnavailable(f"Redis does not answer as it should: {error}") from error
+        _keep_cancelled()
+        return reply
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+def _keep_cancelled() -> None:
+    """Raise a cancellation that the client lost: it turns one that meets a dying connection into an error, or none.
+
+    A task that renews something in a loop would then renew it for ever, and a shift would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -16,22 +16,20 @@ LATE_LEASE_MS = 30_000
 class RedisLate(RedisPresence):
     """The part of `ports.Ledger` that keeps late ids."""
 
-    async def note_late(self, run_id: str, late: LateId) -> None:
+    async def note_late(self, run_id: str, late: LateId) -> bool:
         """Keep, count and queue an accepted id whose row went on without it."""
         keys = RunKeys(run_id)
         named = [keys(name) for name in ("meta", "accepted", "late", "records")]
         args = [late_line(replace(late, ending=None)), late.row_index, orjson.dumps(late.generation_id)]
-        await self._door.script("late", named, args)
+        return bool(await self._door.script("late", named, args))
 
     async def claim_late(self, run_id: str, limit: int) -> LateClaim:
         """Late ids that are due to be asked for."""
         reply = await self._door.script("claim_late", [RunKeys(run_id)("late")], [limit, LATE_LEASE_MS])
         return LateClaim(tuple(read_late(line) for line in reply[1:]), reply[0])
 
-    async def settle_late(self, run_id: str, late: LateId, wait_ms: int) -> None:
+    async def settle_late(self, run_id: str, before: LateId, after: LateId, wait_ms: int) -> None:
         """Ask for a late id again after `wait_ms`, or save its ending and forget it."""
         keys = RunKeys(run_id)
-        queued = late_line(replace(late, ending=None))
-        ended = b"" if late.ending is None else late_line(late)
-        named = [keys(name) for name in ("meta", "accepted", "late")]
-        await self._door.script("settle_late", named, [queued, ended, wait_ms])
+        args = [late_line(before), late_line(after), "" if after.ending is None else "1", wait_ms]
+        await self._door.script("settle_late", [keys("accepted"), keys("late")], args)

@@ -81,9 +81,12 @@ class RedisLedger(RedisLate):
         """Ids of the runs that are not forgotten, oldest first."""
         return sorted(member.decode() for member in await self._door.call("SMEMBERS", RUNS))
 
-    async def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
-        """Change what the run is doing."""
-        await self._door.script("set_state", [RunKeys(run_id)("meta")], [state, reason])
+    async def set_state(
+        self, run_id: str, state: RunState, reason: str = "", *, only_from: RunState | None = None
+    ) -> bool:
+        """Change what the run is doing; whether it was."""
+        args = [state, reason, only_from or ""]
+        return bool(await self._door.script("set_state", [RunKeys(run_id)("meta")], args))
 
     async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
         """Continue a run with this card, whatever stopped it; the account's block is lifted."""

@@ -45,7 +45,7 @@ class Committer:
         run_id: str,
         ledger: Ledger,
         clock: Clock,
-        released: Callable[[int], None],
+        released: Callable[[Commit], None],
         stale: Callable[[Commit], Awaitable[None]],
         keep: Callable[[Sequence[Commit]], None] = forget,
     ) -> None:
@@ -99,7 +99,7 @@ class Committer:
             self._keep(group)
             applied = [True] * len(group)
         for commit, was_applied in zip(group, applied, strict=True):
-            self._released(commit.row_index)
+            self._released(commit)
             if not was_applied:
                 await self._tell_stale(commit)
 

@@ -100,7 +100,8 @@ class Heartbeat:
         card = await self._ledger.card(run.run_id)
         if card is None:
             return
-        reason = pause_due(run, card.policy)
+        # what happened while nobody looked, a night without workers, was no patience
+        reason = pause_due(run, card.policy, self._clock.monotonic() - self._pulse.steady_since)
         if reason:
             await self._ledger.set_state(run.run_id, RunState.PAUSED, reason)
         if run.lapsed and self._clock.monotonic() - self._pulse.steady_since >= card.policy.lease_s:

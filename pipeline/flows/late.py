@@ -21,7 +21,7 @@ async def poll_late(run_id: str, ledger: Ledger, api: Api, policy: Policy) -> in
         except Exception as error:  # noqa: BLE001 - one answer must not end the others
             answer = Trouble(Problem("internal_error", f"{type(error).__name__} while polling"))
         settled, wait_ms = asked_again(late, answer, policy, claim.now_ms)
-        await ledger.settle_late(run_id, settled, wait_ms)
+        await ledger.settle_late(run_id, late, settled, wait_ms)
 
     await asyncio.gather(*(ask(late) for late in claim.ids))
     return len(claim.ids)

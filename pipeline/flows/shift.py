@@ -103,6 +103,8 @@ class Shift:
                 await asyncio.wait(self._acting)
             committer.close()
             await committing
+            with suppress(LedgerUnavailable):
+                await self._give_back_unheard()
             return handled
         finally:
             self._cutting = False
@@ -181,12 +183,17 @@ class Shift:
                 raise
             step = cut(row, self._hour)
         if step is None:
-            self._release(row.row_index)
+            self._let_go(row.row_index, row.token)
         else:
             committer.add(Commit(row.row_index, row.token, step))
 
-    def _release(self, row_index: int) -> None:
-        self._held.pop(row_index, None)
+    def _release(self, commit: Commit) -> None:
+        """The row may be in hand anew: a step's first reply was lost, and the row came back meanwhile."""
+        self._let_go(commit.row_index, commit.token)
+
+    def _let_go(self, row_index: int, token: str) -> None:
+        if self._held.get(row_index, ("",))[0] == token:
+            del self._held[row_index]
         self._freed.set()
 
     async def _until_freed(self, seconds: float) -> None:

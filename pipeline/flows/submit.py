@@ -48,31 +48,31 @@ async def submit_shift(
     in_hand: dict[int, Claimed] = {}
 
     async def stale(commit: Commit) -> None:
-        if commit.step.event is Event.ACCEPTED:
-            await adopt(bench, ledger, commit, in_hand)
-            if await ledger.card(bench.run_id) is None:
-                keep([commit])  # the run ended without this worker, and its ledger can't note the id any more
+        if commit.step.event is Event.ACCEPTED and not await adopt(bench, ledger, commit, in_hand):
+            keep([commit])  # the run ended without this worker, and its ledger can't note the id any more
 
     return await Shift(bench, ledger, clock, State.SUBMITTING).work(claim, act, stale, cut, keep)
 
 
-async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, Claimed]) -> None:
-    """Take up an id whose row was given up but not yet resent; else keep the id, since it was paid for.
+async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, Claimed]) -> bool:
+    """Take up an id whose row was given up but not yet resent; else note the id, since it was paid for.
 
-    May be tried again after LedgerUnavailable: `in_hand` keeps the row that an earlier try had already taken.
+    False when the ledger can't note it: the run is finished or forgotten. May be tried again after LedgerUnavailable:
+    `in_hand` keeps the row that an earlier try had already taken.
     """
     taken = in_hand.get(late.row_index) or await ledger.take_ready(bench.run_id, f"{bench.holder}-late", late.row_index)
     if taken is not None:
         in_hand[late.row_index] = taken
-    await _take_up_or_keep(bench.run_id, ledger, late, taken)
+    known = await _take_up_or_note(bench.run_id, ledger, late, taken)
     in_hand.pop(late.row_index, None)
+    return known
 
 
-async def _take_up_or_keep(run_id: str, ledger: Ledger, late: Commit, taken: Claimed | None) -> None:
+async def _take_up_or_note(run_id: str, ledger: Ledger, late: Commit, taken: Claimed | None) -> bool:
     step = after_late_id(taken.record, late.step.record, late.token) if taken else None
     if taken is not None and step is not None:
         if all(await ledger.commit(run_id, [Commit(late.row_index, taken.token, step)])):
-            return
+            return True
     elif taken is not None:
         await ledger.put_back(run_id, taken)
-    await ledger.note_late(run_id, late_of(late.row_index, late.step.record))
+    return await ledger.note_late(run_id, late_of(late.row_index, late.step.record))

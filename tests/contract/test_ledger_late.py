@@ -5,7 +5,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from pipeline.core.answers import Accepted, Completed, Completion, Failed, Problem, Throttled
+from pipeline.core.answers import Accepted, Completed, Completion, Failed, Missing, Problem, Throttled
 from pipeline.core.late import LateId, is_late, read_late
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import Attempt, Ending, RowRecord, unpack_result
@@ -171,13 +171,14 @@ async def test_a_late_id_is_asked_for_until_it_ends_and_its_end_is_kept_for_the_
     assert ((await world.look()).late, (await world.look()).late_due) == (1, 1)
     assert (await world.ledger.claim_late(world.run, 9)).ids == (LATE,)
     assert (await world.ledger.claim_late(world.run, 9)).ids == ()
-    await world.ledger.settle_late(world.run, LATE, 5_000)
+    asked = replace(LATE, asked_since_ms=world.clock(), missed=1)
+    await world.ledger.settle_late(world.run, LATE, asked, 5_000)
     world.clock.advance(5_000)
     claim = await world.ledger.claim_late(world.run, 9)
-    assert (claim.ids, claim.now_ms) == ((LATE,), world.clock())
+    assert (claim.ids, claim.now_ms) == ((asked,), world.clock())
     ending = Ending(Outcome.COMPLETED, 7, Completion(content="a dog", prompt_tokens=3))
-    await world.ledger.settle_late(world.run, replace(LATE, ending=ending), 0)
-    await world.ledger.settle_late(world.run, replace(LATE, ending=ending), 0)
+    await world.ledger.settle_late(world.run, asked, replace(LATE, ending=ending), 0)
+    await world.ledger.settle_late(world.run, asked, replace(LATE, ending=ending), 0)
     assert await saved_ends(world) == [None, ending]
     assert (await world.look()).late == 0
 
@@ -211,3 +212,42 @@ async def test_a_run_is_not_over_while_a_late_id_is_asked_for(world):
     await world.ledger.set_state(world.run, RunState.ABANDONING)
     await world.ledger.abandon_pending(world.run, 9, abandoned(world.clock()))
     assert (await world.look()).all_ended
+
+
+async def test_a_late_id_of_a_run_that_is_finished_is_not_the_ledgers_to_keep(world):
+    await world.open(rows=1)
+    await world.ledger.set_state(world.run, RunState.FINISHED)
+    assert not await world.ledger.note_late(world.run, LATE)
+    assert not await world.ledger.note_late("run-of-nobody", LATE)
+
+
+async def test_polls_that_find_nothing_hold_polling_whatever_the_run_does(world):
+    for state in (RunState.PAUSED, RunState.STOPPING, RunState.CANCELLING):
+        run_id = f"run-{state}"
+        await world.open(rows=3, run_id=run_id, guard_missing=3)
+        await world.commit(
+            *(world.sent(row, Accepted(f"task-{row.row_index}")) for row in (await world.claim(run_id=run_id)).rows),
+            run_id=run_id,
+        )
+        await world.ledger.set_state(run_id, state)
+        world.clock.advance(60_000)
+        rows = (await world.polls(run_id=run_id)).rows
+        await world.commit(*(world.polled(row, Missing(LOST)) for row in rows), run_id=run_id)
+        run = await world.look(run_id)
+        assert (run.polls_held, run.state, run.collects) == (True, state, False)
+
+
+async def test_reopening_does_not_undo_what_a_person_ended_at_that_very_moment(world):
+    card = await world.open(rows=1)
+    for state in (RunState.CANCELLING, RunState.ABANDONING):
+        await world.ledger.set_state(world.run, state)
+        await world.ledger.reopen(card)
+        assert (await world.look()).state is state
+
+
+async def test_a_state_is_changed_only_from_the_one_that_was_seen(world):
+    await world.open(rows=1)
+    await world.ledger.set_state(world.run, RunState.STOPPING)
+    assert not await world.ledger.set_state(world.run, RunState.PAUSED, "a person", only_from=RunState.RUNNING)
+    assert (await world.look()).state is RunState.STOPPING
+    assert await world.ledger.set_state(world.run, RunState.PAUSED, "a person", only_from=RunState.STOPPING)

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
 import uvloop
 
@@ -498,3 +499,61 @@ def test_a_failure_carries_no_exception_that_could_show_the_request(run):
         assert result.__cause__ is None
         assert result.__context__ is None
         assert "sk-wire" not in f"{result!r} {result}"
+
+
+class Held(httpx.AsyncByteStream):
+    """A body of some pieces, of which it tells how many were taken; the last comes when it is let go."""
+
+    def __init__(self, pieces: int, last: asyncio.Event) -> None:
+        self.taken = 0
+        self.pieces = pieces
+        self.last = last
+
+    async def __aiter__(self):
+        for _ in range(self.pieces):
+            self.taken += 1
+            yield b" " * 100_000
+        await self.last.wait()
+        yield b"."
+
+
+class Shelf(httpx.AsyncBaseTransport):
+    """Answers each request with the next body."""
+
+    def __init__(self, bodies):
+        self.bodies = iter(bodies)
+
+    async def handle_async_request(self, request):
+        return httpx.Response(200, stream=next(self.bodies))
+
+
+def test_few_large_bodies_are_held_at_a_time_and_none_waits_for_ever(run):
+    async def scenario():
+        last = asyncio.Event()
+        bodies = [Held(9, last) for _ in range(6)]
+        door = HttpDoor(SETTINGS, transport=Shelf(bodies))
+        gets = [asyncio.create_task(door.get("http://api/", HEADERS)) for _ in bodies]
+        for _ in range(500):  # far more turns of the loop than the readers need until they all wait
+            await asyncio.sleep(0)
+        held = sorted(body.taken for body in bodies)
+        last.set()
+        return held, [len(reply.body) for reply in await asyncio.gather(*gets)]
+
+    held, read = run(scenario())
+    assert held == [3, 3, 3, 3, 9, 9]
+    assert read == [900_001] * 6
+
+
+def test_a_small_answer_does_not_wait_for_large_ones(run):
+    async def scenario():
+        last, ready = asyncio.Event(), asyncio.Event()
+        ready.set()
+        door = HttpDoor(SETTINGS, transport=Shelf([Held(9, last), Held(9, last), Held(1, ready)]))
+        large = [asyncio.create_task(door.get("http://api/", HEADERS)) for _ in range(2)]
+        await asyncio.sleep(0)
+        small = await door.get("http://api/", HEADERS)
+        last.set()
+        await asyncio.gather(*large)
+        return len(small.body)
+
+    assert run(scenario()) == 100_001

@@ -309,7 +309,8 @@ class Interleavings(RuleBasedStateMachine):
         assert len({late.generation_id for late in claim.ids}) == len(claim.ids) <= limit
         for late in () if dies else claim.ids:
             ending = Ending(Outcome.COMPLETED, self.now() * 1000, Completion(prompt_tokens=1)) if ends else None
-            self.both("settle_late", RUN, replace(late, ending=ending), 500)
+            after = replace(late, ending=ending, asked_since_ms=late.asked_since_ms or self.now())
+            self.both("settle_late", RUN, late, after, 500)
             self.late -= ends
 
     @rule(limit=LIMITS)
@@ -325,6 +326,7 @@ class Interleavings(RuleBasedStateMachine):
         self.late = 0
         for row in gone:
             self.given.pop(row, None)
+        self.both("set_state", RUN, RunState.FINISHED)
         self.both("reopen", self.card)
 
     @rule(row=st.integers(0, ROWS - 1))
@@ -378,6 +380,7 @@ class Interleavings(RuleBasedStateMachine):
             ended = self.both("cancel_ready", RUN, limit, cancelled(self.now()))
             assert len(done - before) == ended
         self.ended |= done
+        self.both("set_state", RUN, RunState.FINISHED)
         self.both("reopen", self.card)
 
     @rule(state=st.sampled_from([None, None, RunState.PAUSED]))

@@ -31,7 +31,8 @@ class Books:
         self.clock, self.groups, self.released, self.told = clock, [], [], []
         self.away, self.away_after, self.stale_away = 0, 0, 0
         self.frozen_s, self.kept = 0.0, []
-        self.committer = Committer("run-1", self, clock, self.released.append, self.stale, self.keep)
+        self.release = lambda commit: self.released.append(commit.row_index)
+        self.committer = Committer("run-1", self, clock, self.release, self.stale, self.keep)
 
     def keep(self, commits):
         self.kept += [one.row_index for one in commits]

@@ -55,6 +55,14 @@ def test_by_default_a_throttled_night_is_waited_out_for_two_hours_and_doubtful_a
     assert (Policy().useless_for_s, Policy().doubtful_for_s) == (7200, 600)
 
 
+def test_a_run_that_has_sent_all_it_had_is_not_paused_but_waits_for_its_answers():
+    assert pause_due(replace(TROUBLED, ready=0, ready_due=0, pending=1), POLICY) is None
+
+
+def test_what_nobody_watched_was_no_patience():
+    assert pause_due(TROUBLED, POLICY, watched_s=599.0) is None
+
+
 def test_without_trouble_nothing_pauses():
     assert pause_due(replace(TROUBLED, trouble="", trouble_since_ms=0), POLICY) is None
 

@@ -311,11 +311,19 @@ async def test_a_run_whose_api_was_of_no_use_for_long_is_paused_with_the_reason(
     await machine.open()
     [row] = await machine.claim()
     await machine.answered(row, NothingSent(BUSY))
-    machine.passes(POLICY.useless_for_s)
-    await machine.heartbeat.tick()
+    await machine.ticks(POLICY.useless_for_s + 1)
     run = await machine.ledger.snapshot(RUN)
     assert run.state is RunState.PAUSED
     assert "connect_failed: no route" in run.reason
+
+
+async def test_a_night_without_workers_is_no_patience(machine):
+    await machine.open()
+    [row] = await machine.claim()
+    await machine.answered(row, NothingSent(BUSY))
+    machine.passes(8 * 3600.0)
+    await machine.ticks(5.0)
+    assert (await machine.ledger.snapshot(RUN)).state is RunState.RUNNING
 
 
 async def test_a_finished_run_is_forgotten_after_a_minute(machine):

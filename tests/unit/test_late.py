@@ -1,5 +1,7 @@
 """Ids that came when their row had gone on: how long they are asked for, and what is kept of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.core.answers import (
@@ -30,9 +32,18 @@ def aged(seconds):
     return LateId(3, "task-late", NOW * 1000 - int(seconds * 1_000_000), 1)
 
 
-def asked(answer, age_s=1.0):
-    late, wait_ms = asked_again(aged(age_s), answer, POLICY, NOW)
+def asked(answer, age_s=1.0, missed=0):
+    """Polled now, having been asked for since `age_s`; it was accepted long before, and waited in a file."""
+    waiting = replace(aged(90_000), asked_since_ms=NOW - round(age_s * 1000), missed=missed)
+    late, wait_ms = asked_again(waiting, answer, POLICY, NOW)
     return late.ending, wait_ms
+
+
+def test_patience_begins_with_the_first_poll_however_old_the_id_is():
+    late, wait_ms = asked_again(aged(90_000), Missing(WRONG), POLICY, NOW)
+    assert (late.ending, late.asked_since_ms, late.missed, wait_ms) == (None, NOW, 1, 2_000)
+    late, _ = asked_again(late, Running("processing"), POLICY, NOW + 1_000)
+    assert (late.asked_since_ms, late.missed) == (NOW, 0)
 
 
 def test_a_generation_that_ended_is_kept_with_what_it_cost():
@@ -55,7 +66,8 @@ def test_a_throttled_poll_comes_back_when_it_was_told_to():
 
 
 def test_a_late_id_may_not_keep_a_run_from_its_end():
-    assert asked(Missing(WRONG), 61)[0].outcome is Outcome.UNKNOWN
+    assert asked(Missing(WRONG), 61, missed=1)[0] is None
+    assert asked(Missing(WRONG), 61, missed=2)[0].outcome is Outcome.UNKNOWN
     assert asked(Running("processing"), 101)[0].outcome is Outcome.EXPIRED
     assert asked(Trouble(WRONG), 150)[0] is None
     assert asked(Trouble(WRONG), 201)[0].outcome is Outcome.EXPIRED
@@ -67,6 +79,8 @@ def test_its_line_on_disk_tells_it_from_the_id_that_a_row_went_on_with(ending):
     late = LateId(4, "task-7", 5, 2, 1, ending)
     assert late_of(4, record) == LateId(4, "task-7", 5, 2, 1)
     assert read_late(late_line(late)) == late
+    waiting = replace(late, ending=None, asked_since_ms=7, missed=2)
+    assert read_late(late_line(waiting)) == waiting
     assert is_late(late_line(late))
     assert not is_late(saved_line(4, record))
 

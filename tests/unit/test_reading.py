@@ -206,7 +206,12 @@ def test_a_message_is_found_where_services_put_it_and_is_cut():
         (" 1.5 ", 1.5),
         ("0", 0),
         ("900", 300),
-        ("9" * 400, 300),
+        ("86400", 300),
+        ("86401", None),
+        ("1700000000", None),
+        ("9" * 400, None),
+        ("inf", None),
+        (formatdate(NOW + 90_000, usegmt=True), None),
         (formatdate(NOW + 42, usegmt=True), 42),
         (formatdate(NOW - 42, usegmt=True), 0),
         (formatdate(NOW + 9999, usegmt=True), 300),
@@ -217,7 +222,7 @@ def test_a_message_is_found_where_services_put_it_and_is_cut():
         ("Mon, 99 Foo 0000 00:00:00 GMT", None),
     ],
 )
-def test_retry_after_is_obeyed_up_to_the_ceiling(text, seconds):
+def test_retry_after_is_obeyed_up_to_the_ceiling_unless_it_is_absurd(text, seconds):
     assert read_retry_after({"retry-after": text}, now=NOW, longest=300) == seconds
     assert submitted(429, b"", {"retry-after": text}).retry_after == seconds
     assert submitted(422, error("service_unavailable_error"), {"retry-after": text}).retry_after == seconds

@@ -82,11 +82,14 @@ local missing_before = tonumber(redis.call('HGET', KEYS[1], 'missing') or 0)
 local missing = missing_before
 local function miss(words)
   missing = missing + 1
-  if missing >= tonumber(ARGV[3]) and redis.call('HGET', KEYS[1], 'state') == 'running' then
-    redis.call('HSET', KEYS[1], 'state', 'paused', 'polls', '0', 'guard', 'missing: ' .. words,
-      'reason', missing .. ' polls in a row found nothing under ids that were accepted')
-    missing = 0
+  if missing < tonumber(ARGV[3]) then return end
+  local reason = missing .. ' polls in a row found nothing under ids that were accepted'
+  -- polls are held whatever the run does; one that a person ends, or holds back, stays so
+  redis.call('HSET', KEYS[1], 'polls', '0', 'guard', 'missing: ' .. words)
+  if redis.call('HGET', KEYS[1], 'state') == 'running' then
+    redis.call('HSET', KEYS[1], 'state', 'paused', 'reason', reason)
   end
+  missing = 0
 end
 
 local sane = false

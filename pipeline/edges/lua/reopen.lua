@@ -8,5 +8,8 @@ redis.call('SREM', KEYS[4], ARGV[1])
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('HDEL', KEYS[2], 'blocked', 'polls')
 redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since', 'doubt_since', 'guard', 'polls', 'missing')
-redis.call('HSET', KEYS[1], 'card', ARGV[2], 'state', ARGV[3], 'reason', '', 'streak', 0, 'streak_code', '')
+-- what a person ends at this very moment is not gone on with
+local state = redis.call('HGET', KEYS[1], 'state')
+local kept = ARGV[3] == 'running' and (state == 'cancelling' or state == 'abandoning')
+redis.call('HSET', KEYS[1], 'card', ARGV[2], 'state', kept and state or ARGV[3], 'reason', '', 'streak', 0, 'streak_code', '')
 return 1
