@@ -53,10 +53,14 @@ setup: $(VENV)/.installed ## make .venv with the command .venv/bin/vidbatch
 dev: $(VENV)/.installed-dev ## setup, and the tools that test and check
 	@:
 
+# Chance decides when a fault strikes, so the whole fault lab runs once for each of these.
+FAULTLAB_SEEDS ?= 7 8 9
+
 .PHONY: chaos
-chaos: dev ## the tests that kill processes and servers (minutes)
+chaos: dev ## the tests that kill processes and servers, then the fault lab with several seeds (an hour)
 	@echo "$(BIN)/pytest -m chaos -n 2 --dist worksteal $(ARGS)"
 	@$(BIN)/pytest -m chaos -n 2 --dist worksteal $(ARGS)
+	@failed=0; for seed in $(FAULTLAB_SEEDS); do $(BIN)/vidbatch faultlab --seed $$seed || failed=1; done; exit $$failed
 
 .PHONY: bench
 bench: dev ## measure what the README says (minutes; wants a quiet machine)

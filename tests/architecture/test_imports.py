@@ -63,6 +63,11 @@ ROOMS = (
         ("pipeline.core", "pipeline.simulator"),
         "a simulator that shared the client's code would share its mistakes",
     ),
+    Room(
+        "pipeline/faultlab/*",
+        ("pipeline.core", "pipeline.ports", "pipeline.edges", "pipeline.faultlab"),
+        "the lab breaks the product from outside, as it is installed",
+    ),
     Room("pipeline/cli/*", OURS, "the composition root: it alone joins people, flows, edges and workers"),
     Room("pipeline/__init__.py", ("pipeline",), "the front door to a library needs no Celery"),
     Room("workers/*", OURS, "the other composition root"),
@@ -96,8 +101,11 @@ DOORS = (
             "os.spawn*",
             "os.system",
         ),
-        (EDGES, "pipeline/simulator/clips.py"),
+        (EDGES, "pipeline/simulator/clips.py", "pipeline/faultlab/processes.py"),
         "a process that was started must be supervised, in one place",
+    ),
+    Door(
+        ("psutil",), ("pipeline/faultlab/processes.py",), "only the lab looks at processes from outside, to break them"
     ),
     Door(
         ("os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv"),
