@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 from pipeline.core.account import key_fingerprint
 from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.lead import place_of
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.clock import MachineClock
 from pipeline.edges.redis_keys import LEDGER_VERSION, QUEUES
@@ -20,6 +21,7 @@ from pipeline.edges.spill import SpillFolder
 from pipeline.flows.heartbeat import TICK_S, Heartbeat
 from pipeline.flows.replay import Fate, Replay
 from pipeline.ports import WorkerCard
+from workers.holders import unique_name
 from workers.settings import WorkerSettings
 from workers.stopping import stopping
 
@@ -43,9 +45,10 @@ class _Pulse:
         self._app = app
         self._settings = settings
         self._ledger = RedisLedger(settings.redis_url)
-        self._name = f"{name}-{os.getpid()}"
+        self._name = unique_name(name)
         self._heartbeat = Heartbeat(self._ledger, MachineClock(), self._name, self._issue, self._queued)
-        self._replay = Replay(SpillFolder(settings.state), self._ledger, f"{self._name}-replay")
+        spill, place = SpillFolder(settings.state), place_of(settings.redis_url)
+        self._replay = Replay(spill, self._ledger, f"{self._name}-replay", place)
 
     async def beat(self) -> None:
         """Tick for ever; a tick that fails is logged and followed by the next."""
@@ -72,7 +75,8 @@ class _Pulse:
         """Before the tick, which gives up rows of the dead: what their worker left behind goes first."""
         for told in await self._replay():
             level = logging.INFO if told.fate in {Fate.RECORDED, Fate.SAVED} else logging.WARNING
-            _log.log(level, "%s, %d rows: %s", told.name, told.steps, told.fate, extra={"event": "replayed"})
+            fate = f"{told.fate} ({told.why})" if told.why else told.fate
+            _log.log(level, "%s, %d rows: %s", told.name, told.steps, fate, extra={"event": "replayed"})
 
     async def _register(self) -> None:
         if stopping():

@@ -19,6 +19,7 @@ import uvloop
 from pipeline.core.account import key_fingerprint
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
+from pipeline.core.lead import place_of
 from pipeline.core.snapshot import RunState
 from pipeline.core.spilling import SpillHead, is_spilled
 from pipeline.core.tickets import Role
@@ -39,6 +40,7 @@ from pipeline.flows.shift import Bench
 from pipeline.flows.submit import submit_shift
 from pipeline.flows.write import Writing, write_shift
 from pipeline.ports import Commit, RunCard
+from workers.holders import unique_name
 from workers.settings import SHIFT_S, WorkerSettings, from_environment
 from workers.stopping import stopping
 
@@ -56,6 +58,7 @@ class Runtime:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
+        self._name = unique_name(os.uname().nodename)
         self._loop = uvloop.new_event_loop()
         self._clock = MachineClock()
         self._ledger = RedisLedger(settings.redis_url)
@@ -96,7 +99,7 @@ class Runtime:
         card = await self._ledger.card(run_id)
         if card is None or not self._serves(role, card):
             return
-        holder = f"{os.uname().nodename}-{os.getpid()}-{next(_ids)}"
+        holder = f"{self._name}-{next(_ids)}"
         if not await self._ledger.begin_shift(run_id, role, holder, await self._most(role)):
             return
         bench = Bench(run_id, role, holder, WINDOW.get(role, 1), SHIFT_S, card.policy.lease_s, stopping)
@@ -111,16 +114,23 @@ class Runtime:
                     await self._ledger.end_shift(run_id, role, holder)
 
     def _keep(self, card: RunCard, holder: str, commits: Sequence[Commit]) -> None:
-        """Keep what Redis could not be told; where even the disk refuses, the log is what remains."""
+        """Keep what the ledger could not be told; where even the disk refuses, the log is what remains."""
         kept = [commit for commit in commits if is_spilled(commit.step)]
         told = {"run": card.run_id, "rows": len(kept)}
         if not kept:
             return
         try:
-            self._spill.keep(SpillHead(card.run_id, card.out, card.token), holder, kept)
-            _log.warning("Redis is away; %d rows are kept in %s", len(kept), self._spill.path, extra=told)
+            head = SpillHead(card.run_id, card.out, card.token, place_of(self._settings.redis_url))
+            self._spill.keep(head, holder, kept)
+            _log.warning(
+                "the ledger could not be told of %d rows; they are kept in %s", len(kept), self._spill.path, extra=told
+            )
         except StorageError as error:
-            _log.critical("Redis is away, and so is the disk: %s", error, extra={"event": "spill_failed", **told})
+            _log.critical(
+                "neither the ledger nor the disk takes what is known of rows: %s",
+                error,
+                extra={"event": "spill_failed", **told},
+            )
 
     async def _renew(self, bench: Bench) -> None:
         """Say once a second that the shift is at work."""

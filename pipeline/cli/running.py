@@ -25,7 +25,7 @@ from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.spill import SpillFolder
 from pipeline.flows.feed import known_from
-from pipeline.flows.replay import replay_to_disk
+from pipeline.flows.replay import Fate, replay_to_disk
 from pipeline.ports import RunCard
 
 
@@ -63,7 +63,7 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
             stop = await _follow(card, ledger, screen, None, leads=False)
             if stop.why is not Stopped.ORPHANED:
                 return stop
-        await _replay_spilled(card, operation, ledger)
+        await _replay_spilled(card, operation, ledger, url)
         card = await enter_ledger(card, prepared, ledger)
         if operation.detach:
             await ledger.unlock(lead_lock(card.run_id), _holder())
@@ -85,7 +85,7 @@ async def _with_own_worker(prepared: Prepared, operation: Operation, server: Emb
             stop = await _follow(card, ledger, screen, None, leads=False)
             if stop.why is not Stopped.ORPHANED:
                 return stop
-        await _replay_spilled(card, operation, ledger)
+        await _replay_spilled(card, operation, ledger, server.url)
         worker.start()
         card = await enter_ledger(card, prepared, ledger)
         stop = await _follow(card, ledger, screen, _Supervision(server, worker))
@@ -167,11 +167,18 @@ async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:
     return False
 
 
-async def _replay_spilled(card: RunCard, operation: Operation, ledger: RedisLedger) -> None:
-    """What a worker of this machine could not tell a ledger that is lost goes to the run's disk, which is read next."""
-    if await ledger.card(card.run_id) is None:
-        with suppress(StorageError):  # what can't be read stays, and the worker's log says so
-            replay_to_disk(SpillFolder(state_path(operation.environment)), card.run_id, card.out)
+async def _replay_spilled(card: RunCard, operation: Operation, ledger: RedisLedger, url: str) -> None:
+    """What a worker of this machine could not tell a ledger that is lost goes to the run's disk, which is read next.
+
+    StorageError when the disk refuses ids that are known: without them their rows would be sent again. A file that
+    can't be read stays, and the worker's log says so.
+    """
+    if await ledger.card(card.run_id) is not None:
+        return
+    told = replay_to_disk(SpillFolder(state_path(operation.environment)), card.run_id, card.out, place_of(url))
+    refused = [one.why for one in told if one.fate is Fate.REFUSED]
+    if refused:
+        raise StorageError("; ".join(refused))
 
 
 async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> RunCard:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 
@@ -30,9 +31,10 @@ class SpillFolder:
         """Keep steps durably. StorageError says what is lost by it."""
         lines = [step_line(commit.row_index, commit.token, commit.step) for commit in commits]
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            number = 1 + len(list(self.path.glob(f"{head.run_id}-{holder}-*{ENDING}")))
-            path = self.path / f"{head.run_id}-{holder}-{number}{ENDING}"
+            # one by one: of parents that mkdir makes by the way, the mode is left to the umask
+            for folder in (self.path.parent, self.path):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path = self.path / f"{head.run_id}-{holder}-{uuid4().hex}{ENDING}"
             write_bytes(path, b"\n".join([head_line(head), *lines, b""]))
         except (OSError, StorageError) as error:
             raise StorageError(f"{error}; what could not be kept: {b' '.join(lines).decode()}") from error
@@ -56,6 +58,8 @@ class SpillFolder:
         except FileNotFoundError:
             yield None
             return
+        except OSError as error:
+            raise _unreadable(self.path / name, error) from error
         try:
             yield self._read(name) if self._locked(descriptor) else None
         finally:
@@ -74,12 +78,15 @@ class SpillFolder:
             head, *lines = path.read_bytes().splitlines()
             commits = tuple(Commit(*read_step(line)) for line in lines)
             return Spilled(name, read_head(head), commits)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{path} can't be read, and is left where it is: {error!r}") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _unreadable(path, error) from error
 
     def remove(self, name: str) -> None:
-        """Forget a file whose steps are recorded."""
-        (self.path / name).unlink(missing_ok=True)
+        """Forget a file whose steps are recorded. StorageError when the disk refuses."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path / name} can't be removed: {error.strerror or error}") from error
 
     def save_beside(self, spilled: Spilled, out: str, lines: Sequence[bytes]) -> bool:
         """Put ids into the run's `sent/`; False where `out` does not hold the run. StorageError when the disk refuses.
@@ -89,10 +96,14 @@ class SpillFolder:
         folder = Path(out) / "runs" / spilled.head.run_id
         try:
             token = orjson.loads((folder / "run.json").read_bytes()).get("token")
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             return False
         if token != spilled.head.token:
             return False
         if lines:
             write_bytes(folder / "sent" / f"spilled-{spilled.name}", b"\n".join([*lines, b""]))
         return True
+
+
+def _unreadable(path: Path, error: Exception) -> StorageError:
+    return StorageError(f"{path} can't be read, and is left where it is: {error!r}")

@@ -2,9 +2,13 @@
 
 Nothing is forgotten before it is recorded elsewhere, and a replay that is cut short is harmlessly made again: a step
 whose token is stale changes nothing, and an id that its row already has is noted by nobody.
+
+A machine's folder may hold files of several ledgers. One that knows nothing of a run says nothing of the ledger that
+does, so a file of another ledger stays, and nobody speaks of it.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,10 +25,11 @@ class Fate(StrEnum):
     """What became of a file of spilled steps."""
 
     RECORDED = "its steps are in the ledger"
-    SAVED = "the ledger does not know the run: its ids are in the run's sent/, from where the run's command takes them"
+    SAVED = "the ledger takes it up no more: its ids are in the run's sent/, from where the run's command takes them"
     KEPT = "no ledger and no folder knows the run: it stays where it is"
     FOREIGN = "the run's ledger is of another version of vidbatch: it stays where it is"
     DAMAGED = "it can't be read: it stays where it is"
+    REFUSED = "the disk refused: it stays where it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +39,21 @@ class Replayed:
     name: str
     fate: Fate
     steps: int = 0
+    why: str = ""
+    """What the disk said, where it had a say."""
 
 
 class Replay:
-    """Replays for one process, which remembers what it took in hand when Redis went away in the middle."""
+    """Replays for one process, which remembers what it took in hand when Redis went away in the middle.
 
-    def __init__(self, spill: Spill, ledger: Ledger, holder: str) -> None:
+    `place` is where the ledger is, as the heads of its files have it.
+    """
+
+    def __init__(self, spill: Spill, ledger: Ledger, holder: str, place: str) -> None:
         self._spill = spill
         self._ledger = ledger
         self._holder = holder
+        self._place = place
         self._in_hand: dict[str, dict[int, Claimed]] = {}
         self._told: dict[str, Fate] = {}
 
@@ -59,15 +70,21 @@ class Replay:
     async def _replay(self, name: str) -> Replayed | None:
         try:
             with self._spill.held(name) as spilled:
-                if spilled is None:
+                if spilled is None or spilled.head.place != self._place:
                     return None
-                fate = await self._fate(spilled)
-                if fate in {Fate.RECORDED, Fate.SAVED}:
-                    self._spill.remove(name)
-                    self._in_hand.pop(name, None)
-                return Replayed(name, fate, len(spilled.commits))
-        except StorageError:
-            return Replayed(name, Fate.DAMAGED)
+                return await self._settle(spilled)
+        except StorageError as error:
+            return Replayed(name, Fate.DAMAGED, why=str(error))
+
+    async def _settle(self, spilled: Spilled) -> Replayed:
+        try:
+            fate = await self._fate(spilled)
+            if fate in {Fate.RECORDED, Fate.SAVED}:
+                self._spill.remove(spilled.name)
+                self._in_hand.pop(spilled.name, None)
+        except StorageError as error:
+            return Replayed(spilled.name, Fate.REFUSED, len(spilled.commits), str(error))
+        return Replayed(spilled.name, fate, len(spilled.commits))
 
     async def _fate(self, spilled: Spilled) -> Fate:
         try:
@@ -75,41 +92,61 @@ class Replay:
         except LedgerMismatch:
             return Fate.FOREIGN
         if card is not None and card.token == spilled.head.token:
-            await self._record(spilled, card.policy.lease_s)
-            if await self._ledger.card(spilled.head.run_id) is not None:  # else it ended and was forgotten meanwhile
+            known = await self._record(spilled, card.policy.lease_s)
+            # a run that ended, or was forgotten, meanwhile asks for none of them
+            if known and await self._ledger.card(spilled.head.run_id) is not None:
                 return Fate.RECORDED
-        return Fate.SAVED if saved(self._spill, spilled, spilled.head.out) else Fate.KEPT
+        return _to_disk(self._spill, spilled, spilled.head.out)
 
-    async def _record(self, spilled: Spilled, lease_s: float) -> None:
+    async def _record(self, spilled: Spilled, lease_s: float) -> bool:
+        """Whether the ledger keeps all of it: a run that is finished takes up no id."""
         bench = Bench(spilled.head.run_id, "submit", self._holder, 1, 0.0, lease_s, _never)
         in_hand = self._in_hand.setdefault(spilled.name, {})
+        known = True
         for start in range(0, len(spilled.commits), GROUP_ROWS):
             group = spilled.commits[start : start + GROUP_ROWS]
             applied = await self._ledger.commit(bench.run_id, group)
             for commit, was_applied in zip(group, applied, strict=True):
                 if not was_applied and commit.step.event is Event.ACCEPTED:
-                    await adopt(bench, self._ledger, commit, in_hand)
+                    known = await adopt(bench, self._ledger, commit, in_hand) and known
+        return known
 
 
-def replay_to_disk(spill: Spill, run_id: str, out: str) -> int:
-    """Put a run's spilled ids into its folder before its ledger is made anew, so that they are polled; how many files.
+def replay_to_disk(spill: Spill, run_id: str, out: str, place: str) -> list[Replayed]:
+    """Put a run's spilled ids into its folder before its ledger is made anew, so that they are polled.
 
-    Only for a run that the ledger does not know: else its steps belong there.
+    Returns what became of each file. Only for a run that the ledger at `place` does not know: else its steps belong
+    there. A file that is damaged, or that the disk refuses, keeps no other one waiting.
     """
-    done = 0
-    for name in spill.names():
-        if not name.startswith(run_id):
-            continue
+    names = [name for name in spill.names() if name.startswith(run_id)]
+    told = [_replay_to_disk(spill, name, run_id, out, place) for name in names]
+    return [one for one in told if one is not None]
+
+
+def _replay_to_disk(spill: Spill, name: str, run_id: str, out: str, place: str) -> Replayed | None:
+    try:
         with spill.held(name) as spilled:
-            if spilled is not None and spilled.head.run_id == run_id and saved(spill, spilled, out):
-                spill.remove(name)
-                done += 1
-    return done
+            if spilled is None or (spilled.head.run_id, spilled.head.place) != (run_id, place):
+                return None
+            return _settle_on_disk(spill, spilled, out)
+    except StorageError as error:
+        return Replayed(name, Fate.DAMAGED, why=str(error))
 
 
-def saved(spill: Spill, spilled: Spilled, out: str) -> bool:
-    """Whether the ids are on the run's disk now. A row without an id counts there as one that may have been sent."""
-    return spill.save_beside(spilled, out, _id_lines(spilled.commits))
+def _settle_on_disk(spill: Spill, spilled: Spilled, out: str) -> Replayed:
+    try:
+        fate = _to_disk(spill, spilled, out)
+    except StorageError as error:
+        return Replayed(spilled.name, Fate.REFUSED, len(spilled.commits), str(error))
+    if fate is Fate.SAVED:
+        with suppress(StorageError):  # the ids are safe; told once more, they change nothing
+            spill.remove(spilled.name)
+    return Replayed(spilled.name, fate, len(spilled.commits))
+
+
+def _to_disk(spill: Spill, spilled: Spilled, out: str) -> Fate:
+    """SAVED when the ids are on the run's disk now. A row without an id counts there as one that may have been sent."""
+    return Fate.SAVED if spill.save_beside(spilled, out, _id_lines(spilled.commits)) else Fate.KEPT
 
 
 def _id_lines(commits: Sequence[Commit]) -> list[bytes]:

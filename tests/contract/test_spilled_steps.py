@@ -1,14 +1,17 @@
 """What workers could not tell the ledger in time: kept in files, told later, and never paid for twice by it."""
 
 import os
+from dataclasses import replace
 
 import orjson
 import pytest
 
+from pipeline.cli.running import Operation, _replay_spilled
 from pipeline.core.answers import Accepted, Ambiguous, Problem, Refused
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.late import is_late
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.snapshot import RunState
 from pipeline.core.spilling import SpillHead
 from pipeline.edges.spill import SpillFolder
 from pipeline.flows.replay import Fate, Replay, replay_to_disk
@@ -16,6 +19,9 @@ from pipeline.flows.replay import Fate, Replay, replay_to_disk
 pytestmark = pytest.mark.anyio
 
 LEASE_MS = 10_000
+PLACE = "redis://here:6379/0"
+GOOD_HEAD = orjson.dumps({"run": "r", "out": "/nowhere", "token": "secret", "place": PLACE}) + b"\n"
+CUT_STEP = b'{"i":0,"t":"1:w:1","s":"submitting","v":"accepted","w":0,"r":[]}\n'
 LOST = Problem("worker_lost", "nobody answered")
 
 
@@ -33,12 +39,19 @@ def out(world, tmp_path):
     return tmp_path / "out"
 
 
-def head(world, out="/nowhere", token="secret"):
-    return SpillHead(world.run, str(out), token)
+def head(world, out="/nowhere", token="secret", place=PLACE):
+    return SpillHead(world.run, str(out), token, place)
 
 
-def replay(world, spill):
-    return Replay(spill, world.ledger, "replayer-1")
+def replay(world, spill, place=PLACE):
+    return Replay(spill, world.ledger, "replayer-1", place)
+
+
+def no_disk_for_ids(world, out):
+    """Where the folder of ids should be is something else."""
+    sent = out / "runs" / world.run / "sent"
+    sent.write_bytes(b"no folder")
+    return sent
 
 
 def sent_lines(out):
@@ -162,11 +175,14 @@ async def test_a_file_of_a_run_in_another_versions_ledger_stays(world, spill, mo
     assert len(spill.names()) == 1
 
 
-async def test_a_file_that_can_not_be_read_is_left_and_keeps_no_other_waiting(world, spill):
+@pytest.mark.parametrize(
+    "damage", [b"", b"no JSON\n", b"[]\n", b'{"run": "r"}\n', GOOD_HEAD + b"[1]\n", GOOD_HEAD + CUT_STEP]
+)
+async def test_a_file_that_can_not_be_read_is_left_and_keeps_no_other_waiting(world, spill, damage):
     await world.open(rows=1)
     [row] = (await world.claim()).rows
     spill.keep(head(world), "w-1", [world.sent(row, Accepted("task-0"))])
-    (spill.path / "broken.jsonl").write_bytes(b'{"run": "r"}\nno JSON\n')
+    (spill.path / "broken.jsonl").write_bytes(damage)
     assert {told.fate for told in await replay(world, spill)()} == {Fate.RECORDED, Fate.DAMAGED}
     assert spill.names() == ["broken.jsonl"]
 
@@ -194,8 +210,8 @@ async def test_before_a_ledger_is_made_anew_the_ids_of_its_run_alone_go_to_its_f
     await world.open(rows=2)
     rows = (await world.claim()).rows
     spill.keep(head(world, "/moved"), "w-1", [world.sent(rows[0], Accepted("task-0"))])
-    spill.keep(SpillHead("run-other", str(out), "secret"), "w-1", [world.sent(rows[1], Accepted("task-1"))])
-    assert replay_to_disk(spill, world.run, str(out)) == 1
+    spill.keep(SpillHead("run-other", str(out), "secret", PLACE), "w-1", [world.sent(rows[1], Accepted("task-1"))])
+    assert [told.fate for told in replay_to_disk(spill, world.run, str(out), PLACE)] == [Fate.SAVED]
     assert [line[:2] for line in sent_lines(out)] == [[0, "task-0"]]
     assert len(spill.names()) == 1
 
@@ -206,3 +222,115 @@ async def test_a_disk_that_refuses_says_what_is_lost_by_it(world, tmp_path):
     (tmp_path / "state").write_bytes(b"no folder")
     with pytest.raises(StorageError, match="task-0"):
         SpillFolder(tmp_path / "state").keep(head(world), "w-1", [world.sent(row, Accepted("task-0"))])
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_worker_of_another_redis_leaves_a_file_alone_and_says_nothing_of_it(world, spill, out, known):
+    await world.open(rows=1)
+    [row] = (await world.claim()).rows
+    spill.keep(head(world, out), "w-1", [world.sent(row, Accepted("task-0"))])
+    if not known:
+        await world.ledger.forget(world.run)
+    assert await replay(world, spill, "redis://elsewhere:6379/0")() == []
+    assert replay_to_disk(spill, world.run, str(out), "redis://elsewhere:6379/0") == []
+    assert (len(spill.names()), sent_lines(out)) == (1, [])
+    assert len(await replay(world, spill)()) == 1
+    assert spill.names() == []
+
+
+async def test_an_id_that_a_finished_run_takes_up_no_more_goes_to_its_folder(world, spill, out):
+    await world.open(rows=2)
+    rows = (await world.claim()).rows
+    spill.keep(head(world, out), "w-1", [world.sent(row, Accepted(f"task-{row.row_index}")) for row in rows])
+    world.clock.advance(LEASE_MS)
+    await world.commit(*(world.lost(taken, LOST) for taken in (await world.lapsed()).rows))
+    world.clock.advance(LEASE_MS)
+    again = (await world.claim()).rows
+    await world.commit(*(world.sent(row, Refused(Problem("no", ""))) for row in again))
+    await world.ledger.set_state(world.run, RunState.FINISHED)
+    [told] = await replay(world, spill)()
+    assert (told.fate, spill.names()) == (Fate.SAVED, [])
+    assert [line[:2] for line in sent_lines(out)] == [[0, "task-0"], [1, "task-1"]]
+    assert await accepted_ids(world) == []
+
+
+async def test_a_disk_that_refuses_ids_is_told_apart_from_a_file_that_can_not_be_read(world, spill, out):
+    await world.open(rows=1)
+    [row] = (await world.claim()).rows
+    spill.keep(head(world, out), "w-1", [world.sent(row, Accepted("task-0"))])
+    (spill.path / f"{world.run}-broken.jsonl").write_bytes(b"no JSON\n")
+    await world.ledger.forget(world.run)
+    sent, replaying = no_disk_for_ids(world, out), replay(world, spill)
+    told = {one.fate: one.why for one in await replaying()}
+    assert told.keys() == {Fate.DAMAGED, Fate.REFUSED}
+    assert (str(sent) in told[Fate.REFUSED], "broken" in told[Fate.DAMAGED]) == (True, True)
+    assert (len(spill.names()), await replaying()) == (2, [])
+    sent.unlink()
+    assert [one.fate for one in await replaying()] == [Fate.SAVED]
+
+
+async def test_a_file_that_can_not_be_removed_is_told_and_keeps_no_other_waiting(world, spill, monkeypatch):
+    await world.open(rows=2)
+    for row in (await world.claim()).rows:
+        spill.keep(head(world), f"w-{row.row_index}", [world.sent(row, Accepted(f"task-{row.row_index}"))])
+
+    def refuses(path, **_):
+        raise OSError(f"{path} is on a disk that is read-only")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.unlink", refuses)
+        assert [one.fate for one in await replay(world, spill)()] == [Fate.REFUSED] * 2
+    assert (await world.look()).pending == 2
+    assert [one.fate for one in await replay(world, spill)()] == [Fate.RECORDED] * 2
+    assert len(await accepted_ids(world)) == 2
+
+
+async def test_before_a_ledger_is_made_anew_a_damaged_file_keeps_no_other_waiting(world, spill, out):
+    await world.open(rows=1)
+    [row] = (await world.claim()).rows
+    spill.path.mkdir(parents=True)
+    (spill.path / f"{world.run}-broken.jsonl").write_bytes(b"no JSON\n")
+    os.utime(spill.path / f"{world.run}-broken.jsonl", (0, 0))
+    spill.keep(head(world), "w-1", [world.sent(row, Accepted("task-0"))])
+    told = replay_to_disk(spill, world.run, str(out), PLACE)
+    assert [one.fate for one in told] == [Fate.DAMAGED, Fate.SAVED]
+    assert [line[:2] for line in sent_lines(out)] == [[0, "task-0"]]
+    assert spill.names() == [f"{world.run}-broken.jsonl"]
+
+
+async def test_a_run_does_not_go_on_from_a_folder_that_refused_ids_which_are_known(world, spill, out):
+    card = replace(await world.open(rows=1), out=str(out))
+    [row] = (await world.claim()).rows
+    spill.keep(head(world, out), "w-1", [world.sent(row, Accepted("task-0"))])
+    await world.ledger.forget(world.run)
+    sent = no_disk_for_ids(world, out)
+    operation = Operation(PLACE, 1, None, False, None, {"VIDBATCH_STATE": str(spill.path.parent)})
+    with pytest.raises(StorageError, match=str(sent)):
+        await _replay_spilled(card, operation, world.ledger, PLACE)
+    sent.unlink()
+    await _replay_spilled(card, operation, world.ledger, PLACE)
+    assert ([line[:2] for line in sent_lines(out)], spill.names()) == ([[0, "task-0"]], [])
+
+
+async def test_no_file_takes_the_place_of_another_that_waits(world, spill):
+    await world.open(rows=3)
+    first, second, third = (world.sent(row, Accepted(f"task-{row.row_index}")) for row in (await world.claim()).rows)
+    spill.keep(head(world), "w-1", [first])
+    spill.keep(head(world), "w-1", [second])
+    spill.remove(spill.names()[0])
+    spill.keep(head(world), "w-1", [third])
+    kept = []
+    for name in spill.names():
+        with spill.held(name) as spilled:
+            kept += [commit.row_index for commit in spilled.commits]
+    assert sorted(kept) == [1, 2]
+
+
+async def test_the_state_folder_is_made_for_its_user_alone(world, tmp_path):
+    await world.open(rows=1)
+    [row] = (await world.claim()).rows
+    state = tmp_path / "new" / "state"
+    SpillFolder(state).keep(head(world), "w-1", [world.sent(row, Accepted("task-0"))])
+    for folder in (state, state / "spill"):
+        found = folder.stat()
+        assert (found.st_mode & 0o777, found.st_uid) == (0o700, os.getuid())

@@ -75,6 +75,14 @@ def test_a_worker_sees_the_dataset_the_key_and_a_living_redis(name):
     assert worker["depends_on"] == {"redis": {"condition": "service_healthy"}}
 
 
+@pytest.mark.parametrize("name", [*WORKERS, "vidbatch"])
+def test_what_redis_could_not_be_told_outlives_the_container_that_kept_it(name):
+    mounted = [volume.split(":")[1] for volume in SERVICES[name]["volumes"]]
+    state = Path(SERVICES[name]["environment"]["VIDBATCH_STATE"])
+    # a folder of its own in the mount: it is made by its user, for that user alone
+    assert str(state.parent) in mounted
+
+
 def test_no_key_stands_in_an_environment():
     assert not [name for name, service in SERVICES.items() if "VIDBATCH_API_KEY" in service.get("environment", {})]
 
