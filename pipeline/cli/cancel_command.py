@@ -1,5 +1,6 @@
 """`vidbatch cancel`."""
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -9,14 +10,17 @@ from pipeline.cli import options
 from pipeline.cli.configuration import Configuration, api_key
 from pipeline.cli.ending import end
 from pipeline.cli.family import the_run
-from pipeline.cli.preparing import found
+from pipeline.cli.ledger_access import ledger_url
+from pipeline.cli.preparing import Prepared, begin, found
 from pipeline.cli.running import Operation, carry_out
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Stopped
 from pipeline.core.account import Secret
 from pipeline.core.errors import KeyMissing
+from pipeline.core.lead import place_of
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.redis_ledger import RedisLedger
 
 
 @click.command(name="cancel")
@@ -55,12 +59,27 @@ def command(
         key=_key(configuration),
         environment=process_environment(),
     )
-    folder.cancel(abandon=abandon)
     prepared = found(folder)
-    with screen:
+    with ledger_url(redis_url) as url, screen:
+        asyncio.run(refuse_elsewhere(prepared, url))
+        folder.cancel(abandon=abandon)
         stop = carry_out(prepared, operation, screen)
     code = end(stop, prepared, screen, as_json=as_json)
     sys.exit(0 if stop.why is Stopped.FINISHED else code)
+
+
+async def refuse_elsewhere(prepared: Prepared, url: str) -> None:
+    """RunConflict when the run is another ledger's: a mark would end it behind the back of the one that has it.
+
+    Its own ledger may be away: the mark waits for it.
+    """
+    if prepared.folder.begun_in().get("place") == place_of(url):
+        return
+    ledger = RedisLedger(url)
+    try:
+        begin(prepared, place_of(url), await ledger.identity())
+    finally:
+        await ledger.close()
 
 
 def _key(configuration: Configuration) -> Secret | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.errors import UsageError
-from pipeline.core.standing import End, Remains, Rows, family_of, newest, parent_of, remains
+from pipeline.core.standing import COLLECTS, End, Remains, Rows, family_of, newest, parent_of, remains
 from pipeline.edges.ends_file import read_ends
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.run_folder import LocalRunFolder
@@ -24,7 +24,8 @@ class Family:
     def ends(self) -> Iterator[End]:
         """The newest end of each row of the run, in no order."""
         within = Rows(end.row_index for end in read_ends(self.run.published)) if parent_of(self.described) else None
-        return newest([read_ends(folder.published) for folder in self.members], within)
+        collections = {place for place, folder in enumerate(self.members) if COLLECTS in folder.described()}
+        return newest([read_ends(folder.published) for folder in self.members], within, collections)
 
     def remains(self) -> Remains:
         """What did not complete by now."""

@@ -8,6 +8,7 @@ from pipeline.cli import options
 from pipeline.cli.ledger_access import known_run, ledger_url
 from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.ports import Ledger
 
 
 @click.command(name="pause")
@@ -25,15 +26,23 @@ def command(run_id: str, redis_url: str | None) -> None:
 async def _pause(url: str, run_id: str) -> str:
     ledger = RedisLedger(url)
     try:
-        run, _ = await known_run(ledger, run_id)
-        told = not_paused(run)
-        if told is None:
-            await ledger.set_state(run_id, RunState.PAUSED, PERSON_PAUSED)
-            told = f"run {run_id} is paused; {run.in_flight:,} rows that were sent are collected; `vidbatch resume "
-            told += f"{run_id}` goes on"
-        return told
+        return await pause(ledger, run_id)
     finally:
         await ledger.close()
+
+
+async def pause(ledger: Ledger, run_id: str) -> str:
+    """Pause a run that is at work, and only such a one; how it stands then."""
+    run, _ = await known_run(ledger, run_id)
+    if (told := not_paused(run)) is not None:
+        return told
+    if await ledger.set_state(run_id, RunState.PAUSED, PERSON_PAUSED, only_from=RunState.RUNNING):
+        return (
+            f"run {run_id} is paused; {run.in_flight:,} rows that were sent are collected; `vidbatch resume {run_id}` "
+            "goes on"
+        )
+    run, _ = await known_run(ledger, run_id)  # somebody else was faster
+    return not_paused(run) or f"run {run_id} is not paused: it stood otherwise just now, and goes on by now"
 
 
 def not_paused(run: RunSnapshot) -> str | None:

@@ -2,8 +2,8 @@
 
 A retry and a collection are runs of their own, so a row may have several ends; the newest one holds. What may have been
 paid for is never asked again unless a person names it: an answer that may wait under a known id is collected instead,
-and a row that was cancelled while its POST was in doubt counts as unknown. A doubt beside any other end changes nothing:
-what the row is asked for again is its end, and `possible_duplicate` tells of the rest.
+and a row that was cancelled while its POST was in doubt counts as unknown. Beside another end a doubt changes nothing:
+`possible_duplicate` tells of it.
 """
 
 from collections import Counter

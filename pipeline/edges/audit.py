@@ -5,7 +5,7 @@ a fault that is told, and the others are read all the same.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pipeline.core.receipt import FileFound, Found, PartFound, UsageKey, UsageSu
 from pipeline.core.standing import COLLECTS, RETRY_OF
 from pipeline.edges.annotations_file import batches, read_usage
 from pipeline.edges.publishing import BEARERS, ids_in, unplaced_ids
+from pipeline.edges.sent_ids import by_files, content, id_files
 from pipeline.edges.tally import COLUMNS, Tally
 
 
@@ -39,6 +40,7 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
     rejected = made.planned(rejects, made.coverage.rejected) if rejects.exists() else None
     parts = [part for path in _files(places.published) if (part := made.published(path)) is not None]
     usage_file, usage_table = made.usage(places.usage)
+    ids = id_files(places.run / "sent")  # listed once: a file that comes meanwhile is one that came after
     whole = RETRY_OF not in described and COLLECTS not in described  # else only some rows of a manifest
     gaps = made.coverage.faults(
         requests=made.name(requests),
@@ -56,7 +58,8 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
         outcomes=dict(made.tally.outcomes),
         flagged=made.tally.flagged,
         doubt=made.tally.doubt,
-        unplaced_ids=len(unplaced_ids(pa.concat_tables(made.ids), places.run / "sent")),
+        sent=[_file_found(path, made.name(path), len(content(path))) for path in ids],
+        unplaced=made.unplaced(ids),
         finished_at=made.tally.last_end,
         faults=[*made.faults, *gaps],
     )
@@ -114,6 +117,12 @@ class _Audit:
         except StorageError as error:
             self._tell_broken(path, error)
             return None, {}
+
+    def unplaced(self, files: Sequence[Path]) -> dict[frozenset[str], int]:
+        """How many ids no annotation has, by the files that name them."""
+        left = unplaced_ids(pa.concat_tables(self.ids), files).to_pylist()
+        counts = by_files(files, {(one["row_index"], one["generation_id"]) for one in left})
+        return {frozenset(map(self.name, named)): count for named, count in counts.items()}
 
     def _tell_broken(self, path: Path, error: StorageError) -> None:
         self.faults.append(Fault(self.name(path), f"can't be read: {error.__cause__ or error}"))

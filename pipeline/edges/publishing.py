@@ -21,7 +21,7 @@ from pipeline.core.coverage import Marks
 from pipeline.core.late import LateId
 from pipeline.edges.annotations_file import ROW_GROUP, published_files, table_of
 from pipeline.edges.files import replaced
-from pipeline.edges.sent_ids import by_row, late_ids, saved_ids, saved_pairs
+from pipeline.edges.sent_ids import by_row, id_files, late_ids, saved_ids, saved_pairs
 
 _PARTS = b"vidbatch.parts"
 SORTED_AT_ONCE = 128 * 1024 * 1024
@@ -169,7 +169,7 @@ def _late_bearers(late: Mapping[int, Sequence[LateId]]) -> pa.Table:
 
 def _unknown_to(bearers: pa.Table, sent: Path) -> Iterator[LateId]:
     """Accepted ids on disk that are in no attempt log: a ledger that lost its last moments forgot them."""
-    unplaced = unplaced_ids(bearers, sent)
+    unplaced = unplaced_ids(bearers, id_files(sent))
     if len(unplaced):
         wanted = {(row["row_index"], row["generation_id"]) for row in unplaced.to_pylist()}
         for row_index, generation_id, accepted_at, attempt, resubmits in saved_ids(sent):
@@ -177,9 +177,9 @@ def _unknown_to(bearers: pa.Table, sent: Path) -> Iterator[LateId]:
                 yield LateId(row_index, generation_id, accepted_at, attempt, resubmits)
 
 
-def unplaced_ids(bearers: pa.Table, sent: Path) -> pa.Table:
-    """The (row index, generation id) under `sent` that are not among the bearers' own, each once."""
-    saved = saved_pairs(sent)
+def unplaced_ids(bearers: pa.Table, files: Iterable[Path]) -> pa.Table:
+    """The (row index, generation id) in files of ids that are not among the bearers' own, each once."""
+    saved = saved_pairs(files)
     left = [saved.slice(0, 0)]
     for share in range(SHARES):  # a share at a time: what compares them takes more memory than the ids themselves
         mine, known = _share(saved, share), _share(bearers, share)

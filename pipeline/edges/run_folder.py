@@ -62,8 +62,14 @@ class LocalRunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end, though a file that tells so may be gone."""
-        return self.done_path.exists() or self.receipt_path.exists()
+        """Whether the run came to its end, though the files that tell so may be gone: its parts went with the end."""
+        under_way = any((self.path / "parts").glob("part-*.parquet"))
+        return self.done_path.exists() or (not under_way and self.has_results)
+
+    @property
+    def has_results(self) -> bool:
+        """Whether anything of it is published, or a receipt is given."""
+        return self.receipt_path.exists() or any(self.published.glob("*"))
 
     @property
     def begun(self) -> bool:

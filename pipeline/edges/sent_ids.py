@@ -1,6 +1,7 @@
 """The ids that were paid for, as a run keeps them under `sent/`: read line by line, never judged here."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ IDS = pa.schema([("row_index", pa.int64()), ("generation_id", pa.string())])
 
 def saved_ids(folder: Path) -> Iterator[list[Any]]:
     """Accepted ids, late ones too: [row index, generation id, accepted at µs, attempt, resubmits]."""
-    for file in _files(folder):
-        for line in _content(file):
+    for file in id_files(folder):
+        for line in content(file):
             yield _saved(line, file)
 
 
@@ -35,14 +36,25 @@ def by_row(late: Iterable[LateId]) -> dict[int, list[LateId]]:
     return {row_index: list(ids.values()) for row_index, ids in found.items()}
 
 
-def saved_pairs(folder: Path) -> pa.Table:
+def saved_pairs(files: Iterable[Path]) -> pa.Table:
     """Row index and generation id of every accepted id; 60 bytes an id, for a million rows at once."""
     batches = []
-    for file in _files(folder):
-        pairs = [_saved(line, file)[:2] for line in _content(file)]
+    for file in files:
+        pairs = [_saved(line, file)[:2] for line in content(file)]
         columns = [pa.array([pair[place] for pair in pairs], IDS.field(place).type) for place in range(len(IDS))]
         batches.append(pa.RecordBatch.from_arrays(columns, schema=IDS))
     return pa.Table.from_batches(batches, schema=IDS)
+
+
+def by_files(files: Sequence[Path], wanted: Collection[tuple[int, str]]) -> Counter[frozenset[Path]]:
+    """How many of the wanted (row index, generation id) just these files name."""
+    naming: dict[tuple[int, str], set[Path]] = {}
+    for file in files if wanted else ():
+        for line in content(file):
+            row_index, generation_id, *_ = _saved(line, file)
+            if (row_index, generation_id) in wanted:
+                naming.setdefault((row_index, generation_id), set()).add(file)
+    return Counter(frozenset(named) for named in naming.values())
 
 
 def _saved(line: bytes, file: Path) -> list[Any]:
@@ -54,16 +66,18 @@ def _saved(line: bytes, file: Path) -> list[Any]:
     return ids
 
 
-def _files(folder: Path) -> list[Path]:
+def id_files(folder: Path) -> list[Path]:
+    """The files of ids at this moment; others may come."""
     return sorted(folder.glob("*.jsonl"))
 
 
 def _lines(folder: Path) -> Iterator[bytes]:
-    for file in _files(folder):
-        yield from _content(file)
+    for file in id_files(folder):
+        yield from content(file)
 
 
-def _content(file: Path) -> list[bytes]:
+def content(file: Path) -> list[bytes]:
+    """The lines of one file. StorageError when it can't be read."""
     try:
         return file.read_bytes().splitlines()
     except OSError as error:

@@ -1,5 +1,6 @@
 """A run is done when its dataset is whole, and says so last."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,7 @@ from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.requests_file import RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.flows.finalize import finalize
+from pipeline.flows.verify import verify
 from pipeline.ports import RunCard
 
 pytestmark = pytest.mark.anyio
@@ -107,12 +109,32 @@ async def test_the_row_that_was_missing_makes_the_run_done(folder):
     assert folder.summary()["outcomes"]["completed"] == 3
 
 
+@pytest.mark.parametrize("news", [{"late": 1}, {"accepted_unsaved": 1}])
+async def test_an_id_that_came_meanwhile_is_saved_before_the_run_is_marked_as_done(folder, news):
+    ledger, run = await ended(folder, 2)
+    write(folder, 0, 1)
+
+    class Busy(MemoryLedger):
+        async def snapshot(self, _):
+            return replace(run, **news)
+
+    await finalize(run, Busy(), folder)
+    assert folder.summary() is None
+    assert not folder.finished
+    assert (await ledger.snapshot(RUN)).state is RunState.RUNNING
+    folder.save_ids("e1", 0, 1, [b'[1,"task-late",1767225600000000,1,0]'])
+    await finalize(run, ledger, folder)
+    assert folder.receipt()["ids_without_a_row"] == 1
+    assert (await ledger.snapshot(RUN)).state is RunState.FINISHED
+    assert (verify(folder).differences, verify(folder).news) == ((), ())
+
+
 async def test_a_run_whose_ledger_was_away_at_the_end_is_finalized_again(folder):
     ledger, run = await ended(folder, 1)
     write(folder, 0)
 
     class Away(MemoryLedger):
-        async def set_state(self, run_id, state, reason=""):
+        async def set_state(self, run_id, state, reason="", *, only_from=None):
             raise LedgerUnavailable("away")
 
     with pytest.raises(LedgerUnavailable):

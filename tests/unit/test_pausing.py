@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cli.collect_command import collecting
 from pipeline.cli.ledger_access import known_run
-from pipeline.cli.pause_command import not_paused
+from pipeline.cli.pause_command import not_paused, pause
 from pipeline.cli.resume_command import not_resumed
 from pipeline.core.errors import UsageError
 from pipeline.core.policy import Policy
@@ -45,6 +45,35 @@ def test_only_a_run_at_work_is_paused(run, state, told):
     said = not_paused(replace(run, state=state, reason="too many"))
     assert (said is None) == (told is None)
     assert (told or "") in (said or "")
+
+
+def test_a_run_at_work_is_paused_by_a_person(ledger):
+    assert asyncio.run(pause(ledger, "run-1")).startswith("run run-1 is paused; 0 rows that were sent are collected")
+    run = asyncio.run(ledger.snapshot("run-1"))
+    assert (run.state, run.reason) == (RunState.PAUSED, PERSON_PAUSED)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "reason", "told"),
+    [
+        (RunState.STOPPING, "", "its command was interrupted"),
+        (RunState.PAUSED, "too many", "is paused already: too many"),
+        (RunState.FINISHED, "", "is finished; there is nothing to pause"),
+    ],
+)
+def test_a_run_that_is_stopped_while_it_is_looked_at_is_not_paused_but_told(ledger, meanwhile, reason, told):
+    class Overtaken:
+        """Somebody else changes the run between the look at it and the pause."""
+
+        snapshot, card = ledger.snapshot, ledger.card
+
+        async def set_state(self, run_id, state, why, *, only_from):
+            await ledger.set_state(run_id, meanwhile, reason)
+            return await ledger.set_state(run_id, state, why, only_from=only_from)
+
+    assert told in asyncio.run(pause(Overtaken(), "run-1"))
+    run = asyncio.run(ledger.snapshot("run-1"))
+    assert (run.state, run.reason) == (meanwhile, reason)
 
 
 @pytest.mark.parametrize(

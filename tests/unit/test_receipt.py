@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.core.receipt import Doubt, FileFound, Found, PartFound, Sums, UsageKey, UsageSums, differences, receipt_of
+from pipeline.core.receipt import Doubt, FileFound, Found, PartFound, Sums, UsageKey, UsageSums, receipt_of
+from pipeline.core.verification import came_after, differences
 
 KEY = UsageKey("m", None, "completed")
 PART = PartFound(FileFound("annotations/run=r/part-00000.parquet", 2, 10, "ab"), Sums(3, 2, 0.1), Sums(3, 2, 0.3))
@@ -56,3 +57,26 @@ def test_a_number_is_no_flag_and_no_text():
     receipt = receipt_of(found(flagged=1), 0)
     receipt["possible_duplicates"]["rows"] = True
     assert len(differences(receipt, found(flagged=1))) == 1
+
+
+EARLY, LATER = (FileFound(f"runs/r/sent/{name}.jsonl", 1, 9, "cd") for name in ("early", "later"))
+
+
+@pytest.mark.parametrize(
+    ("unplaced", "late"),
+    [
+        ({}, 0),
+        ({frozenset({LATER.name}): 3}, 3),
+        ({frozenset({EARLY.name}): 2, frozenset({EARLY.name, LATER.name}): 1, frozenset({LATER.name}): 4}, 4),
+    ],
+)
+def test_ids_that_only_a_later_file_names_came_after_the_end_and_are_no_difference(unplaced, late):
+    before = {files: count for files, count in unplaced.items() if EARLY.name in files}
+    receipt = receipt_of(found(sent=[EARLY], unplaced=before), 0)
+    now = found(sent=[EARLY, LATER], unplaced=unplaced)
+    assert (differences(receipt, now), came_after(receipt, now)) == ([], late)
+
+
+def test_a_file_of_ids_that_the_receipt_knows_and_that_is_gone_is_a_difference():
+    told = [str(one) for one in differences(receipt_of(found(sent=[EARLY]), 0), found(sent=[LATER]))]
+    assert told == ["runs/r/sent/early.jsonl: is not there or can't be read; the receipt says 1 rows"]

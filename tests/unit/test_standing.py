@@ -18,6 +18,8 @@ WITH_UNKNOWN = Selection(frozenset({*DEFAULT_OUTCOMES, Outcome.UNKNOWN}))
         (End(0, Outcome.REFUSED), False, False),
         (End(0, Outcome.EXPIRED, generation_id="g"), False, False),
         (End(0, Outcome.UNKNOWN), False, True),
+        (End(0, Outcome.UNKNOWN, generation_id="g"), False, True),
+        (End(0, Outcome.FAILED, "timeout", doubtful=True), True, True),
         (End(0, Outcome.CANCELLED, doubtful=True), False, True),
         (End(0, Outcome.CANCELLED, generation_id="g"), False, False),
         (End(0, Outcome.CANCELLED, generation_id="g", doubtful=True), False, False),
@@ -38,9 +40,11 @@ def test_a_code_narrows_the_outcomes():
     assert not timeouts.takes(End(0, Outcome.FAILED, "generation_failed"))
 
 
-def test_only_expired_and_abandoned_rows_with_an_id_are_collected():
+def test_only_expired_gone_and_abandoned_rows_with_an_id_are_collected():
     assert End(0, Outcome.EXPIRED, generation_id="g").collectable
     assert End(0, Outcome.CANCELLED, generation_id="g").collectable
+    assert End(0, Outcome.UNKNOWN, generation_id="g").collectable
+    assert not End(0, Outcome.UNKNOWN).collectable
     assert not End(0, Outcome.CANCELLED).collectable
     assert not End(0, Outcome.FAILED, generation_id="g").collectable
 
@@ -59,6 +63,29 @@ def test_a_row_that_a_cancelled_retry_did_not_get_to_stands_where_it_stood(befor
 def test_a_row_that_a_cancelled_retry_may_have_sent_stands_as_that_left_it():
     doubtful = End(0, Outcome.CANCELLED, doubtful=True)
     assert list(newest([[doubtful], [End(0, Outcome.FAILED)]])) == [doubtful]
+
+
+EXPIRED = End(0, Outcome.EXPIRED, generation_id="g")
+
+
+def test_a_collection_that_found_nothing_does_not_hide_the_id_that_it_was_given():
+    runs = [[End(0, Outcome.UNKNOWN)], [End(0, Outcome.UNKNOWN)], [EXPIRED]]
+    assert list(newest(runs, collections={0, 1})) == [EXPIRED]
+
+
+def test_a_collection_without_the_run_that_it_collected_still_tells_its_rows():
+    assert list(newest([[End(0, Outcome.UNKNOWN)]], collections={0})) == [End(0, Outcome.UNKNOWN)]
+
+
+@pytest.mark.parametrize(
+    "end", [End(0, Outcome.COMPLETED), End(0, Outcome.FAILED), End(0, Outcome.UNKNOWN, generation_id="g")]
+)
+def test_what_a_collection_found_holds(end):
+    assert list(newest([[end], [EXPIRED]], collections={0})) == [end]
+
+
+def test_a_retry_whose_post_is_in_doubt_holds():
+    assert list(newest([[End(0, Outcome.UNKNOWN)], [EXPIRED]])) == [End(0, Outcome.UNKNOWN)]
 
 
 def test_rows_of_other_runs_are_left_out():
@@ -82,10 +109,11 @@ def test_what_is_left_of_a_run_is_counted_by_what_can_be_done():
             End(5, Outcome.UNKNOWN, "worker_lost"),
             End(6, Outcome.CANCELLED, "cancelled", doubtful=True),
             End(7, Outcome.REFUSED, "bad"),
+            End(8, Outcome.UNKNOWN, "not_found", "g8"),
         ]
     )
-    assert (left.collectable, left.again, left.unknown, left.refused) == (2, 2, 2, 1)
-    assert sum(left.counts.values()) == 7
+    assert (left.collectable, left.again, left.unknown, left.refused) == (3, 2, 2, 1)
+    assert sum(left.counts.values()) == 8
     assert left.counts[Outcome.CANCELLED, "cancelled"] == 2
 
 

@@ -25,6 +25,9 @@ ASKED = (0, 1, 3, 4, 5)
 
 
 class NoLedger:
+    async def snapshot(self, _):
+        return None
+
     async def set_state(self, *_):
         """Nobody asks."""
 
@@ -41,6 +44,7 @@ def finished(tmp_path_factory):
             requests.add(row, f"hash {index}")
     with RejectsWriter(made.path / "rejects.parquet") as rejects:
         rejects.add(Rejection("a.csv", REJECTED, 4, None, "prompt", "", "text", "{}"))
+    made.save_ids("e1", 0, 5, [saved(index) for index in ASKED])
     made.write_part("e1", 0, 3, [annotation(index) for index in (0, 1, 3)])
     made.publish()
     made.write_part("e1", 3, 5, [annotation(4), annotation(5, lost=True)])
@@ -71,6 +75,10 @@ def annotation(index, *, lost=False):
         "possible_duplicate": lost,
         **billed,
     }
+
+
+def saved(index, generation_id=""):
+    return orjson.dumps([index, generation_id or f"task-{index}", round(AT.timestamp() * 1_000_000), 1, 0])
 
 
 def end(folder):
@@ -281,12 +289,51 @@ def test_a_receipt_that_is_gone_is_told(folder):
 
 def test_a_run_without_its_marker_is_not_finished(folder):
     folder.done_path.unlink()
-    assert told(folder) == ["runs/run-1/done.json: is not there: the run is not finished"]
+    assert told(folder) == ["runs/run-1/done.json: is not there: the run is not finished, or lost it"]
 
 
-def test_a_marker_that_is_edited_is_told(folder):
+@pytest.mark.parametrize(
+    ("name", "value", "held"),
+    [
+        ("run_id", "run-2", "run-1"),
+        ("requests", 6, 5),
+        ("prompt_tokens", 512, 513),
+        ("completion_tokens", None, 50),
+        ("cost", 1.0, 1.25),
+        ("cost", None, 1.25),
+        ("possible_duplicates", 0, 1),
+        ("double_ends", 1, 0),
+        ("receipt", "elsewhere.json", "runs/run-1/receipt.json"),
+        ("more", 1, None),
+    ],
+)
+def test_a_marker_that_is_edited_is_told(folder, name, value, held):
+    edit(folder.done_path, **{name: value})
+    assert told(folder) == [f"runs/run-1/done.json: {name} is {value}, and the files say {held}"]
+
+
+def test_an_outcome_that_is_edited_in_the_marker_is_told(folder):
     edit(folder.done_path, outcomes={"completed": 4, "failed": 1})
     assert "runs/run-1/done.json: outcomes.completed is 4, and the files say 5" in told(folder)
+
+
+def test_a_receipt_that_forgets_a_file_of_ids_is_told_by_the_marker(folder):
+    edit(folder.receipt_path, sent=[])
+    [line] = told(folder)
+    assert line.startswith("runs/run-1/done.json: receipt_sha256 is ")
+
+
+def test_a_file_of_ids_that_is_deleted_is_told(folder):
+    [file] = (folder.path / "sent").iterdir()
+    file.unlink()
+    name = f"runs/run-1/sent/{file.name}"
+    assert told(folder) == [f"{name}: is not there or can't be read; the receipt says 5 rows"]
+
+
+def test_a_file_of_ids_that_is_edited_is_told(folder):
+    folder.save_ids("e1", 0, 5, [saved(index) for index in ASKED[:4]] + [saved(5, "task-x")])
+    assert any(line.startswith("runs/run-1/sent/part-e1-") and ": sha256 " in line for line in told(folder))
+    assert "runs/run-1/receipt.json: ids_without_a_row is 0, and the files say 1" in told(folder)
 
 
 def test_a_request_that_is_removed_is_told(folder):
@@ -296,10 +343,40 @@ def test_a_request_that_is_removed_is_told(folder):
     assert "annotations/run=run-1/part-00000.parquet: never asked: row 0" in lines
 
 
-def test_an_id_that_was_paid_for_and_that_came_after_the_end_is_told(folder):
+def test_an_id_that_was_paid_for_and_that_came_after_the_end_is_news_and_no_difference(folder):
     line = b'{"late":[4,"task-late",1767225600000000,2,0],"e":null}'
-    folder.save_ids("e2", 0, 3, [b'[4,"task-4",1767225600000000,1,0]', line, line])
-    assert told(folder) == ["runs/run-1/receipt.json: ids_without_a_row is 0, and the files say 1"]
+    folder.save_ids("e2", 0, 3, [saved(4), line, line])
+    assert told(folder) == []
+    assert verify(folder).news == ("1 ids came after the run was done; they are in sent/, and no row has them",)
+
+
+def test_an_id_that_its_row_has_is_no_news_wherever_it_is_saved_again(folder):
+    folder.save_ids("e0", 0, 1, [saved(4)])
+    assert (told(folder), verify(folder).news) == ([], ())
+
+
+def test_a_run_that_an_older_version_finished_says_so_and_its_rows_are_compared(folder):
+    folder.receipt_path.unlink()
+    old = {name: value for name, value in folder.summary().items() if not name.startswith("receipt")}
+    folder.done_path.write_bytes(orjson.dumps({**old, "prompt_tokens": 1}))
+    verdict = verify(folder)
+    assert verdict.differences == ()
+    assert "an older version of vidbatch finished it and gave no receipt" in verdict.news[0]
+    part(folder).unlink()
+    assert "annotations/run=run-1: no annotation: row 0 and 2 more" in told(folder)
+    assert "runs/run-1/done.json: outcomes.completed is 5, and the files say 2" in told(folder)
+
+
+def test_a_run_that_lost_both_files_that_tell_its_end_is_finished_all_the_same(folder):
+    folder.done_path.unlink()
+    folder.receipt_path.unlink()
+    assert folder.finished
+
+
+def test_a_run_that_is_under_way_is_not_finished_though_it_published(folder):
+    folder.done_path.unlink()
+    folder.write_part("e1", 0, 3, [annotation(index) for index in (0, 1, 3)])
+    assert (folder.finished, folder.has_results) == (False, True)
 
 
 def test_a_file_of_ids_that_is_broken_is_told(folder):

@@ -5,6 +5,8 @@ import csv
 import orjson
 import pyarrow.parquet as pq
 
+from pipeline.edges.run_folder import LocalRunFolder
+
 
 def write(path, rows):
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -44,6 +46,12 @@ def test_a_finished_run_is_verified_until_one_of_its_files_is_changed(terminal, 
     assert "annotations/run=gone: no run has these annotations" in homeless.err
     (out / "annotations" / "run=gone").rmdir()
 
+    line = b'{"late":[0,"task-after-the-end",1767225600000000,1,0],"e":null}\n'
+    (run / "sent" / "spilled-later.jsonl").write_bytes(line)
+    after = here("verify", "--out", out)
+    assert (after.code, after.err) == (0, "")
+    assert f"run {run.name}: 1 ids came after the run was done" in after.out
+
     [part] = out.glob("annotations/**/*.parquet")
     table = pq.read_table(part, partitioning=None)
     pq.write_table(table.slice(1), part)
@@ -58,3 +66,23 @@ def test_where_no_run_is_finished_there_is_nothing_to_verify(here, tmp_path):
     said = here("verify", "--out", "out")
     assert said.code == 2
     assert "no finished run" in said.err
+
+
+def test_a_run_that_is_not_finished_is_named_and_not_verified(here, tmp_path):
+    for name in ("under-way", "lost-its-end", "only-planned"):
+        folder = LocalRunFolder(tmp_path / "out", name)
+        folder.describe({"run_id": name, "carried": {}, "token": "t", "rows": 1, "requests": 1})
+    LocalRunFolder(tmp_path / "out", "under-way").begin("unix:///elsewhere", "1")
+    said = here("verify", "--out", "out")
+    assert said.code == 2
+    assert "run under-way is not finished, and is not verified" in said.err
+    assert "only-planned" not in said.err
+
+    lost = LocalRunFolder(tmp_path / "out", "lost-its-end")
+    lost.published.mkdir(parents=True)
+    (lost.published / "part-00000.parquet").touch()
+    said = here("verify", "--out", "out")
+    assert said.code == 1
+    assert "runs/lost-its-end/done.json: is not there: the run is not finished, or lost it" in said.err
+    assert "run under-way is not finished, and is not verified" in said.err
+    assert orjson.loads(here("verify", "--out", "out", "--json").out)["unfinished"] == ["under-way"]
