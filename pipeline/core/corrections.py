@@ -17,8 +17,9 @@ from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import Ending
 
 DUPLICATE_ID = "duplicate_generation_id"
-ORDER_CLEAR = timedelta(milliseconds=50)
-"""Answers that came within it may have been sent in another order: two processes, two connections."""
+ORDER_CLEAR = timedelta(seconds=90)
+"""Answers that came within it may be to POSTs sent in another order: a POST is waited for so long. An answer under the
+wrong row is worse than one that has to be asked for again."""
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "cost")
 

@@ -27,7 +27,7 @@ PATIENCE_S = 5.0
 
 MEMORY_EVERY_S = 0.02
 MOST_GROWTH = 200_000_000
-"""Answers of 32 MB, the most that is read of one, pass it when only seven are held at a time, and dozens come at once."""
+"""Seven answers of 32 MB, the most that is read of one, pass it; without a bound on all of them dozens are held."""
 
 FLOODS = 8
 FAILING_S = 10.0

@@ -14,7 +14,7 @@ from pipeline.faultlab.stage import Stage
 from pipeline.faultlab.strikes import AFTER_BACKOFFS_S, begin, settled, strike
 from pipeline.faultlab.verdict import Rules, ambiguous_answers
 
-SERVER_ERRORS = (500, 502, 503, 504)
+SERVER_ERRORS = (500, 502, 503)
 AWAY_S = 3.0
 YEARS_S = 10 * 365 * 86_400
 NO_CHANNEL_S = 45.0
@@ -95,8 +95,8 @@ _IN_DOUBT_FOR_LONG = replace(_IN_DOUBT, recovers_within_s=AFTER_BACKOFFS_S)
 _SHARED = Rules(outcomes=frozenset({Outcome.COMPLETED, Outcome.UNKNOWN}), demand=unknown_where_shared)
 
 _NOTHING = (
-    ("server-error-nothing-created", "error_before", "POSTs are answered with 500, 502, 503, 504, nothing is created"),
-    ("server-error-created", "error_after", "POSTs are answered with 500, 502, 503, 504, the generation exists"),
+    ("server-error-nothing-created", "error_before", "POSTs are answered with 500, 502, 503, and nothing is created"),
+    ("server-error-created", "error_after", "POSTs are answered with 500, 502, 503, and the generation exists"),
 )
 """Name, switch, meaning."""
 

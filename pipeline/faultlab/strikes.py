@@ -19,8 +19,8 @@ SETTLED_WITHIN_S = 110.0
 """Silence is borne for 60 s; twice that on a busy machine."""
 
 PAUSED = 4
-AFTER_BACKOFFS_S = 60.0
-"""To recover from a fault of four strikes: the back-off has doubled each time, and alone takes 16 s to 24 s."""
+AFTER_BACKOFFS_S = 45.0
+"""To recover from several strikes one after another: the back-off has doubled each time, and alone takes up to 24 s."""
 
 
 async def begin(stage: Stage) -> None:

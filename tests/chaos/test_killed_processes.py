@@ -20,6 +20,7 @@ def api(simulator):
     return simulator(latency="3s", submit_delay="1s")
 
 
+@pytest.mark.chaos
 def test_a_killed_worker_is_started_again_and_costs_at_most_what_it_had_in_hand(api, manifest, vidbatch, audit, faults):
     run = vidbatch(manifest(ROWS), api)
     command = run.run()

@@ -12,6 +12,7 @@ def api(simulator):
     return simulator(latency="3s", submit_delay="1s")
 
 
+@pytest.mark.chaos
 def test_an_id_that_comes_late_is_adopted_while_its_row_was_not_sent_again(api, manifest, vidbatch, audit, faults):
     run = vidbatch(manifest(ROWS), api)
     command = run.run()

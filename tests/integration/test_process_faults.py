@@ -38,6 +38,7 @@ def test_a_killed_child_costs_at_most_what_it_had_in_hand_and_its_rows_are_back_
     assert recovery <= RECOVERS_WITHIN_S
 
 
+@pytest.mark.chaos
 def test_a_worker_that_is_told_to_stop_loses_nothing_and_another_takes_over(api, manifest, vidbatch, audit, faults):
     run = vidbatch(manifest(ROWS), api)
     command = run.run()

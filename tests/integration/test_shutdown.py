@@ -21,6 +21,7 @@ def gone(worker: psutil.Process, since: float) -> float:
     return time.monotonic() - since
 
 
+@pytest.mark.chaos
 def test_a_silent_api_does_not_hold_up_a_stop_and_what_was_cut_is_known_to_be_unknown(
     simulator, manifest, vidbatch, audit, faults
 ):
@@ -137,6 +138,7 @@ def fleet(redis_url, state, tmp_path, faults):
     made.close()
 
 
+@pytest.mark.chaos
 def test_ids_that_redis_can_not_be_told_before_a_stop_are_recorded_by_the_next_worker(
     simulator, manifest, fleet, redis_server, vidbatch, audit, faults
 ):
@@ -160,6 +162,7 @@ def test_ids_that_redis_can_not_be_told_before_a_stop_are_recorded_by_the_next_w
     assert (found.flagged, fleet.spilled()) == (set(), [])
 
 
+@pytest.mark.chaos
 def test_a_worker_of_another_version_leaves_the_run_alone_and_says_so_once(
     simulator, manifest, fleet, vidbatch, audit, faults
 ):
