@@ -34,6 +34,7 @@ def test_ctrl_c_collects_what_was_asked_and_the_same_command_sends_the_rest(api,
     assert not found.flagged
 
 
+@pytest.mark.chaos
 def test_two_ctrl_c_leave_at_once_and_even_without_redis_what_was_asked_is_collected_and_not_asked_again(
     api, manifest, vidbatch, audit, faults
 ):

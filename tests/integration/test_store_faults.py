@@ -8,7 +8,8 @@ import pytest
 ROWS = 240
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_private_server_that_ends_is_started_again_and_the_worker_lives_on(
     simulator, manifest, vidbatch, audit, faults, how
 ):

@@ -4,6 +4,7 @@ import stat
 
 import psutil
 import pyarrow.parquet as pq
+import pytest
 
 RIGHT = "sk-right-0123456789"
 WRONG = "sk-wrong-0123456789"
@@ -69,6 +70,7 @@ def test_a_run_that_waits_for_no_answer_is_cancelled_without_a_key(alone, simula
     assert f"`vidbatch retry {run.name}" in cancelled.err
 
 
+@pytest.mark.chaos
 def test_answers_that_were_paid_for_are_not_given_up_for_lack_of_a_key(alone, simulator, manifest, tmp_path):
     api = simulator(latency="0.1s", unknown_status_rate=1.0)  # no answer is told for now
     command = ("run", manifest(5).path, "--out", "out", "--base-url", api.base_url, "--yes", "--poll", "fixed:200ms")
