@@ -166,11 +166,11 @@ def memory_of(processes: Sequence[Process]) -> Mapping[int, int]:
 
 
 @contextmanager
-def memory_squeezed(squeezed: Sequence[Process], spare: int) -> Iterator[None]:
-    """Leave each process `spare` bytes more than it has; afterwards, if it survived, as much as before."""
+def memory_squeezed(squeezed: Sequence[Process]) -> Iterator[None]:
+    """Give no process a page more than it has; afterwards, if it survived, as much as before."""
     before = {process: process.rlimit(psutil.RLIMIT_AS) for process in squeezed}
     for process, (_, most) in before.items():
-        process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms + spare, most))
+        process.rlimit(psutil.RLIMIT_AS, (process.memory_info().rss, most))
     try:
         yield
     finally:
