@@ -27,9 +27,9 @@ def commit_arguments(commit: Commit) -> list[Any]:
     state, ending = step.state, step.ending
     head = [commit.row_index, commit.token, step.source.value, state.value, step.wait_ms, pack(step.record)]
     tail = [step.account_wait_ms, _block(step.account_problem, step.polling_works), told(step.trouble)]
-    if state is State.DONE and ending is not None:
-        return [*head, pack_ending(ending), ending.outcome.value, step.counts_as, "", *tail, *sums(ending), ""]
     doubt = "1" if step.doubt else ""
+    if state is State.DONE and ending is not None:
+        return [*head, pack_ending(ending), ending.outcome.value, step.counts_as, "", *tail, *sums(ending), doubt]
     return [*head, "", "", step.counts_as, accepted_line(commit), *tail, 0, 0, 0, doubt]
 
 

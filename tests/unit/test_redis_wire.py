@@ -59,6 +59,9 @@ def test_an_id_that_was_paid_for_is_one_line_for_the_disk(source, event):
 
 def test_a_post_that_may_have_been_billed_without_an_id_says_so():
     assert commit_arguments(Commit(3, "t", Step(State.SUBMITTING, Event.LOST_RESUBMIT, RECORD, doubt=True)))[-1] == "1"
+    held = Ending(Outcome.UNKNOWN, 9, problem=PROBLEM)
+    last = Step(State.SUBMITTING, Event.LOST_HOLD, RECORD, ending=held, doubt=True)
+    assert commit_arguments(Commit(3, "t", last))[-1] == "1", "the row has its end, the API is in doubt all the same"
 
 
 def test_other_steps_have_no_such_line():
