@@ -8,18 +8,15 @@ import click
 import orjson
 
 from pipeline.cli import options
-from pipeline.cli.configuration import Configuration, api_key
-from pipeline.cli.confirming import confirm
+from pipeline.cli.configuration import Configuration
 from pipeline.cli.deriving import Nothing, prepare_retry
-from pipeline.cli.ending import end, remains_lines
+from pipeline.cli.ending import remains_lines
 from pipeline.cli.plan_text import counts_lines, plan_lines
 from pipeline.cli.preparing import Prepared
-from pipeline.cli.running import Operation, carry_out
 from pipeline.cli.screen import Screen
+from pipeline.cli.sending import send
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.policy import Policy
 from pipeline.core.standing import DEFAULT_OUTCOMES, RETRIABLE, Selection
-from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
 
 
@@ -77,18 +74,4 @@ def _retry(prepared: Prepared, run_id: str, configuration: Configuration, screen
     if not prepared.resumed:
         for line in plan_lines(prepared.described, [], ""):
             screen.say(line)
-    key = api_key(configuration, process_environment())
-    if not prepared.resumed and not confirm(prepared.described["requests"], yes=given["yes"]):
-        screen.say("nothing was sent; the same command asks again")
-        return 0
-    operation = Operation(
-        redis_url=given["redis_url"],
-        workers=given["workers"],
-        policy=Policy(poll=given["poll"], on_unknown=given["on_unknown"]),
-        detach=given["detach"],
-        key=key,
-        environment=process_environment(),
-    )
-    with screen:
-        stop = carry_out(prepared, operation, screen)
-    return end(stop, prepared, screen, as_json=given["as_json"])
+    return send(prepared, configuration, screen, given, as_json=given["as_json"])

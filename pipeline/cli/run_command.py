@@ -7,15 +7,12 @@ from typing import Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.configuration import Configuration, api_key
-from pipeline.cli.confirming import confirm
-from pipeline.cli.ending import end, report
+from pipeline.cli.configuration import Configuration
+from pipeline.cli.ending import report
 from pipeline.cli.plan_text import plan_lines
 from pipeline.cli.preparing import Prepared, Question, first_rejections, prepare
-from pipeline.cli.running import Operation, carry_out
 from pipeline.cli.screen import Screen
-from pipeline.core.policy import Policy
-from pipeline.edges.environment import process_environment
+from pipeline.cli.sending import send
 from pipeline.edges.out_folder import OutFolder
 
 
@@ -56,18 +53,4 @@ def _run(
         rejections = first_rejections(prepared.folder, 5) if described["rejections"] else []
         for line in plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet")):
             screen.say(line)
-    key = api_key(configuration, process_environment())
-    if not prepared.resumed and not confirm(described["requests"], yes=given["yes"]):
-        screen.say("nothing was sent; the same command asks again")
-        return 0
-    operation = Operation(
-        redis_url=given["redis_url"],
-        workers=given["workers"],
-        policy=Policy(poll=given["poll"], on_unknown=given["on_unknown"]),
-        detach=given["detach"],
-        key=key,
-        environment=process_environment(),
-    )
-    with screen:
-        stop = carry_out(prepared, operation, screen)
-    return end(stop, prepared, screen, as_json=as_json)
+    return send(prepared, configuration, screen, given, as_json=as_json)

@@ -61,27 +61,24 @@ async def _stop_a_worker(stage: Stage) -> None:
 
 
 async def _sleep_until_sent_again(stage: Stage) -> None:
-    await stage.mid_run()
-    caught = await catch_a_submitter(stage)
-    stage.struck(caught.moment)
-    await stage.books.switch(latency="8s")  # so that the run is still there when the late ids come
-
-    async def sent_again() -> bool:
-        return caught.moment.submitting <= await stage.rows("pending")
-
-    await stage.until(sent_again, "the sleeper's rows are sent again")
-    processes.thaw(caught.victims)
+    # an answer takes so long that the run is still there when the late ids come
+    await _sleep_until_rows_are(stage, "pending", "the sleeper's rows are sent again", latency="8s")
 
 
 async def _sleep_until_given_up(stage: Stage) -> None:
+    await _sleep_until_rows_are(stage, "ready", "the sleeper's rows are given up")
+
+
+async def _sleep_until_rows_are(stage: Stage, state: str, what: str, **switches: object) -> None:
     await stage.mid_run()
     caught = await catch_a_submitter(stage)
     stage.struck(caught.moment)
+    await stage.books.switch(**switches)
 
-    async def given_up() -> bool:
-        return caught.moment.submitting <= await stage.rows("ready")
+    async def are() -> bool:
+        return caught.moment.submitting <= await stage.rows(state)
 
-    await stage.until(given_up, "the sleeper's rows are given up")
+    await stage.until(are, what)
     processes.thaw(caught.victims)
 
 

@@ -113,9 +113,9 @@ def started_with(**policy: Any) -> tuple[str, ...]:  # noqa: ANN401 - bounds of 
         "-c",
         f"""
 import functools
-from pipeline.cli import main, run_command
+from pipeline.cli import main, sending
 from pipeline.core.policy import Policy
-run_command.Policy = functools.partial(Policy, **{policy!r})
+sending.Policy = functools.partial(Policy, **{policy!r})
 main.run()
 """,
     )

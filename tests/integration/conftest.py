@@ -208,10 +208,10 @@ class Command:
 # What the tests' shorter lease needs: nobody types a lease, so the command's own default is replaced.
 _WITH_LEASE = """
 import functools, sys
-from pipeline.cli import run_command
+from pipeline.cli import sending
 from pipeline.cli.main import run
 from pipeline.core.policy import Policy
-run_command.Policy = functools.partial(Policy, lease_s=float(sys.argv.pop(1)))
+sending.Policy = functools.partial(Policy, lease_s=float(sys.argv.pop(1)))
 run()
 """
 

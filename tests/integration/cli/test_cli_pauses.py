@@ -48,10 +48,10 @@ def test_an_api_that_cannot_be_reached_is_waited_for_and_then_pauses_the_run(ter
 
 IMPATIENT = """
 import functools
-from pipeline.cli import run_command
+from pipeline.cli import sending
 from pipeline.cli.main import run
 from pipeline.core.policy import Policy
-run_command.Policy = functools.partial(Policy, useless_for_s=2.5, longest_wait_s=1.0)
+sending.Policy = functools.partial(Policy, useless_for_s=2.5, longest_wait_s=1.0)
 run()
 """
 """Nobody types how long an API may be away, so the command's own two hours are replaced."""

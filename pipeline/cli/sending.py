@@ -1,0 +1,46 @@
+"""The question before money is spent, and then the run: the same for a manifest and for rows that are asked again."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from pipeline.cli.configuration import Configuration, api_key
+from pipeline.cli.ending import end
+from pipeline.cli.preparing import Prepared
+from pipeline.cli.running import Operation, carry_out
+from pipeline.cli.screen import Screen
+from pipeline.core.errors import UsageError
+from pipeline.core.policy import Policy
+from pipeline.edges.environment import process_environment
+
+
+def send(
+    prepared: Prepared, configuration: Configuration, screen: Screen, given: Mapping[str, Any], *, as_json: bool
+) -> int:
+    """Ask, unless the run was begun before, and carry it out; the exit code. `given` are the operational options."""
+    key = api_key(configuration, process_environment())
+    if not prepared.resumed and not confirm(prepared.described["requests"], yes=given["yes"]):
+        screen.say("nothing was sent; the same command asks again")
+        return 0
+    operation = Operation(
+        redis_url=given["redis_url"],
+        workers=given["workers"],
+        policy=Policy(poll=given["poll"], on_unknown=given["on_unknown"]),
+        detach=given["detach"],
+        key=key,
+        environment=process_environment(),
+    )
+    with screen:
+        stop = carry_out(prepared, operation, screen)
+    return end(stop, prepared, screen, as_json=as_json)
+
+
+def confirm(requests: int, *, yes: bool) -> bool:
+    """Whether to send. UsageError when nobody is there to answer."""
+    if yes or requests == 0:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to confirm; add --yes to send without asking")
+    return click.confirm(f"Send {requests:,} requests, at your cost?", err=True)
