@@ -23,7 +23,7 @@ INSTALL := $(PIP) install --no-compile
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup ## a whole run against the built-in simulator: no key, no cost
@@ -66,6 +66,12 @@ chaos: dev ## the tests that kill processes and servers, then the fault lab with
 bench: dev ## measure what the README says (minutes; wants a quiet machine)
 	@$(BIN)/python benchmarks/plan_rate.py
 	@$(BIN)/python benchmarks/simulator_cost.py
+
+.PHONY: bench-pacing
+bench-pacing: dev ## measure limits, polling and budgets: simulated time, then real parts (a quarter of an hour)
+	@failed=0; for part in pacing.virtual polling pacing_real; do \
+		$(BIN)/python -m benchmarks.$$part || failed=1; \
+	done; exit $$failed
 
 .PHONY: docs
 docs: setup ## write docs/reference.md from the commands themselves

@@ -5,19 +5,24 @@ Nothing here does anything; values that cross a port are frozen and small.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.core.answers import QueryAnswer, SubmitAnswer
+from pipeline.core.budget import Budget, Reservation, Settled
+from pipeline.core.costs import Price
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
+from pipeline.core.limits import Limits
+from pipeline.core.observations import Observed
+from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.core.policy import Policy
 from pipeline.core.receipt import Found
 from pipeline.core.records import Ending, RowRecord
 from pipeline.core.requests import Request
-from pipeline.core.retries import Step
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spilling import SpillHead
+from pipeline.core.steps import Step
 from pipeline.core.summary import Totals
 
 
@@ -57,6 +62,13 @@ class RunCard:
     policy: Policy
     detached: bool = True
     """Whether rows may be sent while no command leads the run."""
+    limits: Limits = Limits()
+    """What this run's person allows the account."""
+    budget: Budget = Budget()
+    priority: int = 10
+    """The run's share of the account's limits, against other runs that want them, too."""
+    models: tuple[str, ...] = ()
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +160,12 @@ class Ledger(Protocol):
         ended: Mapping[str, int],
         done: Sequence[int],
         state: RunState = RunState.RUNNING,
+        settled: Settled = Settled(),
     ) -> bool:
         """Make the run's ledger; False when it is there already.
 
         What an earlier ledger left on disk: the rows below `recover_until` may have been sent, `done` are the indexes
-        of those that ended, `ended` counts them by outcome.
+        of those that ended, `ended` counts them by outcome, `settled` is what they used.
         """
 
     async def card(self, run_id: str) -> RunCard | None:
@@ -243,6 +256,42 @@ class Ledger(Protocol):
 
     async def snapshot(self, run_id: str) -> RunSnapshot | None:
         """What the run looks like now; nothing for an unknown run."""
+
+    async def account_seen(self, account: str) -> AccountSeen:
+        """What an account looks like now."""
+        ...
+
+    async def set_pace(self, account: str, found: bytes, pace: Pace) -> None:
+        """Have all claims of the account's runs keep to this pace from now on; `found` is kept for the next finder."""
+
+    async def observed(self, account: str) -> list[Observed]:
+        """What the account's last ended generations told, oldest first."""
+        ...
+
+    async def account_limits(self, account: str) -> Limits:
+        """What a person gave to the account itself, for all of its runs."""
+        ...
+
+    async def set_account_limits(self, account: str, limits: Limits) -> None:
+        """Replace the account's own limits."""
+
+    async def accounts(self) -> list[str]:
+        """Accounts that are known, by name."""
+        ...
+
+    async def set_limits(self, run_id: str, limits: Limits) -> bool:
+        """Replace the limits that a run was given; False for an unknown run."""
+        ...
+
+    async def set_reservation(self, run_id: str, reservation: Reservation) -> None:
+        """What one row in flight of this run reserves of its budget from now on."""
+
+    async def set_timetables(self, run_id: str, packed: bytes) -> None:
+        """When to poll, by model, as `core.timetable` packs it."""
+
+    async def timetables(self, run_id: str) -> bytes:
+        """What `set_timetables` left; empty before."""
+        ...
 
     async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
         """Register a live shift; False when `most` are live already."""
@@ -360,6 +409,10 @@ class RunFolder(Protocol):
 
     def late_ids(self) -> Mapping[int, Sequence[LateId]]:
         """By row, the ids on disk that their row went on without, with their ending where it is known."""
+
+    def settled(self) -> Settled:
+        """What the rows whose end is on disk really used."""
+        ...
 
     def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
         """Write one part durably under the name of its range; the same range again replaces itself."""

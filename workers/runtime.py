@@ -165,7 +165,8 @@ class Runtime:
             case Role.POLL:
                 late = poll_late(card.run_id, self._ledger, self._api(card), card.policy)
                 await unless_cut(late, stopping, self._clock)
-                await poll_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random)
+                api, chance = self._api(card), random.random
+                await poll_shift(bench, self._ledger, api, self._clock, card.policy, chance, card.prices)
             case Role.WRITE:
                 await write_shift(bench, self._ledger, self._clock, self._writing(card), time_of_day_us)
             case _:

@@ -6,11 +6,12 @@ Read once, at the edge. A key in the file is refused rather than used, since suc
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.account import Secret
 from pipeline.core.errors import KeyMissing, SettingsError
@@ -30,7 +31,14 @@ ENVIRONMENT = {
     "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
     "VIDBATCH_POLL": "the polling schedule",
+    "VIDBATCH_POLL_COST": "seconds that an answer may wait to save one poll",
     "VIDBATCH_ON_UNKNOWN": "what becomes of a row that may have been billed: resubmit or hold",
+    "VIDBATCH_RPM": "most POSTs a minute of the account",
+    "VIDBATCH_POLL_RPM": "most polls a minute of the account",
+    "VIDBATCH_TPM": "most tokens a minute of the account",
+    "VIDBATCH_MAX_IN_FLIGHT": "most generations of the account at a time",
+    "VIDBATCH_PRIORITY": "a run's share of its account's limits against other runs",
+    "VIDBATCH_ACCOUNT": "whose limits count",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
     "VIDBATCH_SERVER_USE": "set by `run` for its own workers: how they use the private server",
 }
@@ -38,15 +46,21 @@ ENVIRONMENT = {
 
 
 class PriceEntry(BaseModel):
-    """One model's price: dollars, or your currency, per million tokens."""
+    """One model's price: dollars, or your currency, per million tokens; who told it, and on which day."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    input: float
-    output: float
-    input_long: float | None = None
-    output_long: float | None = None
-    long_prompt_tokens: int | None = None
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    input_long: float | None = Field(default=None, ge=0)
+    output_long: float | None = Field(default=None, ge=0)
+    long_prompt_tokens: int | None = Field(default=None, ge=0)
+    source: str = FILE
+    as_of: date | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As `run.json` keeps it: what was not given is left out."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 class FileSettings(BaseModel):
@@ -60,9 +74,27 @@ class FileSettings(BaseModel):
     prompt: str | None = None
     workers: int | None = None
     poll: str | None = None
+    poll_cost: float | None = Field(default=None, ge=0.001, le=86_400, allow_inf_nan=False)
     on_unknown: Literal["resubmit", "hold"] | None = None
     api_key_file: str | None = None
+    rpm: float | None = None
+    poll_rpm: float | None = None
+    tpm: float | None = None
+    max_in_flight: int | None = None
+    priority: int | None = None
+    account: str | None = None
+    max_cost: float | None = None
+    max_total_tokens: int | None = None
+    by: str | None = None
+    tokens_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     prices: dict[str, PriceEntry] = {}
+
+
+_NO_OPTIONS = {"prices", "api_key_file", "tokens_per_second"}
+"""Settings that are no option's default."""
+
+_PARAMETERS = {"redis": "redis_url"}
+"""Options whose value bears another name in the commands than in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +106,16 @@ class Configuration:
 
     def option_defaults(self) -> dict[str, object]:
         """Defaults for options that were given neither on the command line nor in the environment."""
-        return self.file.model_dump(exclude_none=True, exclude={"prices", "api_key_file"})
+        defaults = self.file.model_dump(exclude_none=True, exclude=_NO_OPTIONS)
+        return {_PARAMETERS.get(name, name): value for name, value in defaults.items()}
 
 
 def load(folder: Path) -> Configuration:
     """Read `vidbatch.toml` in this folder, if it is there. SettingsError names the file and the line's key."""
     shipped = tomllib.loads((resources.files("pipeline.cli") / "prices.toml").read_text())
     file = _file(folder / FILE)
-    prices = {**shipped["prices"], **{model: price.model_dump() for model, price in file.prices.items()}}
-    return Configuration(file, prices)
+    entries = {model: PriceEntry.model_validate(price) for model, price in shipped["prices"].items()} | file.prices
+    return Configuration(file, {model: price.plain() for model, price in entries.items()})
 
 
 def _file(path: Path) -> FileSettings:

@@ -14,13 +14,14 @@ from pipeline.cli.watching import Stop, Stopped
 from pipeline.cli.wording import again_words, cancel_words, collect_words, retry_words
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.snapshot import RunSnapshot
+from pipeline.core.spending import budget_lines, budget_object, receipt_lines
 from pipeline.core.standing import COLLECTS, RETRY_OF, Remains
 from pipeline.core.summary import all_completed, summary_of
 from pipeline.core.waiting import waits_for
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.run_folder import LocalRunFolder
 
-EXIT = {Stopped.INTERRUPTED: 130, Stopped.PAUSED: 4, Stopped.STORAGE: 5}
+EXIT = {Stopped.INTERRUPTED: 130, Stopped.BUDGET: 3, Stopped.PAUSED: 4, Stopped.STORAGE: 5}
 AGAIN = "run the same command again to go on"
 
 
@@ -38,6 +39,9 @@ def end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int
         case Stopped.INTERRUPTED:
             screen.say(f"interrupted{': ' + stop.reason if stop.reason else ''}; {AGAIN}")
             _say_waits(stop, screen)
+        case Stopped.BUDGET if stop.run is not None:
+            for line in budget_lines(stop.run):
+                screen.say(line)
         case Stopped.PAUSED:
             for line in pause_lines(stop, prepared):
                 screen.say(line)
@@ -45,6 +49,7 @@ def end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int
             screen.say(f"stopped by the disk: {stop.reason}; when there is room, {AGAIN}")
     if as_json and stop.run is not None:
         content = {**summary_of(stop.run), "stopped": stop.why.value, "reason": stop.reason}
+        content["budget"] = budget_object(stop.run)
         click.echo(orjson.dumps(content))
     return EXIT[stop.why]
 
@@ -112,7 +117,9 @@ def report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
         told = {**summary, "rows": described["rows"], "rejections": described["rejections"], **derived}
         click.echo(orjson.dumps(told))
     else:
-        for line in (*summary_lines(described, summary, str(prepared.folder.out)), *left_lines(prepared, summary)):
+        budget = receipt_lines((prepared.folder.receipt() or {}).get("budget"))
+        lines = summary_lines(described, summary, str(prepared.folder.out))
+        for line in (*lines, *budget, *left_lines(prepared, summary)):
             screen.say(line)
     return 0 if all_completed(summary["outcomes"]) and not described["rejections"] else 1
 

@@ -12,6 +12,8 @@ COMMANDS = {
     "run": "pipeline.cli.run_command",
     "plan": "pipeline.cli.plan_command",
     "status": "pipeline.cli.status_command",
+    "watch": "pipeline.cli.watch_command",
+    "limits": "pipeline.cli.limits_command",
     "pause": "pipeline.cli.pause_command",
     "resume": "pipeline.cli.resume_command",
     "cancel": "pipeline.cli.cancel_command",
@@ -28,6 +30,8 @@ SUMMARIES = {
     "run": "Annotate a manifest: plan, confirm, run, resume.",
     "plan": "Check a manifest's rows and say what would be sent; spend nothing.",
     "status": "Show how runs stand and what they wait for.",
+    "watch": "Follow a run until it ends, without leading it.",
+    "limits": "Show how fast accounts are asked and what bounds it, or change it.",
     "pause": "Send nothing more for a run until it is resumed; what was sent is collected.",
     "resume": "Go on with a run that was paused.",
     "cancel": "End a run without sending more; what was paid for is collected.",
@@ -40,8 +44,11 @@ SUMMARIES = {
     "faultlab": "Break real workers and servers on purpose, and show what it costs.",
 }
 
-CONFIGURED = ("run", "plan", "worker", "status", "pause", "resume", "cancel", "retry", "collect")
+CONFIGURED = ("run", "plan", "worker", "status", "watch", "pause", "resume", "cancel", "retry", "collect")
 """Commands whose options have their defaults in `vidbatch.toml`."""
+
+CHANGING = ("limits",)
+"""Commands that change what is typed: of the file's settings they take only where Redis is."""
 
 
 class LazyCommands(click.Group):
@@ -80,7 +87,8 @@ def main(context: click.Context) -> None:
 
         context.obj = load(Path.cwd())
         defaults = context.obj.option_defaults()
-        context.default_map = dict.fromkeys(CONFIGURED, defaults)
+        place = {name: value for name, value in defaults.items() if name == "redis_url"}
+        context.default_map = {**dict.fromkeys(CONFIGURED, defaults), **dict.fromkeys(CHANGING, place)}
 
 
 def exit_code(error: VidbatchError) -> int:

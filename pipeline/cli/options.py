@@ -1,16 +1,21 @@
 """Options that several commands share, each said once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
+from pipeline.cli import limit_options
 from pipeline.cli.configuration import DEFAULT_BASE_URL
 from pipeline.core.account import checked_base_url
+from pipeline.core.budget import Budget
+from pipeline.core.deadline import parse_by
 from pipeline.core.errors import SettingsError
 from pipeline.core.polling import parse_schedule
 from pipeline.core.requests import Defaults
+from pipeline.edges.clock import local_now, local_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,15 +44,78 @@ workers = click.option(
 poll = click.option(
     "--poll",
     envvar="VIDBATCH_POLL",
-    default="fixed:5s",
+    default="adaptive",
     show_default=True,
-    help="When to ask whether an answer is ready: fixed:5s or steps:2s,5s,10s.",
+    help="When to ask whether an answer is ready: adaptive learns how long answers take, within a floor and a ceiling "
+    "if they are given, as in adaptive:0.5s,60s; or fixed:5s, or steps:2s,5s,10s.",
+)
+poll_cost = click.option(
+    "--poll-cost",
+    envvar="VIDBATCH_POLL_COST",
+    type=click.FloatRange(min=0.001, max=86_400),
+    default=1.0,
+    show_default=True,
+    help="Seconds that an answer may wait to save one poll; adaptive polling weighs the two by it.",
+)
+
+
+NO_CAP: Final = "none"
+"""Lifts a cap: one that is only left out stays, since whoever goes on with a run may not know of it."""
+
+MOST = {"max_cost": 1e9, "max_total_tokens": 10**15}
+"""What sums can hold exactly; no honest cap comes near."""
+
+
+def _cap(context: click.Context, parameter: click.Parameter, value: str | None) -> float | str | None:
+    """An amount above 0, or `none`. A cap of nothing would send nothing."""
+    del context
+    if value is None or value == NO_CAP:
+        return value
+    name = parameter.name or ""
+    try:
+        amount: float = int(value) if name == "max_total_tokens" else float(value)
+    except ValueError:
+        amount = 0
+    if not 0 < amount <= MOST[name]:
+        whole = "a whole number" if name == "max_total_tokens" else "an amount"
+        raise SettingsError(
+            f"{parameter.opts[0]}: found {value}; allowed is {whole} above 0, up to {MOST[name]:,.0f}, or {NO_CAP}"
+        )
+    return amount
+
+
+def _instant(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """Refuse here what would be told only when the run is at work."""
+    del context, parameter
+    return None if value is None else parse_by(value, local_now(), local_time)
+
+
+max_cost = click.option(
+    "--max-cost",
+    metavar="N|none",
+    callback=_cap,
+    help="Most money that the run may cost, in the currency of the prices; then nothing more is sent, what was sent is "
+    "collected, and the command ends with 3. The same command with a higher one goes on; without one the cap stays, "
+    "and none lifts it.",
+)
+max_total_tokens = click.option(
+    "--max-total-tokens",
+    metavar="N|none",
+    callback=_cap,
+    help="Most tokens that the run may use, of all prompts and answers together; then as with --max-cost.",
+)
+by = click.option(
+    "--by",
+    callback=_instant,
+    help="Tell whether the run is through by then, and how many rows won't be: 06:00, 2026-11-23T06:00 or 8h. It stops "
+    "nothing.",
 )
 
 _SENDING = (
     redis_url,
     workers,
     poll,
+    poll_cost,
     click.option(
         "--on-unknown",
         envvar="VIDBATCH_ON_UNKNOWN",
@@ -58,6 +126,10 @@ _SENDING = (
         "once, so that it may be billed twice, and its annotation says so; hold ends it as unknown, without an answer, "
         "until `vidbatch retry --unknown`.",
     ),
+    *limit_options.SENDING,
+    max_cost,
+    max_total_tokens,
+    by,
     click.option("--yes", is_flag=True, help="Ask nothing before sending."),
     click.option("--detach", is_flag=True, help="Hand the run to the fleet and return at once; needs --redis."),
 )
@@ -75,6 +147,15 @@ def check_sending(given: dict[str, Any]) -> None:
     if given["detach"] and not given["redis_url"]:
         raise SettingsError("--detach: needs --redis URL, since the private workers leave with this command")
     parse_schedule(given["poll"])
+
+
+def budget_of(given: Mapping[str, Any], known: Budget = Budget()) -> Budget:
+    """What the run may spend, by the options of a command that sends; a cap that was not typed stays as it is known."""
+
+    def cap(typed: Any, before: Any) -> Any:  # noqa: ANN401 - a float or an int, as the option reads it
+        return before if typed is None else None if typed == NO_CAP else typed
+
+    return Budget(cap(given["max_cost"], known.cost), cap(given["max_total_tokens"], known.tokens))
 
 
 def _base_url(context: click.Context, parameter: click.Parameter, value: str) -> str:

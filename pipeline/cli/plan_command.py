@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,42 @@ import orjson
 
 from pipeline.cli import options
 from pipeline.cli.configuration import Configuration
-from pipeline.cli.plan_text import plan_lines
+from pipeline.cli.estimating import estimate_of, refuse_unpriced
+from pipeline.cli.plan_text import plan_lines, promise_lines
 from pipeline.cli.preparing import Question, first_rejections, plan_into
+from pipeline.edges.clock import local_now
 from pipeline.edges.run_folder import LocalRunFolder
 
 
 @click.command(name="plan")
 @options.manifests
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of a dataset whose earlier answers tell what rows take; nothing is written there.",
+)
 @options.question_options
+@options.max_cost
+@options.max_total_tokens
+@options.by
 @options.json_output
 @click.pass_obj
-def command(configuration: Configuration, /, manifests: tuple[Path, ...], as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
+def command(
+    configuration: Configuration,
+    /,
+    manifests: tuple[Path, ...],
+    out: Path | None,
+    as_json: bool,
+    **given: Any,  # noqa: ANN401 - click's options
+) -> None:
     """Check the rows of MANIFEST and say what would be sent; spend nothing and keep nothing."""
     question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")
         summary = plan_into(question, folder, strict=given["strict"], progress=None)
+        prices = {model: configuration.prices[model] for model in summary.models if model in configuration.prices}
         described = {
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "rows": summary.rows,
             "requests": summary.requests,
             "rejections": summary.rejections,
@@ -35,12 +55,15 @@ def command(configuration: Configuration, /, manifests: tuple[Path, ...], as_jso
             "videos": summary.videos,
             "carried": list(summary.carried_columns),
             "base_url": given["base_url"],
-            "prices": {model: configuration.prices[model] for model in summary.models if model in configuration.prices},
+            "prices": prices,
+            "estimate": estimate_of(summary, prices, out, configuration.file.tokens_per_second),
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
     if as_json:
         click.echo(orjson.dumps({**described, "first_rejections": rejections}))
     else:
-        for line in plan_lines(described, rejections, "written to rejects.parquet by `vidbatch run`"):
+        lines = plan_lines(described, rejections, "written to rejects.parquet by `vidbatch run`")
+        for line in (*lines, *promise_lines(given, described, local_now())):
             click.echo(line)
+    refuse_unpriced(options.budget_of(given), list(summary.models), prices, fixed=False)
     sys.exit(1 if summary.rejections else 0)

@@ -1,9 +1,14 @@
 """A plan and an end, in words."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from pipeline.cli.screen import cost_text
+from pipeline.core.budget import Budget
+from pipeline.core.costs import Price, money
+from pipeline.core.deadline import clock_words, forecast, forecast_words
+from pipeline.core.estimates import estimate_lines
 from pipeline.core.lifecycle import Outcome
 
 SHOWN_REJECTIONS = 5
@@ -33,10 +38,63 @@ def plan_lines(
 def _price_lines(described: Mapping[str, Any]) -> Iterable[str]:
     unpriced = [model for model in described["models"] if model not in described["prices"]]
     for model, price in described["prices"].items():
-        yield f"price of {model}: ${price['input']:g} in, ${price['output']:g} out per million tokens"
+        yield _price_line(model, Price(**price), date.fromisoformat(described["created_at"][:10]))
     if unpriced:
         yield f"no price is configured for {', '.join(unpriced)}: its cost is shown only where the API tells it"
-    yield "cost: unknown until the first answers: no video's duration is known, and a second costs about 290 tokens"
+    if told := described.get("estimate"):
+        yield from estimate_lines(told)
+
+
+def _price_line(model: str, price: Price, today: date) -> str:
+    line = f"price of {model}: ${price.input:g} in, ${price.output:g} out per million tokens"
+    if price.long_prompt_tokens is not None:
+        dear = price.input if price.input_long is None else price.input_long
+        dear_out = price.output if price.output_long is None else price.output_long
+        line += f", ${dear:g} and ${dear_out:g} above {price.long_prompt_tokens:,} tokens of prompt"
+    source = ", ".join(part for part in (price.source, price.as_of and f"as of {price.as_of}") if part)
+    line += f" ({source})" if source else ""
+    return f"{line}; that is old: look it up again, and write it into vidbatch.toml" if price.is_old(today) else line
+
+
+def cap_lines(budget: Budget, described: Mapping[str, Any]) -> Iterator[str]:
+    """What the caps of a command mean for its plan."""
+    told = described.get("estimate") or {"cost": None, "tokens": None}
+    for option, cap, amounts, known, words in (
+        ("--max-cost", budget.cost, told["cost"], told.get("priced"), money),
+        ("--max-total-tokens", budget.tokens, told["tokens"], told.get("counted"), _tokens),
+    ):
+        if cap is not None:
+            yield f"cap: {words(cap)} ({option}){_against(cap, amounts, known, told.get('rows'))}"
+
+
+def _against(cap: float, amounts: Sequence[float] | None, known: int | None, rows: int | None) -> str:
+    """How a cap stands to the estimate, where that counts all rows."""
+    if amounts is None or not rows or known != rows:
+        return ""
+    low, likely, high = amounts
+    if low <= cap < high and likely <= cap:
+        return "; the estimate's upper end is above it"
+    if cap < likely:
+        return f"; by the estimate it is reached after about {cap / likely * rows:,.0f} of {rows:,} rows"
+    return "; the estimate is below it"
+
+
+def _tokens(count: float) -> str:
+    return f"{count:,.0f} tokens"
+
+
+def deadline_line(described: Mapping[str, Any], rpm: float | str | None, now: datetime, by: datetime) -> str:
+    """Whether the rate that was given suffices; where none was, or it is to be found, only the run can tell."""
+    if rpm is None or isinstance(rpm, str):
+        return f"by {clock_words(by, now)}: the run tells whether the rate suffices, when it has found it"
+    return forecast_words(forecast(described["requests"], rpm, now, by, 0.0), now)
+
+
+def promise_lines(given: Mapping[str, Any], described: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    """What the caps and the deadline that a command was given mean for its plan."""
+    yield from cap_lines(Budget(given["max_cost"], given["max_total_tokens"]), described)
+    if given["by"] is not None:
+        yield deadline_line(described, given.get("rpm"), now, given["by"])
 
 
 def summary_lines(

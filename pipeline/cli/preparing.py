@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.cli.estimating import estimate_of
 from pipeline.cli.wording import again_words, cancel_words
 from pipeline.core.account import account_id
 from pipeline.core.columns import SCHEMA_VERSION
@@ -62,22 +63,27 @@ def prepare(
     prices: Mapping[str, Mapping[str, Any]],
     strict: bool,
     progress: Callable[[int], None] | None,
+    tokens_per_second: float | None = None,
 ) -> Prepared:
-    """Find this command's run in OUT, or plan a new one. RunConflict when OUT is busy with another."""
+    """Find this command's run in OUT, or plan a new one. RunConflict when OUT is busy with another.
+
+    A plan of which nothing was sent is made again when prices were changed.
+    """
     ask = question.digest()
     out.make()
     with out.planning():
-        if same := asked_before(out, ask):
+        if (same := asked_before(out, ask)) and not _outdated(same, prices):
             return same
         fresh = out.run(new_run_id())
         try:
             summary = plan_into(question, fresh, strict=strict, progress=progress)
-            if same := _same_requests(out, summary, question):
+            if (same := _same_requests(out, summary, question)) and not _outdated(same, prices):
                 fresh.discard()
                 return same
             refuse_when_busy(out)
             names = out.columns_of(summary.carried_columns)
             described = _description(question, fresh, summary, ask, names, prices)
+            described["estimate"] = estimate_of(summary, described["prices"], out.path, tokens_per_second)
             fresh.describe(described)
         except BaseException:
             fresh.discard()
@@ -96,6 +102,12 @@ def asked_before(out: OutFolder, ask: str) -> Prepared | None:
 def found(folder: LocalRunFolder) -> Prepared:
     """A run whose plan is on disk, as far as it got."""
     return Prepared(folder, folder.described(), resumed=folder.begun, finished=folder.summary() is not None)
+
+
+def _outdated(planned: Prepared, prices: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether nothing was sent of a plan whose prices are others by now."""
+    now = {model: price for model, price in prices.items() if model in planned.described["models"]}
+    return not planned.resumed and not planned.finished and planned.described["prices"] != now
 
 
 def begin(prepared: Prepared, place: str, identity: str) -> None:

@@ -1,6 +1,7 @@
 """`vidbatch resume`."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -41,7 +42,7 @@ async def _resume(url: str, run_id: str) -> str:
             )
         if folder.cancelled:
             raise UsageError(f"run {run_id} was cancelled; its own command ends it: {_own_command(folder)}")
-        await ledger.reopen(card)
+        await ledger.reopen(replace(card, limits=run.limits))  # those of by now, not those of its command
         return f"run {run_id} goes on"
     finally:
         await ledger.close()

@@ -11,12 +11,15 @@ from pipeline.cli import options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.deriving import Nothing, prepare_retry
 from pipeline.cli.ending import remains_lines
-from pipeline.cli.plan_text import counts_lines, plan_lines
+from pipeline.cli.estimating import of_models
+from pipeline.cli.plan_text import counts_lines, plan_lines, promise_lines
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.screen import Screen
 from pipeline.cli.sending import send
+from pipeline.core.estimates import Lengths
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.standing import DEFAULT_OUTCOMES, RETRIABLE, Selection
+from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
 
 
@@ -72,6 +75,13 @@ def _retry(prepared: Prepared, run_id: str, configuration: Configuration, screen
     else:
         screen.say(f"resuming {named}" if prepared.resumed else named)
     if not prepared.resumed:
-        for line in plan_lines(prepared.described, [], ""):
+        described = {**prepared.described, "estimate": _estimate(prepared)}
+        for line in (*plan_lines(described, [], ""), *promise_lines(given, described, local_now())):
             screen.say(line)
     return send(prepared, configuration, screen, given, as_json=given["as_json"])
+
+
+def _estimate(prepared: Prepared) -> dict[str, Any]:
+    """What the rows will take, by what others of the dataset took: these are asked the same."""
+    described, out = prepared.described, prepared.folder.out
+    return of_models(described["models"], Lengths(), 0.0, described["prices"], out)

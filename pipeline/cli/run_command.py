@@ -9,10 +9,11 @@ import click
 from pipeline.cli import options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.ending import report
-from pipeline.cli.plan_text import plan_lines
+from pipeline.cli.plan_text import plan_lines, promise_lines
 from pipeline.cli.preparing import Prepared, Question, first_rejections, prepare
 from pipeline.cli.screen import Screen
 from pipeline.cli.sending import send
+from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
 
 
@@ -34,7 +35,14 @@ def command(
     """Annotate the rows of MANIFEST: plan, confirm, run. The same command again resumes."""
     options.check_sending(given)
     question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
-    prepared = prepare(question, OutFolder(out), prices=configuration.prices, strict=given["strict"], progress=None)
+    prepared = prepare(
+        question,
+        OutFolder(out),
+        prices=configuration.prices,
+        strict=given["strict"],
+        progress=None,
+        tokens_per_second=configuration.file.tokens_per_second,
+    )
     sys.exit(_run(prepared, configuration, Screen(quiet=as_json), given, as_json=as_json))
 
 
@@ -51,6 +59,7 @@ def _run(
         screen.say(f"resuming run {prepared.folder.run_id}")
     else:
         rejections = first_rejections(prepared.folder, 5) if described["rejections"] else []
-        for line in plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet")):
+        lines = plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet"))
+        for line in (*lines, *promise_lines(given, described, local_now())):
             screen.say(line)
     return send(prepared, configuration, screen, given, as_json=as_json)

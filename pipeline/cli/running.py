@@ -2,23 +2,27 @@
 
 import asyncio
 import os
-import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
+from pipeline.cli.estimating import price_list
+from pipeline.cli.following import follow_run, holder_name
 from pipeline.cli.preparing import Prepared, begin
 from pipeline.cli.screen import Screen
-from pipeline.cli.watching import Interrupts, Stop, Stopped, Watch, follow
-from pipeline.core.account import Secret, account_id, key_fingerprint
-from pipeline.core.errors import KeyMissing, LedgerMismatch, LedgerUnavailable, StorageError
+from pipeline.cli.sharing import Share, live_card, pace_now, shared
+from pipeline.cli.watching import Stop, Stopped
+from pipeline.core.account import Secret, key_fingerprint
+from pipeline.core.budget import Budget, Settled
+from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
 from pipeline.core.lead import LEAD_S, lead_lock, place_of
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
-from pipeline.edges.clock import MachineClock, time_of_day_us
+from pipeline.edges.clock import time_of_day_us
 from pipeline.edges.embedded import EmbeddedServer, alive, server_binary, state_folder, state_path
 from pipeline.edges.embedded_worker import EmbeddedWorker
 from pipeline.edges.redis_ledger import RedisLedger
@@ -33,8 +37,8 @@ from pipeline.ports import RunCard
 class Operation:
     """How to run, as against what to ask: none of it changes which run it is.
 
-    Without a policy the run keeps its own. Without a key nothing can be sent or asked for: enough to end a run that
-    waits for no answer.
+    Without a policy, a budget or a share the run keeps its own. Without a key nothing can be sent or asked for: enough
+    to end a run that waits for no answer. `by` is when it should be through.
     """
 
     redis_url: str | None
@@ -43,6 +47,9 @@ class Operation:
     detach: bool
     key: Secret | None
     environment: Mapping[str, str]
+    budget: Budget | None = None
+    by: datetime | None = None
+    share: Share | None = None
 
 
 def carry_out(prepared: Prepared, operation: Operation, screen: Screen) -> Stop:
@@ -60,15 +67,15 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
         await _tell_cancelled(prepared, ledger)
         card = await _card(prepared, operation, ledger)
         while not await take_lead(card, ledger):
-            stop = await _follow(card, ledger, screen, None, leads=False)
+            stop = await follow_run(card, ledger, screen, None, leads=False, by=operation.by)
             if stop.why is not Stopped.ORPHANED:
                 return stop
         await _replay_spilled(card, operation, ledger, url)
         card = await enter_ledger(card, prepared, ledger)
         if operation.detach:
-            await ledger.unlock(lead_lock(card.run_id), _holder())
+            await ledger.unlock(lead_lock(card.run_id), holder_name())
             return Stop(Stopped.LEFT, await ledger.snapshot(card.run_id), "detached")
-        return await _follow(card, ledger, screen, None)
+        return await follow_run(card, ledger, screen, None, by=operation.by)
     finally:
         await ledger.close()
 
@@ -82,13 +89,13 @@ async def _with_own_worker(prepared: Prepared, operation: Operation, server: Emb
         await _tell_cancelled(prepared, ledger)
         card = await _card(prepared, operation, ledger)
         while not await take_lead(card, ledger):
-            stop = await _follow(card, ledger, screen, None, leads=False)
+            stop = await follow_run(card, ledger, screen, None, leads=False, by=operation.by)
             if stop.why is not Stopped.ORPHANED:
                 return stop
         await _replay_spilled(card, operation, ledger, server.url)
         worker.start()
         card = await enter_ledger(card, prepared, ledger)
-        stop = await _follow(card, ledger, screen, _Supervision(server, worker))
+        stop = await follow_run(card, ledger, screen, _Supervision(server, worker), by=operation.by)
         if stop.why is not Stopped.INTERRUPTED or not stop.reason:
             await asyncio.to_thread(worker.stop)
     finally:
@@ -130,7 +137,7 @@ async def _tell_cancelled(prepared: Prepared, ledger: RedisLedger) -> None:
 
 async def _card(prepared: Prepared, operation: Operation, ledger: RedisLedger) -> RunCard:
     """The run's card with the options of this command. KeyMissing where answers wait that only the key can fetch."""
-    known = await ledger.card(prepared.folder.run_id)
+    known = await live_card(ledger, prepared.folder.run_id)
     if operation.key is None:
         waiting = await _waiting_for_answers(prepared, operation, ledger)
         if waiting:
@@ -157,13 +164,13 @@ async def _waiting_for_answers(prepared: Prepared, operation: Operation, ledger:
 async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:
     """Lead the run, unless another living command does."""
     name = lead_lock(card.run_id)
-    if await ledger.lock(name, _holder(), LEAD_S):
+    if await ledger.lock(name, holder_name(), LEAD_S):
         return True
     holder = await ledger.lock_holder(name)
     host, _, pid = holder.rpartition("-")
     if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
         await ledger.unlock(name, holder)
-        return await ledger.lock(name, _holder(), LEAD_S)
+        return await ledger.lock(name, holder_name(), LEAD_S)
     return False
 
 
@@ -185,6 +192,9 @@ async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -
     """Make the run's ledger, or continue it; the card with the ledger's epoch."""
     known = await ledger.card(card.run_id)
     state = state_of(prepared.folder)
+    if known is not None and known.token != card.token:
+        raise LedgerMismatch(f"Redis holds a run {card.run_id} that is not the one in {card.out}")
+    await pace_now(ledger, card.account, card)
     if known is None:
         card = replace(card, epoch=new_epoch())
         ended = prepared.folder.ended_rows() if prepared.resumed else []
@@ -195,12 +205,11 @@ async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -
             ended=counts,
             done=[row_index for row_index, _ in ended],
             state=state,
+            settled=prepared.folder.settled() if prepared.resumed else Settled(),
         )
         # who starts a run has seen to the key and the balance: the account's old block says nothing of them
         await ledger.reopen(card, state)
         return card
-    if known.token != card.token:
-        raise LedgerMismatch(f"Redis holds a run {card.run_id} that is not the one in {card.out}")
     card = replace(card, epoch=known.epoch)
     await ledger.reopen(card, state)
     return card
@@ -214,15 +223,16 @@ def new_epoch() -> str:
 def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = None) -> RunCard:
     """What the workers are told of this run. A ledger that is made anew gets a new epoch.
 
-    `known` is the card that the ledger has: what this command does not give, the policy or the key, is kept.
+    `known` is the card that the ledger has: what this command does not give, policy, budget, share or key, is kept.
     """
     described: Mapping[str, Any] = prepared.described
     kept = "" if known is None else known.key_fingerprint
     fingerprint = kept if operation.key is None else key_fingerprint(operation.key.reveal())
     policy = operation.policy or (Policy() if known is None else known.policy)
-    return RunCard(
+    budget = operation.budget or (Budget() if known is None else known.budget)
+    card = RunCard(
         run_id=prepared.folder.run_id,
-        account=account_id(described["base_url"], fingerprint),
+        account="",
         base_url=described["base_url"],
         key_fingerprint=fingerprint,
         out=str(prepared.folder.out),
@@ -231,47 +241,11 @@ def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = No
         total=described["requests"],
         policy=policy,
         detached=operation.detach,
+        budget=budget,
+        models=tuple(described["models"]),
+        prices=price_list(described["prices"]),
     )
-
-
-async def _follow(
-    card: RunCard, ledger: RedisLedger, screen: Screen, stack: "_Supervision | None", *, leads: bool = True
-) -> Stop:
-    if not leads:
-        screen.say("another `vidbatch run` leads this run; watching it (Ctrl-C closes only this view)")
-    interrupts = Interrupts()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupts)
-    watch = Watch(
-        run_id=card.run_id,
-        key_fingerprint=card.key_fingerprint,
-        holder=_holder(),
-        show=screen.show,
-        say=screen.say,
-        each_look=stack or (lambda: None),
-        interrupts=interrupts,
-        leads=leads,
-    )
-    try:
-        stop = await follow(watch, ledger, MachineClock())
-        if leads:
-            await _give_up_lead(card, ledger, stop)
-        return stop
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-
-async def _give_up_lead(card: RunCard, ledger: RedisLedger, stop: Stop) -> None:
-    with suppress(LedgerUnavailable):
-        await ledger.unlock(lead_lock(card.run_id), _holder())
-        if stop.why is Stopped.FINISHED and stop.run is not None:
-            await ledger.forget(card.run_id)
-
-
-def _holder() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
+    return shared(card, operation.share, known)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import time
 from collections import deque
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,8 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.core.bounds import sending_words
+from pipeline.core.costs import money
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
+from pipeline.core.spending import Cap, caps_of, spent_words
 from pipeline.core.waiting import person_paused, waits_for
 
 PLAIN_EVERY_S = 5.0
@@ -19,27 +24,53 @@ RATE_OVER_S = 15.0
 
 
 class Rate:
-    """Rows a second over the last seconds."""
+    """What a counter gained a second, over the last seconds."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
-    def add(self, now: float, ended: int) -> float:
+    def add(self, now: float, count: int) -> float:
         """The rate, with this look included."""
-        self._seen.append((now, ended))
+        if self._seen and count < self._seen[-1][1]:
+            self._seen.clear()  # the ledger was made anew
+        self._seen.append((now, count))
         while len(self._seen) > 2 and now - self._seen[0][0] > RATE_OVER_S:  # noqa: PLR2004 - a rate takes two looks
             self._seen.popleft()
         first_at, first = self._seen[0]
-        return (ended - first) / (now - first_at) if now > first_at else 0.0
+        return (count - first) / (now - first_at) if now > first_at else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Rows that end a second, and POSTs that are accepted a minute, of the run and of its whole account."""
+
+    rows: float = 0.0
+    posts: float = 0.0
+    account_posts: float = 0.0
+
+
+class Speedometer:
+    """The speed of a run, by looks at it."""
+
+    def __init__(self) -> None:
+        self._rows, self._posts, self._account = Rate(), Rate(), Rate()
+
+    def add(self, now: float, run: RunSnapshot) -> Speed:
+        """The speed, with this look included; `now` in seconds of any clock that only grows."""
+        posts, account = self._posts.add(now, run.accepted), self._account.add(now, run.account_answered)
+        return Speed(self._rows.add(now, run.ended), posts * 60, account * 60)
 
 
 class Screen:
     """Shows snapshots on stderr, so that stdout stays a program's."""
 
+    estimate: Mapping[str, Any] | None = None
+    """What the plan said that the run will take, as `run.json` keeps it."""
+
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True)
         self._quiet = quiet
-        self._rate = Rate()
+        self._speed = Speedometer()
         self._live: Live | None = None
         self._last_plain = 0.0
         self._waited = False
@@ -66,33 +97,42 @@ class Screen:
     def show(self, run: RunSnapshot) -> None:
         """Draw the run as it is now."""
         now = time.monotonic()
-        rate = self._rate.add(now, run.ended)
+        speed = self._speed.add(now, run)
         if self._live is not None:
-            self._live.update(picture(run, rate))
+            self._live.update(picture(run, speed, self.estimate))
         elif not self._quiet and (now - self._last_plain >= PLAIN_EVERY_S or bool(_waits(run)) != self._waited):
             self._last_plain, self._waited = now, bool(_waits(run))  # that a run begins to wait is told at once
-            line = plain_line(run, rate)
+            line = plain_line(run, speed, self.estimate)
             if line != self._last_line:
                 self._last_line = line
                 self.console.print(Text(line), soft_wrap=True)
 
 
-def plain_line(run: RunSnapshot, rate: float) -> str:
-    """The run in one line."""
+def plain_line(run: RunSnapshot, speed: Speed | None = None, estimate: Mapping[str, Any] | None = None) -> str:
+    """The run in one line; without a speed where there was one look only."""
     ended = ", ".join(f"{count} {outcome}" for outcome, count in run.outcomes.items() if count)
     parts = [f"{run.ended}/{run.total} rows", ended or "none ended yet", f"{run.in_flight} in flight"]
-    parts += [f"{rate:.1f} rows/s", f"{run.prompt_tokens + run.completion_tokens:,} tokens", cost_text(_told_cost(run))]
-    return " · ".join([*parts, left(run, rate), *_waits(run)])
-
-
-def money(cost: float) -> str:
-    """A cost, with the digits that matter."""
-    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"
+    parts += [] if speed is None else [f"{speed.rows:.1f} rows/s"]
+    parts += [f"{run.prompt_tokens + run.completion_tokens:,} tokens", spent(run, estimate)]
+    parts += [] if speed is None else [left(run, speed.rows)]
+    sending = "" if speed is None else sending_words(run, speed.posts, speed.account_posts)
+    return " · ".join([*parts, *([sending] if sending else []), *_waits(run)])
 
 
 def cost_text(cost: float | None) -> str:
     """A cost, or that none is known."""
     return "unknown" if cost is None else money(cost)
+
+
+def spent(run: RunSnapshot, estimate: Mapping[str, Any] | None) -> str:
+    """What the run cost so far, of what it will cost as far as that is told, and what it may cost at most."""
+    cost = "unknown" if run.prompt_tokens and not run.cost else spent_words(run, estimate)
+    return ", ".join([cost, *(_cap_words(cap) for cap in caps_of(run.budget, run.spending))])
+
+
+def _cap_words(cap: Cap) -> str:
+    kept = f" ({cap.words(cap.kept)} of it kept for rows in doubt)" if cap.kept else ""
+    return f"at most {cap.words(cap.cap)}{kept}"
 
 
 def left(run: RunSnapshot, rate: float) -> str:
@@ -107,11 +147,6 @@ def left(run: RunSnapshot, rate: float) -> str:
     return f"about {hours} h {minutes} min left" if hours else f"about {minutes} min {seconds % 60} s left"
 
 
-def _told_cost(run: RunSnapshot) -> float | None:
-    """What the API told; nothing when it tells no cost, which the dataset then has by the configured price."""
-    return None if run.prompt_tokens and not run.cost else run.cost
-
-
 def _waits(run: RunSnapshot) -> list[str]:
     if run.account_blocked:
         return [f"the account is refused: {run.account_blocked}"]
@@ -120,7 +155,8 @@ def _waits(run: RunSnapshot) -> list[str]:
     stands = [] if run.state is RunState.RUNNING else [f"{run.state}{': ' + run.reason if run.reason else ''}"]
     if run.trouble:
         return [*stands, f"waiting: {run.trouble}"]
-    return [f"waiting for {waits_for(run, '')}"] if not stands and _all_sent(run) else stands
+    still = not stands and (not run.led or _all_sent(run))
+    return [f"waiting for {waits_for(run, '')}"] if still else stands
 
 
 def _all_sent(run: RunSnapshot) -> bool:
@@ -128,16 +164,18 @@ def _all_sent(run: RunSnapshot) -> bool:
     return run.ready + run.submitting == 0 and run.fed >= run.total and run.pending + run.late > 0
 
 
-def picture(run: RunSnapshot, rate: float) -> RenderableType:
-    """The run as a terminal shows it: a bar, figures, counts by state, and what it waits for."""
+def picture(run: RunSnapshot, speed: Speed, estimate: Mapping[str, Any] | None = None) -> RenderableType:
+    """The run as a terminal shows it: a bar, figures, counts by state, how it is sent, and what it waits for."""
     states = Table.grid(padding=(0, 2))
     states.add_row("unsent", "submitting", "pending", *(outcome.value for outcome in Outcome), style="dim")
     unsent = run.total - run.ended - run.in_flight
     states.add_row(*(f"{count:,}" for count in (unsent, run.submitting, run.pending, *run.outcomes.values())))
-    tokens = f"{run.prompt_tokens:,} tokens in, {run.completion_tokens:,} out · cost {cost_text(_told_cost(run))}"
-    figures = Text(f"{run.ended:,} of {run.total:,} rows · {rate:.1f} rows/s · {left(run, rate)} · {tokens}")
+    tokens = f"{run.prompt_tokens:,} tokens in, {run.completion_tokens:,} out · cost {spent(run, estimate)}"
+    figures = f"{run.ended:,} of {run.total:,} rows · {speed.rows:.1f} rows/s · {left(run, speed.rows)} · {tokens}"
     bar = Table.grid(expand=True)  # a bar alone ends no line, and what follows it would be cut off
     bar.add_row(ProgressBar(total=max(1, run.total), completed=run.ended))
-    lines: list[RenderableType] = [bar, figures, states]
+    lines: list[RenderableType] = [bar, Text(figures), states]
+    if sending := sending_words(run, speed.posts, speed.account_posts):
+        lines.append(Text(f"sending: {sending}"))
     lines += [Text(wait, style="yellow") for wait in _waits(run)]
     return Group(*lines)

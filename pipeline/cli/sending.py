@@ -8,11 +8,16 @@ import click
 
 from pipeline.cli.configuration import Configuration, api_key
 from pipeline.cli.ending import end
+from pipeline.cli.estimating import refuse_unpriced
+from pipeline.cli.options import budget_of
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.running import Operation, carry_out
 from pipeline.cli.screen import Screen
+from pipeline.cli.sharing import share_of
 from pipeline.core.errors import UsageError
 from pipeline.core.policy import Policy
+from pipeline.core.spending import budget_words
+from pipeline.core.standing import RETRY_OF
 from pipeline.edges.environment import process_environment
 
 
@@ -20,18 +25,30 @@ def send(
     prepared: Prepared, configuration: Configuration, screen: Screen, given: Mapping[str, Any], *, as_json: bool
 ) -> int:
     """Ask, unless the run was begun before, and carry it out; the exit code. `given` are the operational options."""
+    before, described = prepared.folder.budget, prepared.described
+    budget = budget_of(given, before)
+    if not prepared.folder.cancelled:
+        fixed = prepared.resumed or RETRY_OF in described
+        refuse_unpriced(budget, list(described["models"]), described["prices"], fixed=fixed)
     key = api_key(configuration, process_environment())
-    if not prepared.resumed and not confirm(prepared.described["requests"], yes=given["yes"]):
+    if not prepared.resumed and not confirm(described["requests"], yes=given["yes"]):
         screen.say("nothing was sent; the same command asks again")
         return 0
+    if given["max_cost"] is given["max_total_tokens"] is None and before.caps:
+        screen.say(f"the cap stays: {budget_words(before)}; a new one takes its place, and `none` lifts it")
+    prepared.folder.cap(budget)
     operation = Operation(
         redis_url=given["redis_url"],
         workers=given["workers"],
-        policy=Policy(poll=given["poll"], on_unknown=given["on_unknown"]),
+        policy=Policy(poll=given["poll"], poll_cost=given["poll_cost"], on_unknown=given["on_unknown"]),
         detach=given["detach"],
         key=key,
         environment=process_environment(),
+        budget=budget,
+        by=given["by"],
+        share=share_of(given),
     )
+    screen.estimate = described.get("estimate")
     with screen:
         stop = carry_out(prepared, operation, screen)
     return end(stop, prepared, screen, as_json=as_json)

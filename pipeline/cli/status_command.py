@@ -1,7 +1,7 @@
 """`vidbatch status`."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
@@ -11,8 +11,10 @@ from pipeline.cli import options
 from pipeline.cli.ledger_access import known_run, ledger_url
 from pipeline.cli.screen import plain_line
 from pipeline.cli.watching import lacking
+from pipeline.core.bounds import bound_of
 from pipeline.core.errors import LedgerMismatch, UsageError
 from pipeline.core.snapshot import RunSnapshot
+from pipeline.core.spending import budget_object
 from pipeline.core.summary import summary_of
 from pipeline.core.waiting import waits_for
 from pipeline.edges.redis_ledger import RedisLedger
@@ -37,12 +39,12 @@ def command(run_id: str | None, redis_url: str | None, as_json: bool) -> None:
     with ledger_url(redis_url) as url:
         stands, others = asyncio.run(_look(url, run_id))
     if as_json:
-        click.echo(orjson.dumps([_as_object(stand) for stand in stands]))
+        click.echo(orjson.dumps([as_object(stand.run, stand.lack, stand.waits) for stand in stands]))
         return
     if not stands and not others:
         click.echo("no run is unfinished")
     for stand in stands:
-        click.echo(f"{stand.run.run_id}  {stand.run.state}  {plain_line(stand.run, 0.0)}")
+        click.echo(f"{stand.run.run_id}  {stand.run.state}  {plain_line(stand.run)}")
         if stand.waits:
             click.echo(f"  waits for {stand.waits}")
     for name in others:
@@ -76,9 +78,12 @@ async def _stand(ledger: Ledger, run_id: str) -> Stand:
     return Stand(run, lack, waits_for(run, lack, card.policy.generation_deadline_s))
 
 
-def _as_object(stand: Stand) -> dict[str, Any]:
-    run = stand.run
+def as_object(run: RunSnapshot, lack: str, waits: str) -> dict[str, Any]:
+    """A run under way for programs: counts, what it waits for, and what bounds its sending."""
     now = {"ready": run.ready, "submitting": run.submitting, "pending": run.pending, "fed": run.fed, "late": run.late}
-    waits = {"reason": run.reason, "trouble": run.trouble, "account_blocked": run.account_blocked}
-    waits |= {"lacking": stand.lack, "waits_for": stand.waits}
-    return {**summary_of(run), "state": run.state.value, **now, **waits}
+    reasons = {"reason": run.reason, "trouble": run.trouble, "account_blocked": run.account_blocked}
+    reasons |= {"lacking": lack, "waits_for": waits}
+    paced = {"account": run.account, "priority": run.priority, "pace": asdict(run.pace), "limits": asdict(run.limits)}
+    bound = bound_of(run)
+    paced |= {"bound": "" if bound is None else bound.kind, "budget": budget_object(run)}
+    return {**summary_of(run), "state": run.state.value, **now, **reasons, **paced}

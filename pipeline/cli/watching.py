@@ -6,7 +6,7 @@ from enum import Enum
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lead import LEAD_S, lead_lock
-from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
+from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.ports import Clock, Ledger
 
@@ -24,6 +24,8 @@ class Stopped(Enum):
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
     PAUSED = "paused"
+    BUDGET = "budget"
+    """A cap was reached: a higher one goes on."""
     STORAGE = "storage"
     LEFT = "left"
     """A second view of the run was closed; the run goes on."""
@@ -55,7 +57,8 @@ class Interrupts:
 class Watch:
     """What following a run needs: `show` draws a snapshot, `say` prints a line, `each_look` supervises workers.
 
-    `leads` is false for a second view, which changes nothing about the run.
+    `leads` is false for a second view, which changes nothing about the run; it leads once nobody else does, unless it
+    never `takes_over`. What a snapshot brings of `news` is said.
     """
 
     run_id: str
@@ -66,6 +69,8 @@ class Watch:
     each_look: Callable[[], None]
     interrupts: Interrupts
     leads: bool = True
+    news: Callable[[RunSnapshot], str | None] = lambda _run: None
+    takes_over: bool = True
 
 
 async def follow(watch: Watch, ledger: Ledger, clock: Clock) -> Stop:
@@ -92,7 +97,7 @@ class _Look:
     async def __call__(self) -> Stop | None:
         watch = self._watch
         try:
-            leads = await self._ledger.lock(lead_lock(watch.run_id), watch.holder, LEAD_S)
+            leads = watch.takes_over and await self._ledger.lock(lead_lock(watch.run_id), watch.holder, LEAD_S)
             run = await self._ledger.snapshot(watch.run_id)
             self._seen = self._clock.monotonic()
         except LedgerUnavailable as error:
@@ -100,6 +105,8 @@ class _Look:
         if run is None:
             return Stop(Stopped.FINISHED, None)
         watch.show(run)
+        if (news := watch.news(run)) is not None:
+            watch.say(news)
         if leads and not watch.leads:
             return Stop(Stopped.ORPHANED, run)
         stop = await self._interrupted(run) or stopped(run)
@@ -166,7 +173,8 @@ def stopped(run: RunSnapshot) -> Stop | None:
         return Stop(Stopped.STORAGE, run, run.reason.removeprefix(STORAGE))
     paused = run.state is RunState.PAUSED and not person_paused(run)
     if paused and (run.quiet or _only_out_of_reach(run)):
-        return Stop(Stopped.PAUSED, run, run.reason)
+        budget = run.reason.startswith(BUDGET_REACHED)
+        return Stop(Stopped.BUDGET if budget else Stopped.PAUSED, run, run.reason)
     if run.account_blocked and run.submitting + run.results + run.accepted_unsaved == 0:
         ending = run.state in {RunState.CANCELLING, RunState.ABANDONING}
         if ending and (run.pending == 0 or run.account_polls or run.state is RunState.ABANDONING):

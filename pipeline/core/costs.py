@@ -2,19 +2,42 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from pipeline.core.answers import Completion
+
+MICRO = 1_000_000
+"""Money is counted in millionths where it is summed or compared: whole numbers don't drift."""
+
+OLD_DAYS = 365
+"""Vendors change their prices about once a year: an older one is told to be looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Per million tokens; above `long_prompt_tokens` tokens of prompt the `_long` prices hold."""
+    """Per million tokens; above `long_prompt_tokens` tokens of prompt the `_long` prices hold.
+
+    `source` says who told it and `as_of` when, as an ISO date; both are empty where nobody wrote them down.
+    """
 
     input: float
     output: float
     input_long: float | None = None
     output_long: float | None = None
     long_prompt_tokens: int | None = None
+    source: str = ""
+    as_of: str = ""
+
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """What one question and its answer cost."""
+        long = self.long_prompt_tokens is not None and prompt_tokens > self.long_prompt_tokens
+        asked = self.input_long if long and self.input_long is not None else self.input
+        answered = self.output_long if long and self.output_long is not None else self.output
+        return (prompt_tokens * asked + completion_tokens * answered) / 1_000_000
+
+    def is_old(self, today: date) -> bool:
+        """Whether it was told so long ago that it may be another by now; False where nobody wrote down when."""
+        return bool(self.as_of) and (today - date.fromisoformat(self.as_of)).days > OLD_DAYS
 
 
 PriceList = Mapping[str, Price]
@@ -27,9 +50,9 @@ def price_of(completion: Completion, prices: PriceList, model: str) -> float | N
     price = prices.get(model)
     if price is None or completion.prompt_tokens is None:
         return None
-    long = price.long_prompt_tokens is not None and completion.prompt_tokens > price.long_prompt_tokens
-    input_price = price.input_long if long and price.input_long is not None else price.input
-    output_price = price.output_long if long and price.output_long is not None else price.output
-    asked = completion.prompt_tokens * input_price
-    answered = (completion.completion_tokens or 0) * output_price
-    return (asked + answered) / 1_000_000
+    return price.of(completion.prompt_tokens, completion.completion_tokens or 0)
+
+
+def money(cost: float) -> str:
+    """A cost for people, with the digits that matter."""
+    return f"${cost:,.2f}" if cost >= 1 else f"${cost:.4f}"

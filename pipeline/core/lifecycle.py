@@ -29,6 +29,10 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+DOUBTFUL = frozenset((Outcome.UNKNOWN, Outcome.EXPIRED))
+"""Ends of rows that may have been billed, and of which nobody heard what they cost."""
+
+
 class Event(StrEnum):
     """What can happen to a row."""
 

@@ -13,8 +13,11 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    poll: str = "fixed:5s"
+    poll: str = "adaptive"
     """The polling schedule, as `core.polling.parse_schedule` reads it."""
+
+    poll_cost: float = Field(default=1.0, ge=0.001, le=86_400, allow_inf_nan=False)
+    """Seconds of lag that one poll is worth: an adaptive schedule keeps lag + cost x polls low."""
 
     lease_s: float = Field(default=8.0, gt=0)
     """A dead worker's rows come back after one lease, and are resent after two: within 30 s with the detection."""
@@ -41,6 +44,10 @@ class Policy(BaseModel):
 
     slow_wait_s: float = Field(default=15.0, gt=0)
     """The wait after "no channel for now": the vendor's capacity does not come back within a second."""
+
+    most_doubts: int = Field(default=4, ge=1)
+    """Ambiguous answers with none accepted between that hold the account back: one alone says little of the API, and
+    each of several may cost a generation."""
 
     max_in_flight: int = Field(default=20_000, ge=1)
     """Generations of the account at a time; the API tells its own limit with 429."""

@@ -1,45 +1,111 @@
 """When to ask again whether a generation is ready.
 
-A schedule maps the number of polls already made to the seconds until the next. Pure: no clock, no history of its own.
+A schedule maps the polls already made, the generation's age and its model to the seconds until the next poll. Pure: no
+clock and no dice; what was learned comes in as timetables (`core.timetable`).
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.timetable import Timetable
 
 VENDOR_INTERVAL_S = 5.0
-"""What the vendor's own client does (docs/foxapi.md §2); the default while nothing is known of the latency."""
+"""What the vendor's own client does (docs/foxapi.md §2): the interval while nothing is known of the latency."""
 
 FLOOR_S = 0.05
 """No schedule polls one generation more often than this."""
 
+ADAPTIVE_FLOOR_S = 0.25
+"""The adaptive schedule's own floor: nearer polls would save less lag than an answer takes to come."""
+
+CEILING_S = 60.0
+"""And its ceiling: however rare an end has become, who waits for the last row waits no longer than this for a poll."""
+
+TOGETHER_MS = 10
+"""Due times lie on this grid, so that polls that are due together go out together: about as long as two claims are
+apart, and a mean lag of 5 ms."""
+
+
+class Schedule(Protocol):
+    """When to poll next."""
+
+    def delay(self, polls: int, age_s: float, model: str, chance: float) -> float:
+        """Seconds until the next poll of a generation of this model that runs at this age, after `polls` polls.
+
+        `chance` is a random number in [0, 1).
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
-    """Delays in seconds; the last one repeats for ever."""
+class Steps:
+    """Delays in seconds; the last one repeats for ever, whatever the age."""
 
     steps: tuple[float, ...]
 
-    def delay(self, polls: int) -> float:
+    def delay(self, polls: int, age_s: float, model: str, chance: float) -> float:
         """Seconds until the next poll, after `polls` polls were made."""
+        del age_s, model, chance
         return self.steps[min(polls, len(self.steps) - 1)]
 
 
-DEFAULT = Schedule((VENDOR_INTERVAL_S,))
+@dataclass(slots=True)
+class Adaptive:
+    """Polls at the times that the model's timetable gives; as the vendor's client while there is none.
+
+    `timetables` are those that the worker heard of last: they are exchanged while a shift goes on.
+    """
+
+    floor_s: float = ADAPTIVE_FLOOR_S
+    ceiling_s: float = CEILING_S
+    timetables: Mapping[str, Timetable] = field(default_factory=dict)
+
+    def delay(self, polls: int, age_s: float, model: str, chance: float) -> float:
+        """Seconds until the next poll, however many were made."""
+        del polls
+        table = self.timetables.get(model)
+        wait = VENDOR_INTERVAL_S if table is None else table.delay(age_s, chance)
+        return min(max(wait, self.floor_s), self.ceiling_s)
+
+
+def together(now_ms: int, wait_s: float) -> int:
+    """The wait in ms, so that `now_ms` and it come to a due time that others share: never early, hardly late."""
+    due = now_ms + max(0, round(wait_s * 1000))
+    return due + -due % TOGETHER_MS - now_ms
+
+
+DEFAULT = Steps((VENDOR_INTERVAL_S,))
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
+_ALLOWED = "allowed are adaptive, fixed:5s or steps:2s,5s,10s"
 
 
 def parse_schedule(text: str) -> Schedule:
-    """`fixed:5s` or `steps:2s,5s,10s`; units ms, s (also when left out) and m. SettingsError otherwise."""
+    """`adaptive`, `adaptive:FLOOR,CEILING`, `fixed:5s` or `steps:2s,5s,10s`; SettingsError otherwise.
+
+    Units are ms, s (also when left out) and m.
+    """
     kind, _, rest = text.partition(":")
-    if kind not in {"fixed", "steps"}:
-        raise SettingsError(f"--poll: found {text!r}; allowed are fixed:5s or steps:2s,5s,10s")
+    if text == "adaptive":
+        return Adaptive()
+    if kind not in {"fixed", "steps", "adaptive"}:
+        raise SettingsError(f"--poll: found {text!r}; {_ALLOWED}")
     delays = tuple(_seconds(part.strip(), text) for part in rest.split(","))
+    if kind == "adaptive":
+        return _bounded(delays, text)
     if kind == "fixed" and len(delays) != 1:
         raise SettingsError(f"--poll: found {text!r}; fixed takes exactly one delay, such as fixed:5s")
-    return Schedule(delays)
+    return Steps(delays)
+
+
+def _bounded(bounds: tuple[float, ...], text: str) -> Adaptive:
+    match bounds:
+        case (floor, ceiling) if floor < ceiling:
+            return Adaptive(floor, ceiling)
+    raise SettingsError(f"--poll: found {text!r}; adaptive takes a floor and a ceiling, such as adaptive:250ms,60s")
 
 
 def parse_duration(option: str, text: str) -> float:

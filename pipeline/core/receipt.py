@@ -1,7 +1,7 @@
 """What a run's files amount to when it ends; `core.verification` compares that with what they say later.
 
-A receipt is made of the files alone, but for the ledger's count of double ends: so whoever holds the files can make
-it again. Nothing here reads a file; amounts of money are in the currency of the prices.
+A receipt is made of the files alone, but for what only the ledger counts, double ends and the budget: so whoever holds
+the files can make it again. Nothing here reads a file; amounts of money are in the currency of the prices.
 """
 
 import hashlib
@@ -164,8 +164,11 @@ def receipt_name(run_id: str) -> str:
     return f"runs/{run_id}/receipt.json"
 
 
-def receipt_of(found: Found, double_ends: int) -> dict[str, Any]:
-    """The receipt, as plain values; of its `rows`, the manifest's are the sum of all others."""
+def receipt_of(found: Found, double_ends: int, budget: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The receipt, as plain values; of its `rows`, the manifest's are the sum of all others.
+
+    `budget` is what became of the run's caps (`core.spending.budget_object`); nothing where it had none.
+    """
     described = found.described
     rejected = found.rejects.rows if found.rejects else 0
     outcomes = {outcome.value: found.outcomes.get(outcome.value, 0) for outcome in Outcome}
@@ -188,6 +191,7 @@ def receipt_of(found: Found, double_ends: int) -> dict[str, Any]:
         },
         "ids_without_a_row": found.unplaced_ids,
         "double_ends": double_ends,
+        "budget": budget,
         "annotations": [
             {**asdict(part.file), "kept": asdict(part.kept), "billed": asdict(part.billed)} for part in found.parts
         ],

@@ -57,6 +57,9 @@ class RowRecord:
     resubmits: int = 0
     possible_duplicate: bool = False
     given_up: str | None = None
+    model: str = ""
+    running_ms: int = 0
+    """The kept generation's age at the last poll that said it was still running."""
     recovered: bool = False
     """The ledger was lost since the kept generation was accepted: a later POST of the row may be unknown."""
     log: tuple[Attempt, ...] = field(default=())
@@ -103,6 +106,8 @@ _KEYS = (
     ("q", "possible_duplicate"),
     ("u", "given_up"),
     ("c", "recovered"),
+    ("d", "model"),
+    ("y", "running_ms"),
 )
 
 

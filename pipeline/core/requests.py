@@ -85,6 +85,15 @@ class Request:
         return sha256(self.body()).hexdigest()
 
 
+def model_of(body: bytes) -> str:
+    """The model that a body asks; empty for one that is no request's."""
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    return str(asked.get("model", "")) if isinstance(asked, dict) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A row that can't become a request.

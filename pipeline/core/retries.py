@@ -5,13 +5,15 @@ given by the caller, `now_ms` the Redis server's clock in ms since 1970. A `Retr
 come back, so the own back-off holds: otherwise every refusal would be answered by a request at once.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from types import MappingProxyType
 
 from pipeline.core.answers import (
     Accepted,
     AccountRefused,
     Ambiguous,
     Completed,
+    Completion,
     Failed,
     Missing,
     NothingSent,
@@ -24,53 +26,18 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
-from pipeline.core.lifecycle import Event, Outcome, State, next_state
+from pipeline.core.costs import MICRO, PriceList, price_of
+from pipeline.core.lifecycle import Event, Outcome, State
+from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
-from pipeline.core.polling import Schedule
+from pipeline.core.polling import Schedule, together
 from pipeline.core.records import Attempt, Ending, RowRecord, with_attempt
+from pipeline.core.steps import MISSING, Step
 
-MISSING = "missing"
-"""A poll for an accepted id was answered 404: one is not believed, many at once pause the run."""
+NO_PRICES: PriceList = MappingProxyType({})
 
-WORKER_LOST = Problem("worker_lost", "the worker that sent this row did not record an answer; it may have been billed")
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Where a row goes: `wait_ms` from now for ready and pending, `ending` for done.
-
-    `account_wait_ms` holds the whole account back; `account_problem` blocks it until a person acts, with
-    `polling_works` telling whether generations can still be collected meanwhile. `trouble` is what the person should
-    see while the run waits; a step without one means that the API answered as it should.
-    """
-
-    source: State
-    event: Event
-    record: RowRecord
-    wait_ms: int = 0
-    ending: Ending | None = None
-    account_wait_ms: int = 0
-    account_problem: Problem | None = None
-    polling_works: bool = True
-    trouble: Problem | None = None
-    like: str = ""
-    """What the guard against like failures counts, though the row has not ended."""
-    doubt: bool = False
-    """Whether the POST may have been billed without an id of ours."""
-
-    @property
-    def counts_as(self) -> str:
-        """What the guard against like failures counts; nothing for a good end, and for the end of a worker."""
-        if self.ending is None:
-            return self.like
-        code = self.ending.problem.code if self.ending.problem else ""
-        good = self.ending.outcome is Outcome.COMPLETED or code == WORKER_LOST.code
-        return "" if good else f"{self.ending.outcome} {code}"
-
-    @property
-    def state(self) -> State:
-        """The state that the event leads to."""
-        return next_state(self.source, self.event)
+MOST_COST = 1e9
+"""A cost beyond this is no honest answer's; it is taken as unknown, since no sum would survive it."""
 
 
 def after_submit(
@@ -82,6 +49,7 @@ def after_submit(
     now_ms: int,
     troubles: int,
     chance: float,
+    model: str = "",
 ) -> Step:
     """The step after a POST; `troubles` counts the account's back-offs since anything was accepted."""
     here = State.SUBMITTING
@@ -98,11 +66,15 @@ def after_submit(
                 missing=0,
                 missing_since_ms=0,
                 given_up=None,
+                model=model,
+                running_ms=0,
             )
-            return Step(here, Event.ACCEPTED, accepted, wait_ms=_ms(schedule.delay(0)))
+            return Step(here, Event.ACCEPTED, accepted, together(now_ms, schedule.delay(0, 0.0, model, chance)))
         case Throttled(problem=problem, retry_after=retry_after):
             wait = retry_after or backoff(policy, troubles, chance)
-            return Step(here, Event.THROTTLED, record, _ms(wait), account_wait_ms=_ms(wait), trouble=problem)
+            return Step(
+                here, Event.THROTTLED, record, _ms(wait), account_wait_ms=_ms(wait), trouble=problem, lane="posts"
+            )
         case NotNow(problem=problem, retry_after=retry_after):
             wait = retry_after or policy.slow_wait_s * (1 + chance)
             return Step(here, Event.THROTTLED, record, _ms(wait), trouble=problem)
@@ -149,7 +121,7 @@ def after_late_id(taken: RowRecord, late: RowRecord, token: str) -> Step | None:
         log = taken.log[:-1]
         known = replace(late, attempts=taken.attempts, log=log, resubmits=max(0, taken.resubmits - 1), given_up=None)
         again = any(attempt.outcome == Outcome.UNKNOWN for attempt in log)
-        return Step(State.READY, Event.ADOPTED, replace(known, possible_duplicate=again))
+        return Step(State.READY, Event.ADOPTED, replace(known, possible_duplicate=again), returned=True)
     if taken.attempts < late.attempts:
         return Step(State.READY, Event.ADOPTED, late)
     if taken.recovered and taken.generation_id is None and taken.given_up is None:
@@ -157,18 +129,6 @@ def after_late_id(taken: RowRecord, late: RowRecord, token: str) -> Step | None:
         kept = replace(late, attempts=taken.attempts, log=taken.log[:-1], resubmits=1, possible_duplicate=True)
         return Step(State.READY, Event.ADOPTED, replace(kept, recovered=True, given_up=None))
     return None
-
-
-def abandoned(now_ms: int) -> Ending:
-    """The end of a row that was sent, and whose answer nobody waits for."""
-    left = Problem("abandoned", "the run was cancelled without waiting for this generation, which may have been billed")
-    return Ending(Outcome.CANCELLED, now_ms * 1000, problem=left)
-
-
-def cancelled(now_ms: int) -> Ending:
-    """The end of a row that was not sent, or not sent again, since a person cancelled the run."""
-    never = Problem("cancelled", "the run was cancelled before this row was sent, or sent again")
-    return Ending(Outcome.CANCELLED, now_ms * 1000, problem=never)
 
 
 def after_query(
@@ -180,33 +140,34 @@ def after_query(
     now_ms: int,
     troubles: int,
     chance: float,
+    prices: PriceList = NO_PRICES,
 ) -> Step:
-    """The step after a poll."""
-    gap = min(now_ms - record.looked_at_ms, _ms(max(policy.longest_gap_s, 2 * schedule.delay(record.polls))))
+    """The step after a poll; `prices` are used where the API does not tell what an answer cost."""
+    age_ms = _age_ms(record, now_ms)
+    usual_s = schedule.delay(record.polls, age_ms / 1000, record.model, chance)
+    gap = min(now_ms - record.looked_at_ms, _ms(max(policy.longest_gap_s, 2 * usual_s)))
     watched = record.watched_ms + max(0, gap)
     asked = replace(record, polls=record.polls + 1, watched_ms=watched, looked_at_ms=now_ms)
+    next_s = schedule.delay(asked.polls, age_ms / 1000, record.model, chance)
     here = State.PENDING
     match answer:
         case Completed(completion=completion):
-            return Step(
-                here,
-                Event.COMPLETED,
-                asked,
-                ending=Ending(Outcome.COMPLETED, now_ms * 1000, completion=completion),
-            )
+            return _after_completed(asked, completion, age_ms, now_ms, prices)
         case Failed(problem=problem, retryable=retryable):
-            return _after_failed(asked, policy, problem, retryable=retryable, now_ms=now_ms, chance=chance)
+            step = _after_failed(asked, policy, problem, retryable=retryable, now_ms=now_ms, chance=chance)
+            return replace(step, observed=_observed(asked, age_ms))
         case Missing(problem=problem):
-            return _after_missing(asked, policy, schedule, problem, now_ms)
+            return _after_missing(asked, policy, next_s, problem, now_ms)
         case Running():
             if watched > policy.generation_deadline_s * 1000:
                 late = Problem("deadline", f"not ready after it was watched for {policy.generation_deadline_s:g} s")
                 return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=late))
-            calm = replace(asked, missing=0, missing_since_ms=0)
-            return Step(here, Event.NOT_READY, calm, wait_ms=_ms(schedule.delay(asked.polls)))
+            calm = replace(asked, missing=0, missing_since_ms=0, running_ms=age_ms)
+            return Step(here, Event.NOT_READY, calm, together(now_ms, next_s))
         case Throttled(problem=problem, retry_after=retry_after):
-            wait = retry_after or backoff(policy, troubles + record.polls, chance)
-            return Step(here, Event.NOT_READY, record, _ms(wait), trouble=problem)
+            # it holds back everybody's polls: how often this row was asked for says nothing of that
+            wait = retry_after or backoff(policy, troubles, chance)
+            return Step(here, Event.NOT_READY, record, _ms(wait), trouble=problem, lane="polls")
         case AccountRefused(problem=problem):
             # Polls that the key can't make say nothing of the generation; the row waits where it is.
             return Step(
@@ -221,8 +182,35 @@ def after_query(
         case Trouble(problem=problem):
             if watched > 2 * policy.generation_deadline_s * 1000:
                 return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=problem))
-            wait = max(schedule.delay(asked.polls), backoff(policy, min(asked.polls, 6), chance) / 2)
+            wait = max(next_s, backoff(policy, min(asked.polls, 6), chance) / 2)
             return Step(here, Event.NOT_READY, asked, _ms(wait), trouble=problem)
+
+
+def _age_ms(record: RowRecord, now_ms: int) -> int:
+    """How long ago the generation was accepted."""
+    return 0 if record.submitted_at is None else max(0, now_ms - record.submitted_at // 1000)
+
+
+def _observed(record: RowRecord, age_ms: int) -> Observed | None:
+    """What the end of a generation tells; nothing where it was accepted under an earlier ledger, and not watched."""
+    if record.submitted_at is None or record.recovered:
+        return None
+    return Observed(record.model, min(record.running_ms, age_ms), age_ms, completed=False)
+
+
+def _after_completed(record: RowRecord, completion: Completion, age_ms: int, now_ms: int, prices: PriceList) -> Step:
+    # an API that tells 0 tells nothing: what is capped is reckoned by the configured price
+    told = completion if completion.cost else replace(completion, cost=None)
+    cost = price_of(told, prices, record.model)
+    cost_micro = 0 if cost is None or not 0 <= cost < MOST_COST else round(cost * MICRO)
+    observed = _observed(record, age_ms)
+    if observed is not None:
+        prompt, answered = completion.prompt_tokens or 0, completion.completion_tokens or 0
+        observed = replace(
+            observed, prompt_tokens=prompt, completion_tokens=answered, cost_micro=cost_micro, completed=True
+        )
+    ending = Ending(Outcome.COMPLETED, now_ms * 1000, completion=completion)
+    return Step(State.PENDING, Event.COMPLETED, record, ending=ending, observed=observed, cost_micro=cost_micro)
 
 
 def _after_failed(
@@ -238,11 +226,11 @@ def _after_failed(
     return Step(State.PENDING, Event.FAILED_RETRY, closed, _ms(backoff(policy, record.attempts - 1, chance)))
 
 
-def _after_missing(record: RowRecord, policy: Policy, schedule: Schedule, problem: Problem, now_ms: int) -> Step:
+def _after_missing(record: RowRecord, policy: Policy, next_s: float, problem: Problem, now_ms: int) -> Step:
     since = record.missing_since_ms or now_ms
     missed = replace(record, missing=record.missing + 1, missing_since_ms=since)
     if missed.missing < policy.missing_polls or now_ms - since < policy.missing_for_s * 1000:
-        wait = max(schedule.delay(missed.polls), policy.missing_for_s / policy.missing_polls)
+        wait = max(next_s, policy.missing_for_s / policy.missing_polls)
         return Step(State.PENDING, Event.NOT_READY, missed, _ms(wait), trouble=problem, like=MISSING)
     gone = _closed(missed, Outcome.UNKNOWN)
     step = _resubmit_or_hold(State.PENDING, (Event.GONE_RESUBMIT, Event.GONE_HOLD), gone, policy, problem, now_ms)

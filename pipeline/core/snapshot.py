@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pipeline.core.budget import Budget, Spending
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.limits import Limits
+from pipeline.core.pacing import Pace
 
 
 class RunState(StrEnum):
@@ -24,6 +27,9 @@ class RunState(StrEnum):
 
 PERSON_PAUSED = "paused by a person"
 """The reason of a pause that only a person lifts, and that the run's command waits for."""
+
+BUDGET_REACHED = "budget: "
+"""How the reason of a pause begins that a higher cap lifts."""
 
 FEED_WINDOW_ROWS = 10_000
 """Rows that the ledger holds before they are sent: five seconds' work of two fast workers."""
@@ -83,6 +89,16 @@ class RunSnapshot:
     led: bool = True
     """Whether a command leads the run, or it needs none: else nothing is sent."""
     key_fingerprint: str = ""
+    account: str = ""
+    account_answered: int = 0
+    """POSTs that the account accepted, of all runs."""
+    pace: Pace = Pace()
+    bound: str = ""
+    """What cut the last claim of rows to send short; empty when nothing did."""
+    limits: Limits = Limits()
+    budget: Budget = Budget()
+    spending: Spending = Spending()
+    priority: int = 10
     recover_until: int = 0
     """Rows below this position were fed to an earlier ledger that is lost; 0 when there was none."""
 

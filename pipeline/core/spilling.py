@@ -11,7 +11,7 @@ import orjson
 
 from pipeline.core.lifecycle import Event, State
 from pipeline.core.records import ending_from, ending_packed, from_packed, pack
-from pipeline.core.retries import Step
+from pipeline.core.steps import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 A ticket says "run R has this kind of work" and carries no row, so losing or repeating one is harmless.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,7 +73,7 @@ def _served(run: RunSnapshot, role: Role, capacity: Capacity) -> bool:
 def _need(run: RunSnapshot, role: Role) -> int:
     match role:
         case Role.SUBMIT:
-            return _shifts_for(run.ready_due) if run.sends else 0
+            return min(_shifts_for(run.ready_due), _senders(run)) if run.sends else 0
         case Role.POLL:
             return _shifts_for(run.pending_due + run.late_due) if run.collects else 0
         case Role.WRITE:
@@ -83,6 +84,12 @@ def _need(run: RunSnapshot, role: Role) -> int:
 
 def _shifts_for(rows: int) -> int:
     return -(-rows // ROWS_A_SHIFT)
+
+
+def _senders(run: RunSnapshot) -> int:
+    """Shifts that a paced account keeps busy: what is on the wire, the permits of the next second, and a spare."""
+    rate = run.pace.rate
+    return run.ready_due if rate is None else 1 + _shifts_for(run.submitting + math.ceil(rate))
 
 
 def _wants_feed(run: RunSnapshot) -> bool:

@@ -64,10 +64,10 @@ def _unequal_usage(name: str, table: Usage, sums: Usage) -> Iterator[Difference]
 def differences(receipt: Mapping[str, Any], found: Found) -> list[Difference]:
     """Every place in which the files are not as the receipt says; none means that all of it was found again.
 
-    The receipt's count of double ends is the ledger's; it is taken as it stands. Files of ids that the receipt does not
-    know came later: they are left to `came_after`.
+    The receipt's count of double ends and its budget are the ledger's; they are taken as they stand. Files of ids that
+    the receipt does not know came later: they are left to `came_after`.
     """
-    again = receipt_of(found.seen(_names(receipt, "sent")), receipt.get("double_ends", 0))
+    again = receipt_of(found.seen(_names(receipt, "sent")), receipt.get("double_ends", 0), receipt.get("budget"))
     files = [*_file_differences(_by_name(receipt), _by_name(again))]
     own = receipt_name(again["run_id"])
     named = {"annotations", "requests", "rejects", "usage_table", "sent"}

@@ -3,6 +3,7 @@
 A pure function of how the ledger looks; it promises nothing, and names a command only where that command helps.
 """
 
+from pipeline.core.bounds import bound_of
 from pipeline.core.snapshot import PERSON_PAUSED, RESULTS_BYTES, RunSnapshot, RunState
 
 
@@ -61,7 +62,8 @@ def _held_for_now(run: RunSnapshot) -> str:
         return f"the account's back-off, {rest} more{_told(run)}"
     if run.results_bytes >= RESULTS_BYTES:
         return f"the writer: {_counted(run.results, 'result')} must be on disk before more is sent"
-    return ""
+    bound = bound_of(run)
+    return "" if bound is None else bound.wait
 
 
 def _under_way(run: RunSnapshot, patience_s: float) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.core.budget import Settled
 from pipeline.core.columns import ANNOTATION, SCHEMA_VERSION
 from pipeline.core.errors import StorageError
 from pipeline.core.receipt import Sums, Usage, UsageKey, UsageSums
@@ -37,6 +39,7 @@ _TYPES = {
     "attempts": _ATTEMPTS,
 }
 ROW_GROUP = 50_000
+MICRO = 1_000_000
 USAGE = pa.schema(
     [
         ("model", pa.string()),
@@ -112,6 +115,24 @@ def read_usage(path: Path) -> dict[UsageKey, UsageSums]:
         )
         for row in rows
     }
+
+
+def settled(paths: Iterable[Path]) -> Settled:
+    """What the rows of these files used, each once though two files have it. StorageError for an unreadable file."""
+    names = ["row_index", "prompt_tokens", "completion_tokens", "cost"]
+    tables = [_read(path, names) for path in sorted(paths)]
+    if not tables:
+        return Settled()
+    rows = pa.concat_tables(tables).group_by("row_index").aggregate([(name, "max") for name in names[1:]])
+    prompt, completion, cost = (pc.sum(rows[f"{name}_max"]).as_py() or 0 for name in names[1:])
+    return Settled(prompt, completion, round(cost * MICRO))
+
+
+def _read(path: Path, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path} can't be read: {error}") from error
 
 
 def ended_rows(paths: Iterable[Path]) -> list[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import datetime
 
 
 class MachineClock:
@@ -24,3 +25,13 @@ def time_of_day_us() -> int:
 def unix_seconds() -> float:
     """Seconds since 1970, by this machine's clock."""
     return time.time()
+
+
+def local_now() -> datetime:
+    """The time of day by this machine's clock, with its time zone."""
+    return datetime.now().astimezone()
+
+
+def local_time(wall: datetime) -> datetime:
+    """The instant that a time on the wall means here: of two, where clocks are put back, the first one."""
+    return wall.astimezone()

@@ -6,21 +6,26 @@ it is given none.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 
+from pipeline.core.budget import Settled
 from pipeline.core.late import LateId
 from pipeline.core.lead import lead_lock
-from pipeline.core.lifecycle import Outcome, State
+from pipeline.core.lifecycle import DOUBTFUL, State
 from pipeline.core.records import Ending, RowRecord
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
+from pipeline.edges.memory_account import MemoryAccount
+from pipeline.edges.memory_accounts import MemoryAccounts
 from pipeline.edges.memory_lists import milliseconds
-from pipeline.edges.memory_presence import MemoryPresence
-from pipeline.edges.memory_run import MemoryAccount, MemoryRun, snapshot_of
+from pipeline.edges.memory_permits import Granted, granted, hand_out, paced_polls
+from pipeline.edges.memory_run import MemoryRun
+from pipeline.edges.memory_snapshot import snapshot_of
 from pipeline.edges.redis_late import LATE_LEASE_MS
 from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, LateClaim, RunCard
 
 
-class MemoryLedger(MemoryPresence):
+class MemoryLedger(MemoryAccounts):
     """Implements `ports.Ledger`. `clock` tells ms since 1970."""
 
     async def open_run(
@@ -31,11 +36,15 @@ class MemoryLedger(MemoryPresence):
         ended: Mapping[str, int],
         done: Sequence[int],
         state: RunState = RunState.RUNNING,
+        settled: Settled = Settled(),
     ) -> bool:
         """Make the run's ledger; False when it is there already."""
         if card.run_id in self._runs:
             return False
-        self._runs[card.run_id] = MemoryRun(card, recover_until, set(done), Counter(ended), state=state)
+        run = MemoryRun(card, recover_until, set(done), Counter(ended), state=state, limits=card.limits)
+        run.counts.update({**asdict(settled), "kept": sum(ended.get(outcome, 0) for outcome in DOUBTFUL)})
+        self._runs[card.run_id] = run
+        self._account(run)
         return True
 
     async def card(self, run_id: str) -> RunCard | None:
@@ -65,12 +74,14 @@ class MemoryLedger(MemoryPresence):
         self._accounts.setdefault(card.account, MemoryAccount()).unblock()
         kept = state is RunState.RUNNING and run.state in {RunState.CANCELLING, RunState.ABANDONING}
         run.card, run.state, run.reason, run.guard = card, run.state if kept else state, "", ""
-        run.polls_held, run.missing = False, 0
+        run.polls_held, run.missing, run.reached, run.limits = False, 0, False, card.limits
         run.trouble, run.trouble_since, run.doubt_since, run.streak_like, run.streak = "", 0, 0, "", 0
 
     async def forget(self, run_id: str) -> None:
         """Remove all of a finished run."""
-        self._runs.pop(run_id, None)
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            self._account(run).forget(run_id)
 
     async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
         """Push rows and move the feed cursor, if nobody moved it meanwhile."""
@@ -86,44 +97,34 @@ class MemoryLedger(MemoryPresence):
         now, run = self._clock(), self._runs[run_id]
         account = self._account(run)
         held = self._held_back(run, account, now)
-        if held is not None:
-            return Claim((), now, account.troubles, *held)
-        limit, bound = self._permits(run, account, limit)
-        if limit <= 0:
-            return Claim((), now, account.troubles, 100, bound)
-        due = run.due(State.READY, now, limit)
-        if not due:
-            return Claim((), now, account.troubles, *run.until_next(State.READY, now))
+        got = held or granted(run, account, self._sharing(run), limit, now)
+        run.bound = got.bound
+        if not got.rows:
+            return Claim((), now, account.troubles, got.wait, got.bound)
+        run.permit()
+        due = run.due(State.READY, now, got.rows)
         token = run.new_token(holder, now)
+        hand_out(account, token, now, tester=got.tester)
         rows = [Claimed(row, token, run.records.get(row, RowRecord()), run.bodies.get(row, b""), now) for row in due]
         self._hold(run, State.SUBMITTING, rows, now)
-        return Claim(tuple(rows), now, account.troubles, 0, bound)
+        return Claim(tuple(rows), now, account.troubles, got.wait, got.bound)
 
-    def _held_back(self, run: MemoryRun, account: MemoryAccount, now: int) -> tuple[int, str] | None:
+    def _held_back(self, run: MemoryRun, account: MemoryAccount, now: int) -> Granted | None:
         if run.state is not RunState.RUNNING:
-            return 1000, "paused"
+            return Granted(0, 1000, "paused")
         if not self._led(run, now):
-            return 1000, "no leader"
+            return Granted(0, 1000, "no leader")
         if account.blocked:
-            return 1000, "account"
+            return Granted(0, 1000, "account")
         if account.wait_until > now:
-            return account.wait_until - now, "back-off"
-        return (200, "results") if run.results_bytes >= RESULTS_BYTES else None
+            return Granted(0, account.wait_until - now, "back-off")
+        return Granted(0, 200, "results") if run.results_bytes >= RESULTS_BYTES else None
+
+    def _sharing(self, run: MemoryRun) -> list[MemoryRun]:
+        return [other for other in self._runs.values() if other.card.account == run.card.account]
 
     def _led(self, run: MemoryRun, now: int) -> bool:
         return run.card.detached or self._locks.get(lead_lock(run.card.run_id), (0, ""))[0] > now
-
-    def _permits(self, run: MemoryRun, account: MemoryAccount, limit: int) -> tuple[int, str]:
-        policy, bound = run.card.policy, ""
-        first = policy.first_rows - run.in_flight
-        if not run.counts[Outcome.COMPLETED] and first < limit:
-            limit, bound = first, "first rows"
-        probes = policy.first_rows - len(run.rows[State.SUBMITTING])
-        if account.troubles and probes < limit:
-            limit, bound = probes, "back-off"
-        others = [other for other in self._runs.values() if other.card.account == run.card.account]
-        free = policy.max_in_flight - sum(other.in_flight for other in others)
-        return (free, "in flight") if free < limit else (limit, bound)
 
     def _hold(self, run: MemoryRun, state: State, rows: Sequence[Claimed], now: int) -> None:
         lease = now + milliseconds(run.card.policy.lease_s)
@@ -149,7 +150,11 @@ class MemoryLedger(MemoryPresence):
             return Claim((), self._clock(), account.troubles, 1000, "paused")
         if account.blocked and not account.polls:
             return Claim((), self._clock(), account.troubles, 1000, "account")
-        return self._claim_due(run_id, State.PENDING, holder, limit)
+        allowed, wait, bound = paced_polls(account, len(run.due(State.PENDING, self._clock(), limit)), self._clock())
+        if not allowed and bound:
+            return Claim((), self._clock(), account.troubles, wait, bound)
+        got = self._claim_due(run_id, State.PENDING, holder, allowed or limit)
+        return replace(got, bound=bound) if bound else got
 
     async def claim_lapsed(self, run_id: str, holder: str, limit: int) -> Claim:
         """Take over rows whose POST nobody answers for any more."""
@@ -189,7 +194,7 @@ class MemoryLedger(MemoryPresence):
         """Apply steps in one group; False for each whose token is stale."""
         now, run = self._clock(), self._runs[run_id]
         account = self._account(run)
-        applied = [run.apply(commit, account, now) for commit in commits]
+        applied = [run.apply(commit, account, now, partial(self._pending, run)) for commit in commits]
         if any(was and commit.step.trouble is None for was, commit in zip(applied, commits, strict=True)):
             run.trouble, run.trouble_since = "", 0
         return applied
@@ -258,8 +263,8 @@ class MemoryLedger(MemoryPresence):
     async def close(self) -> None:
         """Do nothing: there are no connections."""
 
-    def _account(self, run: MemoryRun) -> MemoryAccount:
-        return self._accounts.setdefault(run.card.account, MemoryAccount())
+    def _pending(self, run: MemoryRun) -> int:
+        return sum(len(other.rows[State.PENDING]) for other in self._sharing(run))
 
 
 def _taken_over(row: Claimed, before: str) -> Claimed:

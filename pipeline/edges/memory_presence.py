@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 
+from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_lists import Leases, milliseconds
-from pipeline.edges.memory_run import MemoryAccount, MemoryRun
+from pipeline.edges.memory_run import MemoryRun
 from pipeline.edges.redis_presence import SHIFT_LEASE_MS, TICKET_LEASE_MS, WORKER_LEASE_MS, served_here
 from pipeline.ports import WorkerCard
 

@@ -1,47 +1,26 @@
-"""What the ledger in memory holds of one run and of one account, and the rules of the scripts in `lua/`.
+"""What the ledger in memory holds of one run, and the rules of the scripts in `lua/`.
 
 Time is an argument everywhere (ms since 1970), and rows are ordered as Redis orders a sorted set: by score, then by
 the text of the member.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
 
+from pipeline.core.budget import Reservation, Spending, held_by_each
 from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Outcome, State
+from pipeline.core.limits import Limits
 from pipeline.core.records import Ending, RowRecord, pack, pack_ending
-from pipeline.core.retries import MISSING, Step
-from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.snapshot import RunState
+from pipeline.core.steps import MISSING, Step
+from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_lists import Leases, NotedList, milliseconds
-from pipeline.edges.redis_keys import ROLES
-from pipeline.edges.redis_ledger import POLL_AHEAD_MS
-from pipeline.edges.redis_wire import MICRO, accepted_line, in_one_line, sums, told
+from pipeline.edges.redis_wire import accepted_line, in_one_line, sums, told
 from pipeline.ports import Commit, FedRow, RunCard
-
-
-@dataclass(slots=True)
-class MemoryAccount:
-    """Back-off and block of an account."""
-
-    blocked: str = ""
-    polls: bool = True
-    wait_until: int = 0
-    troubles: int = 0
-
-    def unblock(self) -> None:
-        """A person has seen to the key and the balance; the back-off is everyone's and stays."""
-        self.blocked, self.polls = "", True
-
-    def hear(self, step: Step, now: int) -> None:
-        """Take in what a step says of the account."""
-        if step.account_problem is not None:
-            self.blocked, self.polls = told(step.account_problem), step.polling_works
-        if step.account_wait_ms > 0:
-            # one congestion event, however many requests meet it
-            self.troubles += self.wait_until <= now
-            self.wait_until = max(self.wait_until, now + step.account_wait_ms)
 
 
 @dataclass(slots=True)
@@ -76,6 +55,39 @@ class MemoryRun:
     missing: int = 0
     polls_held: bool = False
     claims: int = 0
+    bound: str = ""
+    limits: Limits = Limits()
+    reserved: Reservation | None = None
+    held: Reservation | None = None
+    reached: bool = False
+    timetables: bytes = b""
+
+    @property
+    def spending(self) -> Spending:
+        """What the run spent, and may yet."""
+        counts, reserved = self.counts, self.reserved or Reservation()
+        return Spending(
+            tokens=counts["prompt_tokens"] + counts["completion_tokens"],
+            cost_micro=counts["cost_micro"],
+            kept_tokens=counts["kept"] * reserved.tokens,
+            kept_cost_micro=counts["kept"] * reserved.cost_micro,
+            in_flight=self.in_flight,
+            reserved=reserved,
+            over_tokens=counts["over_tokens"],
+            over_cost_micro=counts["over_micro"],
+            reached=self.reached,
+        )
+
+    def reach_cap(self) -> None:
+        """The budget stopped submitting."""
+        self.reached = self.reached or self.reserved is not None
+
+    def permit(self) -> None:
+        """Note what each row in flight holds as a permit is given: what it costs beyond that can overshoot the cap."""
+        self.reached = False
+        if self.card.budget.caps:
+            self.held = held_by_each(self.card.budget, self.spending)
+            self.counts["over_tokens"] = self.counts["over_micro"] = 0
 
     @property
     def in_flight(self) -> int:
@@ -130,20 +142,16 @@ class MemoryRun:
             }[row.place]
             self.rows[state][row.row_index] = score
 
-    def apply(self, commit: Commit, account: MemoryAccount, now: int) -> bool:
+    def apply(self, commit: Commit, account: MemoryAccount, now: int, pending: Callable[[], int]) -> bool:
         """One row's step, under its token."""
         row, step = commit.row_index, commit.step
         # the answer of the worker that sent the row goes before whoever took the row over from it
         before, taken_over, _ = self.tokens.get(row, "").partition("|")
         if self.tokens.get(row) != commit.token and not (taken_over and before == commit.token):
             return False
-        account.hear(step, now)
-        if step.trouble is None and step.source is State.PENDING:
-            self.missing = 0
-        if step.trouble is not None:
-            self.trouble, self.trouble_since = told(step.trouble), self.trouble_since or now
-        if step.doubt:
-            self.doubt_since = self.doubt_since or now
+        account.hear(commit, now, pending)
+        account.hold_back(step, now, self.card.policy.most_doubts)
+        self._hear(step, now)
         del self.tokens[row]
         if step.state is State.DONE and step.ending is not None:
             self._end(row, step, step.ending)
@@ -154,21 +162,32 @@ class MemoryRun:
                 self._miss(step)
             elif step.counts_as:
                 self._count_like(step.counts_as, None)
+        self.counts["kept"] += step.keeps
         line = accepted_line(commit)
+        account.learn(commit, pending, now, accepted=bool(line))
         if line:
             self.accepted.items.append(line)
             self.counts["accepted"] += 1
             self.doubt_since = 0
-            account.troubles = account.troubles if account.wait_until > now else 0
         return True
+
+    def _hear(self, step: Step, now: int) -> None:
+        if step.trouble is None and step.source is State.PENDING:
+            self.missing = 0
+        if step.trouble is not None:
+            self.trouble, self.trouble_since = told(step.trouble), self.trouble_since or now
+        if step.doubt:
+            self.doubt_since = self.doubt_since or now
 
     def end_rows(self, state: State, limit: int, ending: Ending) -> int:
         """End rows that wait in one state, while the run is being cancelled or abandoned."""
         waiting = self.rows[state]
         rows = sorted(waiting, key=lambda row: (waiting[row], str(row)))[:limit]
+        ended = 0
         for row in rows:
             self.tokens.pop(row, None)
-            self._close(row, self.records.get(row, RowRecord()), ending)
+            ended += self._close(row, self.records.get(row, RowRecord()), ending, (0, 0, 0))
+        self.counts["kept"] += ended if state is State.PENDING else 0
         return len(rows)
 
     def note_late(self, late: LateId, now: int) -> None:
@@ -197,14 +216,18 @@ class MemoryRun:
             self.accepted.items.append(late_line(after))
 
     def _end(self, row: int, step: Step, ending: Ending) -> None:
-        if not self._close(row, step.record, ending):
+        prompt, completion, cost = settled = sums(step)
+        if not self._close(row, step.record, ending, settled):
             return
+        if self.held is not None:
+            self.counts["over_tokens"] += max(0, prompt + completion - self.held.tokens)
+            self.counts["over_micro"] += max(0, cost - self.held.cost_micro)
         if ending.outcome is Outcome.COMPLETED:
             self.streak_like, self.streak = "", 0
         elif step.counts_as:
             self._count_like(step.counts_as, ending)
 
-    def _close(self, row: int, record: RowRecord, ending: Ending) -> bool:
+    def _close(self, row: int, record: RowRecord, ending: Ending, settled: tuple[int, int, int]) -> bool:
         for rows in self.rows.values():
             rows.pop(row, None)
         self.bodies.pop(row, None)
@@ -214,7 +237,7 @@ class MemoryRun:
             return False
         self.done.add(row)
         self.results.items.append(b'{"i":%d,"r":%b,"e":%b}' % (row, pack(record), pack_ending(ending)))
-        prompt, completion, cost = sums(ending)
+        prompt, completion, cost = settled
         self.counts.update(
             {ending.outcome: 1, "prompt_tokens": prompt, "completion_tokens": completion, "cost_micro": cost}
         )
@@ -240,52 +263,3 @@ class MemoryRun:
             self.state, self.reason = RunState.PAUSED, f"{self.streak} rows in a row ended as {like}"
             self.streak = 0
             self.guard = in_one_line(f"{ending.outcome} {told(ending.problem)}") if ending else like
-
-
-def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int, *, led: bool) -> RunSnapshot:
-    """What the run looks like now."""
-
-    def within(state: State, until: int) -> int:
-        return sum(score <= until for score in run.rows[state].values())
-
-    return RunSnapshot(
-        run_id=run.card.run_id,
-        led=led,
-        key_fingerprint=run.card.key_fingerprint,
-        recover_until=run.recover_until,
-        state=run.state,
-        now_ms=now,
-        total=run.card.total,
-        fed=run.fed,
-        ready=len(run.rows[State.READY]),
-        ready_due=within(State.READY, now),
-        submitting=len(run.rows[State.SUBMITTING]),
-        lapsed=within(State.SUBMITTING, now),
-        pending=len(run.rows[State.PENDING]),
-        pending_due=within(State.PENDING, now + POLL_AHEAD_MS),
-        results=len(run.results.items),
-        results_bytes=run.results_bytes,
-        bodies_bytes=sum(map(len, run.bodies.values())),
-        accepted_unsaved=len(run.accepted.items),
-        accepted=run.counts["accepted"],
-        outcomes={outcome: run.counts[outcome] for outcome in Outcome},
-        prompt_tokens=run.counts["prompt_tokens"],
-        completion_tokens=run.counts["completion_tokens"],
-        cost=run.counts["cost_micro"] / MICRO,
-        possible_duplicates=run.counts["possible_duplicates"],
-        double_ends=run.counts["double_ends"],
-        shifts={
-            role: run.shifts.get(role, Leases()).live(now) + run.tickets.get(role, Leases()).live(now) for role in ROLES
-        },
-        reason=run.reason,
-        guard=run.guard,
-        polls_held=run.polls_held,
-        trouble=run.trouble,
-        trouble_since_ms=run.trouble_since,
-        doubt_since_ms=run.doubt_since,
-        late=len(run.late),
-        late_due=sum(not_before <= now for _, not_before in run.late.values()),
-        account_blocked=account.blocked,
-        account_polls=account.polls,
-        account_wait_until_ms=account.wait_until,
-    )

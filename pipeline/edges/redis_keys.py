@@ -7,8 +7,9 @@ ledger's layout: workers of another version leave the run alone.
 from dataclasses import dataclass
 
 PREFIX = "vidbatch:"
-LEDGER_VERSION = 2
+LEDGER_VERSION = 3
 RUNS = f"{PREFIX}runs"
+ACCOUNTS = f"{PREFIX}accounts"
 WORKERS = f"{PREFIX}worker:"
 LOCKS = f"{PREFIX}lock:{LEDGER_VERSION}:"
 """Each version has a heartbeat of its own: one that looks after its own runs alone would keep the others waiting."""
@@ -32,14 +33,19 @@ class RunKeys:
     def every(self) -> list[str]:
         """All keys of the run, to forget them."""
         names = ["meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done"]
-        names.append("late")
+        names += ["late", "timetables"]
         names += [f"{kind}:{role}" for kind in ("shifts", "tickets") for role in ROLES]
         return [self(name) for name in names]
 
 
 def account_key(account: str) -> str:
-    """The hash of an account's back-off and block."""
+    """The hash of an account: block, back-off, pace, and what was counted."""
     return f"{PREFIX}account:{account}"
+
+
+def account_observed_key(account: str) -> str:
+    """The list of what the account's ended generations told."""
+    return f"{PREFIX}account:{account}:observed"
 
 
 def account_runs_key(account: str) -> str:

@@ -6,12 +6,16 @@ The layout of the keys is in `redis_keys`, the scripts are in `lua/`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.core.budget import Settled
 from pipeline.core.lead import lead_lock
-from pipeline.core.lifecycle import State
+from pipeline.core.lifecycle import DOUBTFUL, State
+from pipeline.core.permits import AHEAD, AHEAD_US, ASKING_MS, LATE_US, QUIET_MS, SHARE, WAKE_US
 from pipeline.core.records import Ending, pack, pack_ending, unpack
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
+from pipeline.edges.redis_accounts import OBSERVED_KEPT, RedisAccounts
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import (
+    ACCOUNTS,
     LEDGER_VERSION,
     LOCKS,
     ROLES,
@@ -19,10 +23,11 @@ from pipeline.edges.redis_keys import (
     RUNS,
     RunKeys,
     account_key,
+    account_observed_key,
     account_runs_key,
 )
-from pipeline.edges.redis_late import RedisLate
 from pipeline.edges.redis_wire import (
+    card_fields,
     check_version,
     commit_arguments,
     done_bitmap,
@@ -37,7 +42,7 @@ POLL_AHEAD_MS = 500
 """A poll shift takes about this long to begin, so polls due within it count as due."""
 
 
-class RedisLedger(RedisLate):
+class RedisLedger(RedisAccounts):
     """Implements `ports.Ledger`."""
 
     def __init__(self, url: str) -> None:
@@ -52,6 +57,7 @@ class RedisLedger(RedisLate):
         ended: Mapping[str, int],
         done: Sequence[int],
         state: RunState = RunState.RUNNING,
+        settled: Settled = Settled(),
     ) -> bool:
         """Make the run's ledger; False when it is there already."""
         keys = RunKeys(card.run_id)
@@ -60,8 +66,12 @@ class RedisLedger(RedisLate):
         meta += ["version", LEDGER_VERSION]
         for outcome, count in ended.items():
             meta += [f"o:{outcome}", count]
-        named = [keys("meta"), keys("done"), RUNS, account_runs_key(card.account)]
-        made = await self._door.script("open_run", named, [card.run_id, done_bitmap(done), *meta])
+        # what those had reserved is not known any more; that they may have been billed is
+        meta += ["kept", sum(ended.get(outcome, 0) for outcome in DOUBTFUL)]
+        meta += ["prompt_tokens", settled.prompt_tokens, "completion_tokens", settled.completion_tokens]
+        meta += ["cost_micro", settled.cost_micro, *card_fields(card)]
+        named = [keys("meta"), keys("done"), RUNS, account_runs_key(card.account), ACCOUNTS]
+        made = await self._door.script("open_run", named, [card.run_id, done_bitmap(done), card.account, *meta])
         return bool(made)
 
     async def card(self, run_id: str) -> RunCard | None:
@@ -93,14 +103,14 @@ class RedisLedger(RedisLate):
         before = await self.card(card.run_id) or card
         named = [RunKeys(card.run_id)("meta"), account_key(card.account)]
         named += [account_runs_key(card.account), account_runs_key(before.account)]
-        await self._door.script("reopen", named, [card.run_id, pack_card(card), state])
+        await self._door.script("reopen", named, [card.run_id, pack_card(card), state, *card_fields(card)])
         self._cards[card.run_id] = card
 
     async def forget(self, run_id: str) -> None:
         """Remove all of a finished run."""
         card = await self.card(run_id) or self._cards.get(run_id)
         account = card.account if card is not None else ""
-        named = [RUNS, account_runs_key(account), *RunKeys(run_id).every()]
+        named = [RUNS, account_runs_key(account), account_key(account), *RunKeys(run_id).every()]
         await self._door.script("forget", named, [run_id])
         self._cards.pop(run_id, None)
 
@@ -121,7 +131,8 @@ class RedisLedger(RedisLate):
         named = [keys(name) for name in ("meta", "ready", "submitting", "pending", "bodies", "records", "tokens")]
         named += [account_key(card.account), account_runs_key(card.account), f"{LOCKS}{lead_lock(run_id)}"]
         args = [holder, limit, _ms(policy.lease_s), policy.first_rows, policy.max_in_flight, RESULTS_BYTES, RUN_PREFIX]
-        args.append("1" if card.detached else "")
+        args += ["1" if card.detached else "", run_id, card.priority, LATE_US, WAKE_US, AHEAD, AHEAD_US, SHARE]
+        args += [ASKING_MS, QUIET_MS]
         reply = await self._door.script("claim_submit", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:
@@ -149,7 +160,7 @@ class RedisLedger(RedisLate):
         card = await self._known(run_id)
         keys = RunKeys(run_id)
         named = [keys("meta"), keys(state), keys("records"), keys("tokens"), account_key(card.account)]
-        args = [holder, limit, _ms(card.policy.lease_s), "1" if polling else ""]
+        args = [holder, limit, _ms(card.policy.lease_s), "1" if polling else "", LATE_US, WAKE_US]
         reply = await self._door.script("claim_due", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:
@@ -179,8 +190,11 @@ class RedisLedger(RedisLate):
         card = await self._known(run_id)
         keys = RunKeys(run_id)
         names = ("meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done")
-        named = [*(keys(name) for name in names), account_key(card.account)]
+        account = card.account
+        named = [*(keys(name) for name in names), account_key(account), account_runs_key(account)]
+        named.append(account_observed_key(account))
         args: list[Any] = [card.policy.guard_first, card.policy.guard_later, card.policy.guard_missing]
+        args += [RUN_PREFIX, OBSERVED_KEPT, card.policy.most_doubts]
         for commit in commits:
             args += commit_arguments(commit)
         return [bool(applied) for applied in await self._door.script("commit", named, args)]

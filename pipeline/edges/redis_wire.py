@@ -6,11 +6,18 @@ from typing import Any
 import orjson
 
 from pipeline.core.answers import Problem
+from pipeline.core.budget import Budget, Reservation, Spending
+from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.lifecycle import Event, Outcome, State
+from pipeline.core.limits import Limits
+from pipeline.core.observations import pack_observed
+from pipeline.core.pacing import AccountSeen, LaneSeen, Pace
+from pipeline.core.permits import gap_us
 from pipeline.core.policy import Policy
-from pipeline.core.records import Ending, pack, pack_ending, saved_line, unpack
+from pipeline.core.records import pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.steps import Step
 from pipeline.edges.redis_keys import LEDGER_VERSION, ROLES
 from pipeline.ports import Claimed, Commit, RunCard
 
@@ -22,15 +29,16 @@ MOST_ADDED = 10**15
 
 
 def commit_arguments(commit: Commit) -> list[Any]:
-    """The seventeen arguments of one row in commit.lua."""
+    """The twenty arguments of one row in commit.lua."""
     step = commit.step
     state, ending = step.state, step.ending
     head = [commit.row_index, commit.token, step.source.value, state.value, step.wait_ms, pack(step.record)]
     tail = [step.account_wait_ms, _block(step.account_problem, step.polling_works), told(step.trouble)]
-    doubt = "1" if step.doubt else ""
+    more: list[Any] = ["1" if step.doubt else "", step.lane]
+    more += ["" if step.observed is None else pack_observed(step.observed), step.keeps or ""]
     if state is State.DONE and ending is not None:
-        return [*head, pack_ending(ending), ending.outcome.value, step.counts_as, "", *tail, *sums(ending), doubt]
-    return [*head, "", "", step.counts_as, accepted_line(commit), *tail, 0, 0, 0, doubt]
+        return [*head, pack_ending(ending), ending.outcome.value, step.counts_as, "", *tail, *sums(step), *more]
+    return [*head, "", "", step.counts_as, accepted_line(commit), *tail, 0, 0, 0, *more]
 
 
 def accepted_line(commit: Commit) -> bytes:
@@ -41,13 +49,13 @@ def accepted_line(commit: Commit) -> bytes:
     return saved_line(commit.row_index, record)
 
 
-def sums(ending: Ending) -> tuple[int, int, int]:
-    """What an ending adds to the run: prompt tokens, completion tokens and cost in millionths."""
-    completion = ending.completion
+def sums(step: Step) -> tuple[int, int, int]:
+    """What the end of a row adds to its run: prompt tokens, completion tokens and cost in millionths."""
+    completion = step.ending.completion if step.ending else None
     if completion is None:
         return (0, 0, 0)
-    cost = round(min((completion.cost or 0.0) * MICRO, MOST_ADDED))
-    return (min(completion.prompt_tokens or 0, MOST_ADDED), min(completion.completion_tokens or 0, MOST_ADDED), cost)
+    tokens = [min(count or 0, MOST_ADDED) for count in (completion.prompt_tokens, completion.completion_tokens)]
+    return (tokens[0], tokens[1], min(step.cost_micro, MOST_ADDED))
 
 
 def _block(problem: Problem | None, polling_works: bool) -> str:
@@ -135,6 +143,32 @@ def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[An
         account_blocked=account.get(b"blocked", b"").decode(),
         account_polls=account.get(b"polls", b"1") == b"1",
         account_wait_until_ms=int(account.get(b"wait_until", 0)),
+        account=card.account,
+        account_answered=int(account.get(b"answered", 0)),
+        pace=read_pace(account.get(b"pace", b"")),
+        bound=meta.get(b"bound", b"").decode(),
+        limits=read_limits(meta.get(b"limits", b"")),
+        budget=card.budget,
+        spending=_spending(meta, reply[5] + reply[7]),
+        priority=card.priority,
+    )
+
+
+def _spending(meta: Mapping[bytes, bytes], in_flight: int) -> Spending:
+    def number(name: bytes) -> int:
+        return int(meta.get(name, 0))
+
+    kept, reserved = number(b"kept"), Reservation(number(b"reserve_tokens"), number(b"reserve_micro"))
+    return Spending(
+        tokens=number(b"prompt_tokens") + number(b"completion_tokens"),
+        cost_micro=number(b"cost_micro"),
+        kept_tokens=kept * reserved.tokens,
+        kept_cost_micro=kept * reserved.cost_micro,
+        in_flight=in_flight,
+        reserved=reserved,
+        over_tokens=number(b"over_tokens"),
+        over_cost_micro=number(b"over_micro"),
+        reached=b"reached" in meta,
     )
 
 
@@ -155,11 +189,71 @@ def pack_card(card: RunCard) -> bytes:
     return orjson.dumps({**{name: getattr(card, name) for name in _CARD}, "policy": card.policy.model_dump()})
 
 
+def card_fields(card: RunCard) -> list[Any]:
+    """What the scripts themselves read of a card, as pairs for meta; '' is none."""
+    budget = card.budget
+    micro = "" if budget.cost is None else round(min(budget.cost * MICRO, MOST_ADDED))
+    tokens = "" if budget.tokens is None else min(budget.tokens, MOST_ADDED)
+    return ["max_micro", micro, "max_tokens", tokens, "limits", pack_limits(card.limits)]
+
+
+def pack_limits(limits: Limits) -> bytes:
+    """Limits as JSON."""
+    return orjson.dumps(limits)
+
+
+def read_limits(packed: bytes | None) -> Limits:
+    """The reverse of `pack_limits`; nothing at all is no limit."""
+    return Limits(**orjson.loads(packed)) if packed else Limits()
+
+
+def pace_fields(found: bytes, pace: Pace) -> list[Any]:
+    """An account's pace as pairs for its hash: what the scripts keep to, and the whole for people; '' is none."""
+    cap, most = ("" if bound is None else bound for bound in (pace.cap, pace.most))
+    head = ["found", found, "pace", orjson.dumps(pace), "cap", cap, "most", most, "tests", "1" if pace.tests else ""]
+    return [*head, "gap", gap_us(pace.rate) or "", "poll_gap", gap_us(pace.poll_rate) or ""]
+
+
+def read_pace(packed: bytes | None) -> Pace:
+    """The pace that was last set; none before."""
+    return Pace(**orjson.loads(packed)) if packed else Pace()
+
+
+def read_account(reply: Sequence[Any]) -> AccountSeen:
+    """The values of account.lua."""
+    fields = dict(zip(reply[1][::2], reply[1][1::2], strict=True))
+
+    def number(name: str) -> int:
+        return int(fields.get(name.encode(), 0))
+
+    def lane(prefix: str) -> LaneSeen:
+        names = ("answered", "bound", "events", "event_at", "event_answered", "event_wait")
+        return LaneSeen(*(number(prefix + name) for name in names))
+
+    return AccountSeen(
+        now_ms=reply[0],
+        posts=lane(""),
+        polls=lane("poll_"),
+        in_flight=reply[2],
+        event_in_flight=number("event_in_flight"),
+        tests=number("tested_n"),
+        tested=fields.get(b"tested", b"").decode(),
+        tested_in_flight=number("tested_in_flight"),
+        observed=number("observed"),
+        limits=read_limits(fields.get(b"limits")),
+        found=fields.get(b"found", b""),
+    )
+
+
 def unpack_card(packed: bytes) -> RunCard:
     """The reverse of `pack_card`. LedgerMismatch for a card that another version of vidbatch wrote."""
     try:
         values = orjson.loads(packed)
-        return RunCard(**{**values, "policy": Policy(**values["policy"])})
+        values["policy"] = Policy(**values["policy"])
+        values["limits"], values["budget"] = Limits(**values["limits"]), Budget(**values["budget"])
+        values["models"] = tuple(values["models"])
+        values["prices"] = {model: Price(**price) for model, price in values["prices"].items()}
+        return RunCard(**values)
     except (TypeError, ValueError, KeyError) as error:
         raise LedgerMismatch(f"a run's card is of another version of vidbatch: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.core.budget import Budget, Settled
 from pipeline.core.costs import Price
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId
@@ -101,6 +102,17 @@ class LocalRunFolder:
             write_bytes(self.path / "abandoned", b"")
         write_bytes(self.path / "cancelled", b"")
 
+    @property
+    def budget(self) -> Budget:
+        """The caps that the run was given last, whatever became of its ledger."""
+        path = self.path / "budget.json"
+        return Budget(**read_json(path)) if path.exists() else Budget()
+
+    def cap(self, budget: Budget) -> None:
+        """Keep the caps of the run."""
+        if budget != self.budget:
+            write_bytes(self.path / "budget.json", orjson.dumps({"cost": budget.cost, "tokens": budget.tokens}))
+
     def discard(self) -> None:
         """Remove a plan of which nothing was sent."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -153,6 +165,12 @@ class LocalRunFolder:
         """(row index, outcome) of every row whose end is on disk."""
         paths = {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
         return sorted(set(annotations_file.ended_rows(paths)))
+
+    def settled(self) -> Settled:
+        """What the rows whose end is on disk really used."""
+        return annotations_file.settled(
+            {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
+        )
 
     def publish(self) -> Totals:
         """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""

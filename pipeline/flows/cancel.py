@@ -5,8 +5,8 @@ abandoned doesn't wait for what was sent, either: such rows end too, and keep th
 """
 
 from pipeline.core.policy import Policy
-from pipeline.core.retries import abandoned, cancelled
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
+from pipeline.core.steps import abandoned, cancelled
 from pipeline.flows.feed import feed
 from pipeline.ports import Ledger, RunFolder
 

@@ -7,7 +7,7 @@ lost ledger was fed come back with what the disk knows of them.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.core.policy import Policy
 from pipeline.core.recovery import SavedId, recovered
@@ -74,5 +74,6 @@ def _recovered(batch: Sequence[Request], known: Known, policy: Policy, now_ms: i
     for request in batch:
         if request.row_index not in known.ended:
             record = recovered(known.ids.get(request.row_index, ()), policy, now_ms)
-            rows.append(FedRow(request.row_index, request.body(), record, lost=record is None))
+            known_as = None if record is None else replace(record, model=request.model)
+            rows.append(FedRow(request.row_index, request.body(), known_as, lost=record is None))
     return rows

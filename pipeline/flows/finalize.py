@@ -5,6 +5,7 @@ import asyncio
 from pipeline.core.errors import StorageError
 from pipeline.core.receipt import digest_of, receipt_name, receipt_of
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.spending import budget_object
 from pipeline.core.summary import finished_summary
 from pipeline.core.verification import contradictions
 from pipeline.ports import Ledger, RunFolder
@@ -22,7 +23,7 @@ async def finalize(run: RunSnapshot, ledger: Ledger, folder: RunFolder) -> None:
     found = await asyncio.to_thread(folder.found)
     for wrong in contradictions(found):
         raise StorageError(f"{wrong}; nothing was marked as done")
-    receipt = receipt_of(found, run.double_ends)
+    receipt = receipt_of(found, run.double_ends, budget_object(run))
     folder.give_receipt(receipt)
     latest = await ledger.snapshot(run.run_id)
     if latest is not None and latest.late + latest.accepted_unsaved > 0:

@@ -1,4 +1,4 @@
-"""Look at the ledger and say what is due: tickets, rows of dead workers, runs that should pause.
+"""Look at the ledger and say what is due: pace, tickets, rows of dead workers, runs that should pause.
 
 Every worker's main process has a heartbeat; a short lock lets one of them act. Nothing is reaped by the Redis server's
 clock alone: after a gap of ticks, a jump of that clock against ours, or Redis having been away, reaping waits one full
@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.guards import pause_due
-from pipeline.core.retries import WORKER_LOST, after_lost_post
+from pipeline.core.retries import after_lost_post
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.spending import budget_reached
+from pipeline.core.steps import WORKER_LOST
 from pipeline.core.tickets import Capacity, Role, Ticket, tickets_due
+from pipeline.flows.pacing import Pacer
 from pipeline.ports import Clock, Commit, Ledger, RunCard, WorkerCard
 
 TICK_S = 0.2
@@ -55,6 +58,7 @@ class Heartbeat:
         self._name = name
         self._issue = issue
         self._queued = queued
+        self._pacer = Pacer(ledger, clock)
         self._pulse = Pulse()
         self._finished: dict[str, float] = {}
         self._turn = 0
@@ -74,13 +78,22 @@ class Heartbeat:
     async def _act(self) -> None:
         runs = await self._look()
         living = [run for run in runs if run.state is not RunState.FINISHED]
-        for run in living:
-            await self._look_after(run)
+        cards = [(run, card) for run in living if (card := await self._ledger.card(run.run_id)) is not None]
+        failures = await self._pacer(cards)
+        for run, card in cards:
+            try:
+                await self._look_after(run, card)
+            except LedgerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one run that can't be looked after must not stop the others
+                failures.append(error)
         await self._forget_finished({run.run_id for run in runs} - {run.run_id for run in living})
         self._turn += 1
         capacity = capacity_of(await self._ledger.workers(), await self._queued())
         for ticket in tickets_due(living, capacity, self._turn):
             await self._issue(ticket)
+        if failures:
+            raise failures[0]
 
     async def _look(self) -> list[RunSnapshot]:
         """The runs of this version's ledger; another version's workers look after the others."""
@@ -96,14 +109,11 @@ class Heartbeat:
                 runs.append(run)
         return runs
 
-    async def _look_after(self, run: RunSnapshot) -> None:
-        card = await self._ledger.card(run.run_id)
-        if card is None:
-            return
+    async def _look_after(self, run: RunSnapshot, card: RunCard) -> None:
         # what happened while nobody looked, a night without workers, was no patience
-        reason = pause_due(run, card.policy, self._clock.monotonic() - self._pulse.steady_since)
+        reason = pause_due(run, card.policy, self._clock.monotonic() - self._pulse.steady_since) or budget_reached(run)
         if reason:
-            await self._ledger.set_state(run.run_id, RunState.PAUSED, reason)
+            await self._ledger.set_state(run.run_id, RunState.PAUSED, reason, only_from=RunState.RUNNING)
         if run.lapsed and self._clock.monotonic() - self._pulse.steady_since >= card.policy.lease_s:
             await self._reap(card)
 

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Protocol
 
 from pipeline.core.errors import UsageError
+from pipeline.core.estimates import DURATION, Lengths
 from pipeline.core.fingerprints import RowIds
 from pipeline.core.requests import Defaults, RawRow, Rejection, Request, reject, to_request
 
@@ -46,6 +47,7 @@ class PlanSummary:
     models: Mapping[str, int]
     prompt_characters: int
     videos: int
+    lengths: Lengths
 
 
 def plan(
@@ -111,6 +113,7 @@ class Tally:
     by_field: Counter[str] = field(default_factory=Counter)
     first_rejections: list[Rejection] = field(default_factory=list)
     carried: dict[str, None] = field(default_factory=dict)
+    lengths: Lengths = field(default_factory=Lengths)
     digest: "_Digest" = field(default_factory=sha256)
 
     def count_request(self, request: Request, request_hash: str) -> None:
@@ -122,6 +125,8 @@ class Tally:
         self.digest.update(request_hash.encode())
         if not self.carried.keys() >= request.carried.keys():
             self.carried |= dict.fromkeys(request.carried)
+        if seconds := request.carried.get(DURATION):
+            self.lengths.add(request.model, seconds)
 
     def count_rejection(self, rejection: Rejection) -> None:
         """Count one rejection, and keep the first ones."""
@@ -143,6 +148,7 @@ class Tally:
             models=dict(self.models.most_common()),
             prompt_characters=self.prompt_characters,
             videos=self.videos,
+            lengths=self.lengths,
         )
 
 

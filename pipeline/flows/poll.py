@@ -3,16 +3,25 @@
 from collections.abc import Callable
 
 from pipeline.core.answers import Problem, Trouble
+from pipeline.core.costs import PriceList
 from pipeline.core.lifecycle import State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.retries import Step, after_query
+from pipeline.core.retries import NO_PRICES, after_query
+from pipeline.core.steps import Step
 from pipeline.flows.shift import Bench, Hour, Shift
+from pipeline.flows.timing import told_when
 from pipeline.ports import Api, Claim, Claimed, Clock, Commit, Ledger
 
 
 async def poll_shift(
-    bench: Bench, ledger: Ledger, api: Api, clock: Clock, policy: Policy, chance: Callable[[], float]
+    bench: Bench,
+    ledger: Ledger,
+    api: Api,
+    clock: Clock,
+    policy: Policy,
+    chance: Callable[[], float],
+    prices: PriceList = NO_PRICES,
 ) -> int:
     """Hold one poll shift; the number of polls that it made."""
     schedule = parse_schedule(policy.poll)
@@ -26,10 +35,18 @@ async def poll_shift(
         except Exception as error:  # noqa: BLE001 - one row's answer must not end the shift
             answer = Trouble(Problem("internal_error", f"{type(error).__name__} while polling"))
         return after_query(
-            answer, row.record, policy, schedule, now_ms=hour.now_ms(), troubles=troubles, chance=chance()
+            answer,
+            row.record,
+            policy,
+            schedule,
+            now_ms=hour.now_ms(),
+            troubles=troubles,
+            chance=chance(),
+            prices=prices,
         )
 
     async def stale(_: Commit) -> None:
         """Another worker polls this row now; what we saw, it will see."""
 
-    return await Shift(bench, ledger, clock, State.PENDING).work(claim, act, stale)
+    async with told_when(schedule, bench.run_id, ledger, clock):
+        return await Shift(bench, ledger, clock, State.PENDING).work(claim, act, stale)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import State
-from pipeline.core.retries import Step
+from pipeline.core.steps import Step
 from pipeline.flows.committing import Committer, forget
 from pipeline.flows.leaving import ON_THE_WIRE_S, told
 from pipeline.ports import Claim, Claimed, Clock, Commit, Ledger
@@ -25,6 +25,23 @@ AWAY_WAIT_S = 0.25
 
 LINGER_S = 0.6
 """An idle shift waits this long for work before it leaves: the feed may be just bringing some."""
+
+
+PACED = frozenset(("rate", "turn", "in flight"))
+"""What a claimer waits out in its shift: it is told when to come, and nobody sooner."""
+
+PACED_WAIT_S = 0.04
+"""Between two claims under a fast rate: its permits come in handfuls, and not one by one."""
+
+LOOK_S = 0.1
+"""Who has nothing to do looks again this often: work may come sooner than it was told."""
+
+
+def _until_next_claim(got: Claim) -> float:
+    """Seconds to wait after a claim."""
+    if got.bound in PACED and got.wait_ms:
+        return max(PACED_WAIT_S, got.wait_ms / 1000)
+    return max(GROUP_WAIT_S, min(got.wait_ms / 1000, LOOK_S))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +160,12 @@ class Shift:
                 idle_since = self._clock.monotonic()
             elif self._nothing_soon(got, left, idle_since):
                 break
-            await self._clock.sleep(max(GROUP_WAIT_S, min(got.wait_ms / 1000, 0.1, left)))
+            await self._clock.sleep(min(_until_next_claim(got), left))
         return handled
 
     def _nothing_soon(self, got: Claim, left: float, idle_since: float) -> bool:
         lingered = self._clock.monotonic() - idle_since >= LINGER_S
-        return lingered and (got.bound != "not before" or got.wait_ms / 1000 > left)
+        return lingered and got.bound not in PACED and (got.bound != "not before" or got.wait_ms / 1000 > left)
 
     async def _claim(self, claim: Claims, limit: int) -> Claim:
         try:

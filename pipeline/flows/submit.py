@@ -7,9 +7,12 @@ from pipeline.core.late import late_of
 from pipeline.core.lifecycle import Event, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.retries import WORKER_LOST, Step, after_late_id, after_lost_post, after_submit
+from pipeline.core.requests import model_of
+from pipeline.core.retries import after_late_id, after_lost_post, after_submit
+from pipeline.core.steps import WORKER_LOST, Step
 from pipeline.flows.committing import forget
 from pipeline.flows.shift import Bench, Hour, Shift
+from pipeline.flows.timing import told_when
 from pipeline.ports import Api, Claim, Claimed, Clock, Commit, Ledger
 
 CUT = Problem(WORKER_LOST.code, "the worker was told to stop before the API answered; this POST may be billed")
@@ -37,7 +40,14 @@ async def submit_shift(
         except Exception as error:  # noqa: BLE001 - whatever failed, the request may be on the wire
             answer = Ambiguous(Problem("internal_error", f"{type(error).__name__} while sending"))
         return after_submit(
-            answer, row.record, policy, schedule, now_ms=hour.now_ms(), troubles=troubles, chance=chance()
+            answer,
+            row.record,
+            policy,
+            schedule,
+            now_ms=hour.now_ms(),
+            troubles=troubles,
+            chance=chance(),
+            model=model_of(row.body),
         )
 
     def cut(row: Claimed, hour: Hour) -> Step:
@@ -51,7 +61,8 @@ async def submit_shift(
         if commit.step.event is Event.ACCEPTED and not await adopt(bench, ledger, commit, in_hand):
             keep([commit])  # the run ended without this worker, and its ledger can't note the id any more
 
-    return await Shift(bench, ledger, clock, State.SUBMITTING).work(claim, act, stale, cut, keep)
+    async with told_when(schedule, bench.run_id, ledger, clock):
+        return await Shift(bench, ledger, clock, State.SUBMITTING).work(claim, act, stale, cut, keep)
 
 
 async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, Claimed]) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from pipeline.core.errors import SettingsError
+from pipeline.simulator.arrivals import Arrivals
 from pipeline.simulator.completions import error_body
 from pipeline.simulator.faults import NOT_FOUND
 from pipeline.simulator.generations import Generations
@@ -28,6 +29,7 @@ _FORBIDDEN = Refusal(403, "permission_error", "The admin endpoint answers only t
 class Traffic:
     """Counts of what came over the wire, by status, or by the word for what came instead of a whole answer.
 
+    The arrivals tell of each when it came and what it was told.
     `faults` counts what was injected, by the name of the switch without its `_rate`.
     """
 
@@ -37,6 +39,8 @@ class Traffic:
     post_answers: Counter[str] = field(default_factory=Counter)
     query_answers: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    post_arrivals: Arrivals = field(default_factory=Arrivals)
+    query_arrivals: Arrivals = field(default_factory=Arrivals)
 
 
 def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
@@ -87,6 +91,8 @@ class Admin:
                 return _json(summary(self.generations(), self.traffic()))
             case "GET", "/admin/posts":
                 return self._posts(request.query)
+            case "GET", "/admin/arrivals":
+                return self._arrivals(request.query)
             case "GET", "/admin/settings":
                 return _json(shown(self.settings()))
             case "POST", "/admin/settings":
@@ -107,12 +113,21 @@ class Admin:
         return _json({"refusing_s": seconds})
 
     def _posts(self, query: str) -> Response:
-        numbers = {name: values[-1] for name, values in parse_qs(query).items()}
-        offset, limit = numbers.get("offset", "0"), numbers.get("limit", "1000")
-        if not (offset.isdecimal() and limit.isdecimal()):
-            return _refused("offset and limit must be whole numbers.")
-        rows = self.generations().rows(int(offset), min(int(limit), _MOST_ROWS))
-        return _json({"count": self.generations().books.accepted, "posts": rows})
+        page = _page(query)
+        if page is None:
+            return _NO_PAGE
+        return _json({"count": self.generations().books.accepted, "posts": self.generations().rows(*page)})
+
+    def _arrivals(self, query: str) -> Response:
+        page = _page(query)
+        if page is None:
+            return _NO_PAGE
+        kinds = {"posts": self.traffic().post_arrivals, "polls": self.traffic().query_arrivals}
+        kind = parse_qs(query).get("kind", [""])[-1]
+        if kind not in kinds:
+            return _refused(f"kind: found {kind!r}; allowed are {', '.join(kinds)}.")
+        arrivals = kinds[kind]
+        return _json({"count": len(arrivals), "arrivals": arrivals.rows(*page)})
 
     def _set(self, body: bytes) -> Response:
         try:
@@ -134,3 +149,15 @@ def _json(value: object) -> Response:
 
 def _refused(message: str) -> Response:
     return Response(400, error_body(Refusal(400, "invalid_request_error", message)))
+
+
+_NO_PAGE = _refused("offset and limit must be whole numbers.")
+
+
+def _page(query: str) -> tuple[int, int] | None:
+    """Return offset and limit, or None where they are no numbers."""
+    numbers = {name: values[-1] for name, values in parse_qs(query).items()}
+    offset, limit = numbers.get("offset", "0"), numbers.get("limit", "1000")
+    if not (offset.isdecimal() and limit.isdecimal()):
+        return None
+    return int(offset), min(int(limit), _MOST_ROWS)

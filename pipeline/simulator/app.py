@@ -14,6 +14,7 @@ import orjson
 
 from pipeline.simulator import faults
 from pipeline.simulator.admin import Admin, Traffic
+from pipeline.simulator.arrivals import Arrivals, told
 from pipeline.simulator.completions import error_body
 from pipeline.simulator.distortions import distorted, server_error
 from pipeline.simulator.faults import Bucket, Chances, Fault, drawn
@@ -34,6 +35,7 @@ _NO_ROUTE = Refusal(404, "not_found", "There is nothing at this path.")
 _WRONG_METHOD = Refusal(405, "invalid_request_error", "This path does not take this method.")
 _BAD_KEY = Refusal(401, "authentication_error", "The API key is missing or not accepted.")
 _UNKNOWN_STATUS = "archiving"
+_TOO_MANY = 429
 
 
 def _refuse(refusal: Refusal, headers: tuple[tuple[str, str], ...] = ()) -> Response:
@@ -127,11 +129,17 @@ class App:
             return None
         return _refuse(replace(_BAD_KEY, status=self.settings.auth_error_status))
 
+    def _note(self, arrivals: Arrivals, answer: Answer) -> None:
+        status = told(answer)
+        wait_s = faults.retry_after_s(self.settings) if status == _TOO_MANY else None
+        arrivals.note(self._clock() + self.generations.books.epoch, status, wait_s)
+
     # Submit.
 
     def _counted_submit(self, request: Request) -> Answer | Awaitable[Answer]:
         accepted_before = self.generations.books.accepted
         answer = self._submit(request)
+        self._note(self.traffic.post_arrivals, answer)
         self.traffic.posts += 1
         self.traffic.post_answers[kind(answer)] += 1
         if self.generations.books.accepted == accepted_before:
@@ -204,6 +212,7 @@ class App:
 
     def _counted_query(self, request: Request) -> Answer | Awaitable[Answer]:
         answer = self._query(request)
+        self._note(self.traffic.query_arrivals, answer)
         self.traffic.queries += 1
         self.traffic.query_answers[kind(answer)] += 1
         return self._delayed(answer, self.settings.query_delay)

@@ -104,7 +104,7 @@ class Books:
         self.most_open = 0
         self.polls = 0
         self.prices = prices
-        self._epoch = epoch
+        self.epoch = epoch
         self._words = [OPEN, COMPLETED]  # outcomes and, apart from them, models are kept as indexes of words
         self._models: list[str] = []
         self._ends: list[tuple[float, int]] = []
@@ -173,7 +173,7 @@ class Books:
 
     def created(self, sequence: int) -> int:
         """Return the unix second of acceptance."""
-        return int(self.accepted_at(sequence) + self._epoch)
+        return int(self.accepted_at(sequence) + self.epoch)
 
     def progress(self, sequence: int, now: float) -> float | None:
         """Return the share of its time that a generation has behind it, below 1; None once it has ended."""
@@ -191,7 +191,7 @@ class Books:
         return Post(
             sequence=sequence,
             asked=Asked(self._models[model], prompt_sha256, self._urls_of(sequence), max_tokens, reasoning),
-            received_at=accepted_at + self._epoch,
+            received_at=accepted_at + self.epoch,
             latency_s=ends_at - accepted_at,
             outcome=self._words[outcome],
             charge=charge,

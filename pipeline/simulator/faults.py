@@ -115,6 +115,16 @@ def ending(settings: SimulatorSettings, rng: random.Random) -> Ending:
     return Ending(outcome, stuck, latency_s, results_lost=_happens(settings.lost_results_rate, rng))
 
 
+def retry_after_s(settings: SimulatorSettings) -> float | None:
+    """Return the seconds that the Retry-After of a 429 stands for; None where there is none, or nobody can tell."""
+    if not settings.retry_after_text:
+        return settings.retry_after
+    try:
+        return float(settings.retry_after_text)
+    except ValueError:
+        return None
+
+
 def retry_after(settings: SimulatorSettings, wall: float) -> tuple[tuple[str, str], ...]:
     """Return the Retry-After header, if 429s carry one; `wall` is the unix time."""
     if settings.retry_after_text:

@@ -31,11 +31,27 @@ def _constant(_rng: random.Random, seconds: float) -> float:
     return seconds
 
 
-_SHAPES: dict[str, tuple[int, Callable[..., float]]] = {
-    "constant": (1, _constant),
-    "uniform": (2, _uniform),
-    "lognormal": (2, _lognormal),
-    "exponential": (1, _exponential),
+def _bimodal(rng: random.Random, one: float, other: float, share: float = 0.5) -> float:
+    return one if rng.random() < share else other
+
+
+def _pareto(rng: random.Random, least: float, index: float) -> float:
+    return least * rng.paretovariate(index)
+
+
+_SHAPES: dict[str, tuple[tuple[int, ...], Callable[..., float]]] = {
+    "constant": ((1,), _constant),
+    "uniform": ((2,), _uniform),
+    "lognormal": ((2,), _lognormal),
+    "exponential": ((1,), _exponential),
+    "bimodal": ((2, 3), _bimodal),
+    "pareto": ((2,), _pareto),
+}
+# What is wrong with numbers of the right count, by shape.
+_WRONG: dict[str, tuple[Callable[[tuple[float, ...]], bool], str]] = {
+    "uniform": (lambda numbers: numbers[0] > numbers[1], "the lower bound comes first"),
+    "bimodal": (lambda numbers: numbers[2:] > (1.0,), "the share is between 0 and 1"),
+    "pareto": (lambda numbers: numbers[1] == 0, "the tail index is above 0"),
 }
 
 
@@ -66,7 +82,12 @@ def seconds(text: str) -> float:
 
 
 def parse_latency(text: str) -> Latency:
-    """Read `2s`, `constant:2s`, `uniform:1s,5s`, `lognormal:8s,0.6` (median, sigma) or `exponential:8s` (mean)."""
+    """Read how long something takes.
+
+    `2s`, `constant:2s`, `uniform:1s,5s`, `lognormal:8s,0.6` (median, sigma), `exponential:8s` (mean),
+    `bimodal:5s,60s` or `bimodal:5s,60s,0.9` (one or the other; the share of the first) or `pareto:5s,1.5` (the least,
+    and the tail index: the lower, the heavier the tail).
+    """
     shape, colon, rest = text.strip().partition(":")
     if not colon:
         shape, rest = "constant", shape
@@ -74,8 +95,10 @@ def parse_latency(text: str) -> Latency:
         raise SettingsError(f"{text!r} is no latency; the shapes are {', '.join(_SHAPES)}.")
     numbers = tuple(seconds(part) for part in rest.split(","))
     wanted = _SHAPES[shape][0]
-    if len(numbers) != wanted:
-        raise SettingsError(f"{text!r} is no latency; {shape} takes {wanted} number(s), not {len(numbers)}.")
-    if shape == "uniform" and numbers[0] > numbers[1]:
-        raise SettingsError(f"{text!r} is no latency; the lower bound comes first.")
+    if len(numbers) not in wanted:
+        counts = " or ".join(map(str, wanted))
+        raise SettingsError(f"{text!r} is no latency; {shape} takes {counts} number(s), not {len(numbers)}.")
+    is_wrong, rule = _WRONG.get(shape, (lambda _numbers: False, ""))
+    if is_wrong(numbers):
+        raise SettingsError(f"{text!r} is no latency; {rule}.")
     return Latency(shape, numbers, text.strip())

@@ -66,7 +66,10 @@ class SimulatorSettings:
     max_video_bytes: int = _option(256 << 20, a_whole_number, "longest video that is downloaded", live=False)
 
     latency: Latency = _option(  # noqa: RUF009 - a dataclass field
-        USUAL_LATENCY, a_latency, "how long a generation takes, like 2s or lognormal:8s,0.6"
+        USUAL_LATENCY,
+        a_latency,
+        "how long a generation takes: 2s, uniform:1s,5s, lognormal:MEDIAN,SIGMA, exponential:MEAN, "
+        "bimodal:5s,60s[,SHARE] or pareto:LEAST,INDEX",
     )
     submit_delay: Latency = _option(  # noqa: RUF009 - a dataclass field
         NO_DELAY, a_latency, "time before a POST is answered"

@@ -84,7 +84,7 @@ async def test_another_accounts_rows_take_none_of_our_permits(world):
 
 
 async def test_rows_that_are_polled_hold_their_permits(world):
-    await all_pending(world, 3, max_in_flight=3)
+    await all_pending(world, 4, max_in_flight=3)
     await world.polls()
     assert (await world.claim()).bound == "in flight"
 
@@ -133,10 +133,15 @@ async def test_an_accepted_row_ends_the_congestion_once_the_wait_is_over(world):
 
 
 async def test_answers_that_may_cost_a_generation_each_hold_the_account_back(world):
-    await world.open(rows=3)
+    await world.open(rows=9)
     await world.open(rows=1, run_id=OTHER)
-    [row] = (await world.claim(limit=1)).rows
-    await world.commit(world.sent(row, Ambiguous(BUSY)))
+    for _ in range(3):
+        [row] = (await world.claim(limit=1)).rows
+        await world.commit(world.sent(row, Ambiguous(BUSY)))
+    [accepted] = (await world.claim(limit=1)).rows
+    await world.commit(world.sent(accepted, Accepted("task-0")))
+    for row in (await world.claim(limit=4)).rows:  # one answer as it should be, and the count begins anew
+        await world.commit(world.sent(row, Ambiguous(BUSY)))
     for run_id in (world.run, OTHER):
         held = await world.claim(run_id=run_id)
         assert (held.rows, held.bound, held.wait_ms, held.troubles) == ((), "back-off", 1_000, 1)
@@ -144,7 +149,7 @@ async def test_answers_that_may_cost_a_generation_each_hold_the_account_back(wor
 
 @pytest.mark.parametrize("answer", [Ambiguous(BUSY), Throttled(BUSY, 1.0), NothingSent(BUSY)])
 async def test_after_a_back_off_a_few_rows_try_until_one_is_accepted(world, answer):
-    await world.open(rows=40, first_rows=3, guard_first=50)
+    await world.open(rows=40, first_rows=3, guard_first=50, most_doubts=1)
     first = (await world.claim()).rows
     await world.commit(world.sent(first[0], Accepted("task-0")))
     world.clock.advance(5_000)

@@ -5,8 +5,8 @@ import pytest
 from pipeline.core.answers import Accepted, Completed, Completion, NothingSent, Problem, Throttled
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import unpack_result
-from pipeline.core.retries import abandoned, cancelled
 from pipeline.core.snapshot import PERSON_PAUSED, RunState
+from pipeline.core.steps import abandoned, cancelled
 
 BUSY = Problem("rate_limit_error", "Slow down.", http_status=429)
 

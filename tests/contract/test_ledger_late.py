@@ -9,8 +9,9 @@ from pipeline.core.answers import Accepted, Completed, Completion, Failed, Missi
 from pipeline.core.late import LateId, is_late, read_late
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import Attempt, Ending, RowRecord, unpack_result
-from pipeline.core.retries import abandoned, after_lost_post
+from pipeline.core.retries import after_lost_post
 from pipeline.core.snapshot import RunState
+from pipeline.core.steps import abandoned
 from pipeline.flows.shift import Bench
 from pipeline.flows.submit import adopt
 from pipeline.ports import Commit, FedRow

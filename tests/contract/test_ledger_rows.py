@@ -19,7 +19,8 @@ from pipeline.core.answers import (
 from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.records import Ending, RowRecord, unpack_result
-from pipeline.core.retries import Step, after_late_id
+from pipeline.core.retries import after_late_id
+from pipeline.core.steps import Step
 from pipeline.ports import Commit, FedRow
 
 pytestmark = pytest.mark.anyio

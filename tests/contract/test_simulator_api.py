@@ -255,7 +255,12 @@ def test_a_limit_a_minute_lets_its_burst_through():
 
 def test_the_admin_answers_only_this_machine():
     app = App(SimulatorSettings(), Shelf([]), None, clock=lambda: 0.0, wall=lambda: 0.0)
-    for method, path in (("GET", "/admin/posts"), ("POST", "/admin/settings"), ("POST", "/admin/reset")):
+    for method, path in (
+        ("GET", "/admin/posts"),
+        ("GET", "/admin/arrivals"),
+        ("POST", "/admin/settings"),
+        ("POST", "/admin/reset"),
+    ):
         answer = app.handle(Request(method, path, "", None, b"{}", from_loopback=False))
         assert (answer.status, orjson.loads(answer.body)["error"]["type"]) == (403, "permission_error")
 
@@ -359,6 +364,34 @@ def test_the_books_hold_every_accepted_post_with_what_it_billed():
         assert summary["completion_tokens"] == sum(post["completion_tokens"] for post in posts)
 
     play(scene)
+
+
+def test_every_request_is_told_with_its_time_and_what_it_was_told():
+    async def arrivals(client, kind, page=""):
+        return (await client.call("GET", f"/admin/arrivals?kind={kind}{page}", headers={}))[1]
+
+    async def scene(client):
+        _, task = await client.submit()
+        await client.submit()
+        await client.set(submit_per_minute=None, hangup_after_rate=1)
+        with pytest.raises(aiohttp.ClientError):
+            await client.submit()
+        await client.query(task["id"])
+        await client.query("task-llmrouter-1-nothing0")
+        posts = await arrivals(client, "posts")
+        assert (posts["count"], [row[1:] for row in posts["arrivals"]]) == (3, [[200, None], [429, 3.0], [0, None]])
+        times = [row[0] for row in posts["arrivals"]]
+        assert times == sorted(times)
+        polls = await arrivals(client, "polls")
+        assert [row[1:] for row in polls["arrivals"]] == [[200, None], [404, None]]
+        assert times[-1] <= polls["arrivals"][0][0]
+        assert (await arrivals(client, "posts", "&offset=1&limit=1"))["arrivals"] == [posts["arrivals"][1]]
+        for wrong in ("parts", "", "posts&offset=x"):
+            assert "error" in await arrivals(client, wrong)
+        await client.call("POST", "/admin/reset", headers={})
+        assert await arrivals(client, "posts") == {"count": 0, "arrivals": []}
+
+    play(scene, submit_per_minute=0, burst=1, retry_after=3)
 
 
 def test_a_reset_forgets_generations_and_keeps_switches():

@@ -29,18 +29,33 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
+from pipeline.core.budget import Budget, Reservation
 from pipeline.core.late import late_of
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import Event, Outcome, State
+from pipeline.core.pacing import Pace
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.records import Ending, unpack_result
-from pipeline.core.retries import Step, abandoned, after_late_id, after_lost_post, after_query, after_submit, cancelled
+from pipeline.core.retries import after_late_id, after_lost_post, after_query, after_submit
 from pipeline.core.snapshot import RunState
+from pipeline.core.steps import Step, abandoned, cancelled
 from pipeline.ports import Claimed, Commit, FedRow, RunCard
 
 RUN = "run-1"
 ROWS = 12
+RIVAL = "run-2"
+RIVAL_ROWS = 40
+ACCOUNT = "api#key"
+BUDGET = Budget(cost=5.0, tokens=60)
+PACES = st.builds(
+    Pace,
+    rate=st.sampled_from([None, None, 0.5, 3.0, 40.0]),
+    poll_rate=st.sampled_from([None, None, 1.0, 20.0]),
+    cap=st.sampled_from([None, None, 2, 5]),
+    most=st.sampled_from([None, None, 3, 6]),
+    tests=st.booleans(),
+)
 SCHEDULE = parse_schedule("fixed:1s")
 LED_S = 10.0**6
 """Longer than any sequence of steps takes by either clock."""
@@ -103,8 +118,11 @@ class Interleavings(RuleBasedStateMachine):
             guard_missing=3,
         )
         self.card = RunCard(
-            RUN, "api#key", "https://api", "key", "out", "secret", "e1", ROWS, self.policy, detached=False
+            RUN, ACCOUNT, "https://api", "key", "out", "secret", "e1", ROWS, self.policy, detached=False, budget=BUDGET
         )
+        rival = replace(self.card, run_id=RIVAL, total=RIVAL_ROWS, detached=True, priority=30, budget=Budget())
+        assert self.both("open_run", rival, recover_until=0, ended={}, done=[])
+        assert self.both("feed", RIVAL, 0, RIVAL_ROWS, [FedRow(row, b"") for row in range(RIVAL_ROWS)])
         self.fed = 0
         self.led = False
         self.given: dict[int, str] = {}  # row -> the token under which it is in hand
@@ -124,6 +142,25 @@ class Interleavings(RuleBasedStateMachine):
         answers = [self.call(getattr(ledger, method)(*args, **kwargs)) for ledger, _ in self.pairs]
         assert all(answer == answers[0] for answer in answers), (method, answers)
         return answers[0]
+
+    @rule(pace=PACES)
+    def the_pace_changes(self, pace):
+        self.both("set_pace", ACCOUNT, b"", pace)
+
+    @rule(tokens=st.sampled_from([1, 5, 9]), cost=st.sampled_from([100_000, 400_000]))
+    def a_reservation_is_made(self, tokens, cost):
+        self.both("set_reservation", RUN, Reservation(tokens, cost))
+
+    @rule(limit=LIMITS, refused=st.booleans())
+    def another_run_of_the_account_sends(self, limit, refused):
+        claim = self.both("claim_submit", RIVAL, "w3", limit)
+        answer = Refused(A) if refused else Throttled(A, 1.0)
+        steps = [
+            after_submit(answer, row.record, self.policy, SCHEDULE, now_ms=self.now(), troubles=0, chance=0.5)
+            for row in claim.rows
+        ]
+        pairs = zip(claim.rows, steps, strict=True)
+        self.both("commit", RIVAL, [Commit(row.row_index, row.token, step) for row, step in pairs])
 
     @rule(led=st.sampled_from([True, True, True, False]))
     def someone_leads(self, led):
@@ -400,6 +437,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def all_ledgers_look_alike_and_agree_with_the_books(self):
+        self.both("account_seen", ACCOUNT)
         run = self.both("snapshot", RUN)
         assert run.ready + run.submitting + run.pending + run.ended == self.fed == run.fed
         assert (run.ended, run.accepted, run.double_ends) == (len(self.ended), self.accepted, 0)

@@ -1,5 +1,7 @@
 """Settings: options before the environment before the file, and the key from no file that is committed."""
 
+from datetime import date
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -29,6 +31,22 @@ def test_a_file_gives_defaults_and_prices_of_its_own(tmp_path):
     assert "gemini-2.5-pro" in settings.prices
 
 
+def test_every_shipped_price_says_who_told_it_and_when_and_a_written_one_says_where(tmp_path):
+    for price in load(tmp_path).prices.values():
+        assert price["source"]
+        assert date.fromisoformat(price["as_of"])
+    written = write(tmp_path, '[prices.m]\ninput = 1\noutput = 2\nas_of = 2026-07-01\nsource = "a contract"\n')
+    assert (written.prices["m"]["source"], written.prices["m"]["as_of"]) == ("a contract", "2026-07-01")
+    bare = write(tmp_path, "[prices.m]\ninput = 1\noutput = 2\n")
+    assert bare.prices["m"] == {"input": 1.0, "output": 2.0, "source": "vidbatch.toml"}
+
+
+def test_caps_and_a_deadline_may_be_written_down_and_tokens_a_second_are_no_option(tmp_path):
+    settings = write(tmp_path, 'max_cost = 5\nmax_total_tokens = 9\nby = "06:00"\ntokens_per_second = 300\n')
+    assert settings.option_defaults() == {"max_cost": 5.0, "max_total_tokens": 9, "by": "06:00"}
+    assert settings.file.tokens_per_second == 300.0
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -38,6 +56,10 @@ def test_a_file_gives_defaults_and_prices_of_its_own(tmp_path):
         ("workers = ", "can't be read"),
         ('on_unknown = "guess"', "on_unknown"),
         ("[prices.m]\ninput = 1\n", "prices.m.output"),
+        ("[prices.m]\ninput = -1\noutput = 1\n", "prices.m.input"),
+        ("[prices.m]\ninput = 1\noutput = nan\n", "prices.m.output"),
+        ("[prices.m]\ninput = 1\noutput = 1\nas_of = 'spring'\n", "prices.m.as_of"),
+        ("tokens_per_second = 0\n", "tokens_per_second"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_its_key(tmp_path, text, told):

@@ -1,9 +1,11 @@
 """What an answer cost, by what the API said or by the price list."""
 
+from datetime import date
+
 import pytest
 
 from pipeline.core.answers import Completion
-from pipeline.core.costs import Price, price_of
+from pipeline.core.costs import Price, money, price_of
 
 FLAT = Price(input=1.0, output=10.0)
 TIERED = Price(input=1.25, output=10.0, input_long=2.5, output_long=15.0, long_prompt_tokens=200_000)
@@ -37,3 +39,14 @@ def test_what_is_not_known_costs_nothing_that_could_be_told():
     assert price_of(Completion(prompt_tokens=9), {}, "m") is None
     assert price_of(Completion(prompt_tokens=9), {"other": FLAT}, "m") is None
     assert price_of(Completion(completion_tokens=9), {"m": FLAT}, "m") is None
+
+
+@pytest.mark.parametrize(
+    ("as_of", "old"), [("2026-05-01", False), ("2025-11-23", False), ("2025-11-21", True), ("", False)]
+)
+def test_a_price_of_more_than_a_year_ago_is_old_and_one_without_a_day_is_not(as_of, old):
+    assert Price(1.0, 2.0, as_of=as_of).is_old(date(2026, 11, 22)) is old
+
+
+def test_small_amounts_keep_the_digits_that_matter():
+    assert [money(cost) for cost in (0.0123, 1.5, 12_345.678)] == ["$0.0123", "$1.50", "$12,345.68"]

@@ -1,9 +1,20 @@
 """Polling schedules, as people write them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.polling import DEFAULT, parse_duration, parse_schedule
+from pipeline.core.polling import (
+    ADAPTIVE_FLOOR_S,
+    CEILING_S,
+    DEFAULT,
+    TOGETHER_MS,
+    VENDOR_INTERVAL_S,
+    parse_duration,
+    parse_schedule,
+    together,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +52,11 @@ def test_a_schedule_is_read(text, steps):
         "steps:2s,",
         "steps:2s,,5s",
         "steps:2s;5s",
+        "adaptive:",
         "adaptive:5s",
+        "adaptive:5s,2s",
+        "adaptive:1s,2s,3s",
+        "adaptive:0s,60s",
         "Fixed:5s",
         "fixed:0s",
         "fixed:49ms",
@@ -60,11 +75,38 @@ def test_the_message_names_the_part_that_is_wrong():
 
 def test_the_last_delay_repeats_for_ever():
     schedule = parse_schedule("steps:2s,5s,10s")
-    assert [schedule.delay(polls) for polls in (0, 1, 2, 3, 10_000)] == [2.0, 5.0, 10.0, 10.0, 10.0]
+    assert [schedule.delay(polls, 9.0, "m", 0.5) for polls in (0, 1, 2, 3, 10_000)] == [2.0, 5.0, 10.0, 10.0, 10.0]
 
 
-def test_without_a_word_it_polls_as_the_vendors_client_does():
-    assert {DEFAULT.delay(polls) for polls in range(100)} == {5.0}
+def test_an_adaptive_schedule_polls_as_the_vendors_client_does_while_it_knows_nothing():
+    assert {parse_schedule("adaptive").delay(polls, 0.0, "m", 0.5) for polls in range(100)} == {VENDOR_INTERVAL_S}
+    assert DEFAULT.delay(0, 0.0, "m", 0.5) == VENDOR_INTERVAL_S
+
+
+def test_an_adaptive_schedule_asks_by_the_timetable_of_the_rows_model_within_its_floor_and_ceiling():
+    class Table:
+        def __init__(self, seconds):
+            self.seconds = seconds
+
+        def delay(self, age_s, chance):
+            return self.seconds + age_s + chance
+
+    schedule = parse_schedule("adaptive:2s,30s")
+    schedule.timetables = {"quick": Table(0.0), "usual": Table(8.0), "slow": Table(90.0)}
+    delays = [schedule.delay(3, 1.0, model, 0.5) for model in ("quick", "usual", "slow", "unknown")]
+    assert delays == [2.0, 9.5, 30.0, VENDOR_INTERVAL_S]
+
+
+def test_an_adaptive_schedule_has_a_floor_and_a_ceiling_of_its_own_unless_it_is_told():
+    schedule = parse_schedule("adaptive")
+    assert (schedule.floor_s, schedule.ceiling_s) == (ADAPTIVE_FLOOR_S, CEILING_S)
+
+
+@given(st.integers(10**12, 2 * 10**12), st.floats(0.0, 100.0))
+def test_polls_of_many_generations_are_due_together_never_early_and_hardly_late(now_ms, wait_s):
+    due = now_ms + together(now_ms, wait_s)
+    assert due % TOGETHER_MS == 0
+    assert 0 <= due - (now_ms + round(wait_s * 1000)) < TOGETHER_MS
 
 
 @pytest.mark.parametrize(

@@ -80,3 +80,12 @@ def test_ids_that_only_a_later_file_names_came_after_the_end_and_are_no_differen
 def test_a_file_of_ids_that_the_receipt_knows_and_that_is_gone_is_a_difference():
     told = [str(one) for one in differences(receipt_of(found(sent=[EARLY]), 0), found(sent=[LATER]))]
     assert told == ["runs/r/sent/early.jsonl: is not there or can't be read; the receipt says 1 rows"]
+
+
+def test_what_became_of_the_caps_is_the_ledgers_and_taken_as_it_stands():
+    budget = {"caps": {"cost": 5.0, "tokens": None}, "spent": {"tokens": 3, "cost": 4.9}}
+    receipt = receipt_of(found(), 0, budget)
+    assert receipt["budget"] == budget
+    assert differences(receipt, found()) == []
+    del receipt["budget"]
+    assert differences(receipt, found()) == [], "receipts of earlier versions have none"

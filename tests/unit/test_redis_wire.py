@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.answers import Completion, Problem
+from pipeline.core.budget import Budget
+from pipeline.core.costs import Price
 from pipeline.core.lifecycle import Event, Outcome, State
+from pipeline.core.limits import Limits
 from pipeline.core.policy import Policy
 from pipeline.core.records import Ending, RowRecord, pack, pack_ending
-from pipeline.core.retries import Step
+from pipeline.core.steps import Step
 from pipeline.edges.redis_keys import ROLES, RunKeys
 from pipeline.edges.redis_wire import (
     MOST_ADDED,
@@ -30,18 +33,18 @@ RECORD = RowRecord(attempts=1, generation_id="task-1", submitted_at=5)
 PROBLEM = Problem("busy", "slow\n  down", None, 429)
 
 
-def test_a_step_that_goes_on_has_seventeen_arguments():
+def test_a_step_that_goes_on_has_twenty_arguments():
     step = Step(State.SUBMITTING, Event.THROTTLED, RECORD, wait_ms=7, account_wait_ms=9, trouble=PROBLEM)
     head = [3, "t", "submitting", "ready", 7, pack(RECORD)]
-    tail = ["", "", "", b"", 9, "", "busy (HTTP 429): slow down", 0, 0, 0, ""]
+    tail = ["", "", "", b"", 9, "", "busy (HTTP 429): slow down", 0, 0, 0, "", "", "", ""]
     assert commit_arguments(Commit(3, "t", step)) == [*head, *tail]
 
 
 def test_a_step_that_ends_has_as_many_and_names_its_outcome():
     ending = Ending(Outcome.COMPLETED, 9, Completion(prompt_tokens=3, completion_tokens=2, cost=0.5))
-    step = Step(State.PENDING, Event.COMPLETED, RECORD, ending=ending)
+    step = Step(State.PENDING, Event.COMPLETED, RECORD, ending=ending, cost_micro=500_000)
     head = [3, "t", "pending", "done", 0, pack(RECORD)]
-    tail = [pack_ending(ending), "completed", "", "", 0, "", "", 3, 2, 500_000, ""]
+    tail = [pack_ending(ending), "completed", "", "", 0, "", "", 3, 2, 500_000, "", "", "", ""]
     assert commit_arguments(Commit(3, "t", step)) == [*head, *tail]
 
 
@@ -58,22 +61,27 @@ def test_an_id_that_was_paid_for_is_one_line_for_the_disk(source, event):
 
 
 def test_a_post_that_may_have_been_billed_without_an_id_says_so():
-    assert commit_arguments(Commit(3, "t", Step(State.SUBMITTING, Event.LOST_RESUBMIT, RECORD, doubt=True)))[-1] == "1"
+    assert commit_arguments(Commit(3, "t", Step(State.SUBMITTING, Event.LOST_RESUBMIT, RECORD, doubt=True)))[-4] == "1"
     held = Ending(Outcome.UNKNOWN, 9, problem=PROBLEM)
     last = Step(State.SUBMITTING, Event.LOST_HOLD, RECORD, ending=held, doubt=True)
-    assert commit_arguments(Commit(3, "t", last))[-1] == "1", "the row has its end, the API is in doubt all the same"
+    assert commit_arguments(Commit(3, "t", last))[-4] == "1", "the row has its end, the API is in doubt all the same"
 
 
 def test_other_steps_have_no_such_line():
     assert accepted_line(Commit(3, "t", Step(State.PENDING, Event.NOT_READY, RECORD))) == b""
 
 
+def ended(outcome, completion, **step):
+    event = Event.COMPLETED if outcome is Outcome.COMPLETED else Event.FAILED_LAST
+    return Step(State.PENDING, event, RECORD, ending=Ending(outcome, 1, completion), **step)
+
+
 def test_what_is_summed_is_whole_and_never_more_than_redis_can_add():
-    assert sums(Ending(Outcome.FAILED, 1)) == (0, 0, 0)
-    assert sums(Ending(Outcome.COMPLETED, 1, Completion())) == (0, 0, 0)
-    assert sums(Ending(Outcome.COMPLETED, 1, Completion(cost=0.1234567))) == (0, 0, 123_457)
-    absurd = Completion(prompt_tokens=2**63 - 1, completion_tokens=2**63 - 1, cost=1e300)
-    assert sums(Ending(Outcome.COMPLETED, 1, absurd)) == (MOST_ADDED,) * 3
+    assert sums(ended(Outcome.FAILED, None)) == (0, 0, 0)
+    assert sums(ended(Outcome.COMPLETED, Completion())) == (0, 0, 0)
+    assert sums(ended(Outcome.COMPLETED, Completion(prompt_tokens=3), cost_micro=7)) == (3, 0, 7)
+    absurd = Completion(prompt_tokens=2**63 - 1, completion_tokens=2**63 - 1)
+    assert sums(ended(Outcome.COMPLETED, absurd, cost_micro=2**63)) == (MOST_ADDED,) * 3
 
 
 def test_a_problem_is_told_in_one_short_line():
@@ -105,9 +113,11 @@ def test_a_row_that_is_polled_was_nobodys():
 def test_a_card_comes_back_as_it_was():
     card = RunCard("run-1", "api#é", "https://api", "key", "out", "secret", "e1", 7, Policy(lease_s=1.5))
     assert unpack_card(pack_card(card)) == card
+    full = replace(card, limits=Limits(rpm=1.5), budget=Budget(cost=2.0), models=("m",), prices={"m": Price(1.0, 2.0)})
+    assert unpack_card(pack_card(full)) == full
 
 
 def test_all_keys_of_a_run_are_known_and_named_by_it():
     every = RunKeys("run-1").every()
-    assert len(every) == len(set(every)) == 11 + 2 * len(ROLES)
+    assert len(every) == len(set(every)) == 12 + 2 * len(ROLES)
     assert all(key.startswith("vidbatch:run:run-1:") for key in every)

@@ -20,7 +20,9 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
+from pipeline.core.costs import Price
 from pipeline.core.lifecycle import Event, Outcome, State
+from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.records import Attempt, RowRecord
@@ -266,10 +268,12 @@ def test_a_second_generation_that_is_gone_ends_the_row_as_unknown():
     assert step.record.generation_id == "task-1", "the API may find it again, for a collection"
 
 
-def test_a_throttled_poll_waits_alone_and_does_not_count():
+def test_a_throttled_poll_does_not_count_and_holds_back_polls_no_longer_the_older_its_row_is():
     step = query(Throttled(WRONG, 9.0))
     assert (step.event, step.record, step.wait_ms, step.account_wait_ms) == (Event.NOT_READY, PENDING, 9_000, 0)
-    assert query(Throttled(WRONG, 0.0)).wait_ms == query(Throttled(WRONG)).wait_ms == 2_000
+    assert query(Throttled(WRONG, 0.0)).wait_ms == query(Throttled(WRONG)).wait_ms == 1_000
+    assert query(Throttled(WRONG), replace(PENDING, polls=50)).wait_ms == 1_000
+    assert step.lane == "polls"
 
 
 def test_a_key_refused_by_a_poll_blocks_the_account_and_leaves_the_row_pending():
@@ -310,3 +314,72 @@ def test_an_answer_that_tells_nothing_is_asked_for_again_more_and_more_slowly():
 def test_back_off_doubles_up_to_a_bound_and_spreads_by_half(troubles, seconds):
     assert backoff(POLICY, troubles, 0.0) == seconds
     assert backoff(POLICY, troubles, 1.0) == seconds * 1.5
+
+
+# What a generation that ended tells
+
+
+YOUNG = replace(PENDING, submitted_at=(NOW - 9_000) * 1000, model="m", watched_ms=0, looked_at_ms=NOW - 4_000)
+
+
+def test_the_age_at_which_it_was_last_seen_running_is_kept():
+    assert query(Running("processing"), YOUNG).record.running_ms == 9_000
+    assert submit(Accepted("task-2"), replace(YOUNG, running_ms=9_000)).record.running_ms == 0
+
+
+@pytest.mark.parametrize("answer", [Trouble(WRONG), Throttled(WRONG), Missing(WRONG)])
+def test_a_poll_that_tells_nothing_of_the_generation_does_not_move_it(answer):
+    assert query(answer, replace(YOUNG, running_ms=5_000)).record.running_ms == 5_000
+
+
+def test_its_duration_is_known_as_an_interval_with_its_tokens_and_its_cost():
+    answer = Completed(Completion(prompt_tokens=30, completion_tokens=4, cost=0.25))
+    assert query(answer, replace(YOUNG, running_ms=5_000)).observed == Observed("m", 5_000, 9_000, 30, 4, 250_000)
+    assert query(answer, YOUNG).observed.low_ms == 0
+
+
+def test_one_that_failed_tells_its_duration_too():
+    step = query(Failed(WRONG, retryable=True), YOUNG)
+    assert step.observed == Observed("m", 0, 9_000, completed=False)
+
+
+def test_one_that_an_earlier_ledger_accepted_tells_nothing_since_nobody_watched_it():
+    done = Completed(Completion(prompt_tokens=30))
+    assert query(done, replace(YOUNG, recovered=True)).observed is None
+    assert query(done, replace(YOUNG, submitted_at=None)).observed is None
+
+
+def test_where_the_api_tells_no_cost_it_is_reckoned_by_the_configured_price():
+    def cost(completion, **prices):
+        answer = Completed(completion)
+        step = after_query(
+            answer, YOUNG, POLICY, SCHEDULE, now_ms=NOW, troubles=0, chance=0.0, prices={"m": Price(**prices)}
+        )
+        return step.cost_micro
+
+    assert cost(Completion(prompt_tokens=1_000, completion_tokens=100), input=1.0, output=10.0) == 2_000
+    assert cost(Completion(prompt_tokens=1_000, cost=0.5), input=1.0, output=10.0) == 500_000
+    assert cost(Completion(), input=1.0, output=10.0) == 0
+    assert query(Completed(Completion(prompt_tokens=1_000)), YOUNG).cost_micro == 0
+
+
+@pytest.mark.parametrize("absurd", [float("nan"), float("inf"), -1.0, 1e12])
+def test_a_cost_that_no_honest_answer_has_is_taken_as_unknown(absurd):
+    assert query(Completed(Completion(cost=absurd)), YOUNG).cost_micro == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"),
+    [
+        (lambda: submit(Ambiguous(WRONG)), 1),
+        (lambda: submit(Ambiguous(WRONG), policy=Policy(on_unknown="hold")), 1),
+        (lambda: submit(Throttled(WRONG)), 0),
+        (lambda: submit(Refused(WRONG)), 0),
+        (lambda: query(Running("x"), replace(PENDING, looked_at_ms=NOW - 100_000)), 1),
+        (lambda: query(Failed(WRONG, retryable=True)), 1),
+        (lambda: query(Completed(Completion())), 1),
+        (lambda: query(Completed(Completion(prompt_tokens=1))), 0),
+    ],
+)
+def test_a_row_that_may_have_been_billed_and_never_told_keeps_its_reservation(step, kept):
+    assert step().keeps == kept

@@ -29,6 +29,20 @@ def test_without_switches_nothing_goes_wrong_and_chance_is_not_asked():
     assert rng.getstate() == before
 
 
+@pytest.mark.parametrize(
+    ("switches", "wait_s"),
+    [
+        ({}, None),
+        ({"retry_after": 2}, 2.0),
+        ({"retry_after": 2, "retry_after_as_date": True}, 2.0),
+        ({"retry_after": 2, "retry_after_text": "7"}, 7.0),
+        ({"retry_after": 2, "retry_after_text": "soon"}, None),
+    ],
+)
+def test_the_books_of_arrivals_know_how_long_a_429_asked_to_wait(switches, wait_s):
+    assert faults.retry_after_s(settings(**switches)) == wait_s
+
+
 @pytest.mark.parametrize("fault", Fault)
 def test_a_switch_brings_its_fault_as_often_as_it_says_and_at_one_moment_only(fault):
     rng = random.Random(5)

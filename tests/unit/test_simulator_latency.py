@@ -41,6 +41,20 @@ def test_an_exponential_latency_has_the_mean_that_was_asked_for():
     assert set(draws("exponential:0s")) == {0.0}
 
 
+def test_a_bimodal_latency_is_one_or_the_other():
+    assert set(draws("bimodal:5s,60s")) == {5.0, 60.0}
+    assert statistics.mean(draws("bimodal:5s,60s")) == pytest.approx(32.5, rel=0.05)
+    assert draws("bimodal:5s,60s,0.9").count(5.0) == pytest.approx(3600, rel=0.03)
+    assert set(draws("bimodal:5s,60s,0")) == {60.0}
+
+
+def test_a_pareto_latency_has_a_least_and_a_heavy_tail():
+    drawn = draws("pareto:4s,1.5")
+    assert min(drawn) >= 4
+    assert statistics.median(drawn) == pytest.approx(4 * 2 ** (1 / 1.5), rel=0.05)
+    assert max(drawn) > 200
+
+
 def test_only_a_constant_of_zero_never_waits():
     assert parse_latency("0s").is_zero
     assert not parse_latency("1ms").is_zero
@@ -49,7 +63,10 @@ def test_only_a_constant_of_zero_never_waits():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "soon", "-1s", "constant:", "constant:1s,2s", "uniform:1s", "uniform:5s,1s", "normal:1s", "lognormal:8s"],
+    [
+        *("", "soon", "-1s", "constant:", "constant:1s,2s", "uniform:1s", "uniform:5s,1s", "normal:1s", "lognormal:8s"),
+        *("bimodal:5s", "bimodal:5s,60s,1.5", "bimodal:1s,2s,0.5,3", "pareto:5s", "pareto:5s,0"),
+    ],
 )
 def test_what_is_no_latency_is_refused_with_a_sentence(text):
     with pytest.raises(SettingsError, match=r"is no (latency|duration); "):

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.budget import Budget
 from pipeline.core.requests import Rejection, Request
 from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
@@ -82,7 +83,7 @@ def saved(index, generation_id=""):
 
 
 def end(folder):
-    run = SimpleNamespace(run_id=folder.run_id, total=folder.described()["requests"], double_ends=0)
+    run = SimpleNamespace(run_id=folder.run_id, total=folder.described()["requests"], double_ends=0, budget=Budget())
     asyncio.run(finalize(run, NoLedger(), folder))
 
 

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.pacing import Pace
 from pipeline.core.snapshot import PERSON_PAUSED, RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.core.waiting import duration, waits_for
 
@@ -28,6 +29,7 @@ QUIET = RunSnapshot(
     accepted=0,
     outcomes=dict.fromkeys(Outcome, 0),
 )
+PACE = Pace(rate=9.72, cap=50, why="found")
 LACK = "no worker is running: start some with `vidbatch worker`"
 
 
@@ -48,6 +50,10 @@ LACK = "no worker is running: start some with `vidbatch worker`"
         ({"ready": 2, "led": False}, "a command that leads it, to send 2 rows"),
         ({"ready": 2, "account_wait_until_ms": 52_000}, "the account's back-off, 42 s more"),
         ({"ready": 2, "results": 9, "results_bytes": RESULTS_BYTES}, "the writer: 9 results must be on disk"),
+        ({"ready": 2, "bound": "rate", "pace": PACE}, "the account's rate limit (found: 583 a minute)"),
+        ({"ready": 2, "bound": "in flight", "pace": PACE, "pending": 1}, "a generation to end: 50 are in flight"),
+        ({"ready": 2, "bound": "budget", "pending": 1}, "the budget; meanwhile: 2 rows that may not be sent yet"),
+        ({"ready": 2, "bound": "turn"}, "its turn among other runs of the account"),
         ({"ready": 2, "account_blocked": "no money"}, "a balance, then the run's command again: no money"),
         ({"ready": 2, "account_blocked": "no", "account_polls": False}, "a key that the API accepts"),
         (

@@ -9,7 +9,7 @@ from pipeline.cli.watching import AWAY_S, LONELY_S, Interrupts, Stopped, Watch, 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
-from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
+from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.ports import FedRow, RunCard, WorkerCard
@@ -53,6 +53,13 @@ def test_a_paused_run_is_left_once_what_it_asked_is_collected_and_written():
     assert why(state=RunState.PAUSED, pending=1) is None
     assert why(state=RunState.PAUSED, results=1) is None
     assert why(state=RunState.PAUSED) is Stopped.PAUSED
+
+
+def test_a_run_that_its_budget_stopped_is_left_once_what_it_asked_is_collected_and_written():
+    reached = {"state": RunState.PAUSED, "reason": f"{BUDGET_REACHED}nothing is left"}
+    assert why(**reached, pending=1) is None
+    assert why(**reached, results=1) is None
+    assert why(**reached) is Stopped.BUDGET
 
 
 def test_a_disk_that_refused_is_left_at_once():
@@ -119,10 +126,12 @@ class Scene:
         self.ledger = MemoryLedger(lambda: round(self.clock.now * 1000) + 1_000_000)
         self.interrupts = Interrupts()
         self.said = []
+        self.news = []
         self.looks = []
 
     def watch(self, *, leads=True, holder="here-1"):
-        return Watch("run-1", "key", holder, self.looks.append, self.said.append, lambda: None, self.interrupts, leads)
+        each, news = (lambda: None), (lambda _run: self.news.pop() if self.news else None)
+        return Watch("run-1", "key", holder, self.looks.append, self.said.append, each, self.interrupts, leads, news)
 
     async def open(self):
         await self.ledger.open_run(CARD, recover_until=0, ended={}, done=[])
@@ -161,6 +170,13 @@ def test_one_interrupt_stops_sending_and_waits_a_second_one_leaves():
     assert [line for line in scene.said if "waiting for 1 rows" in line]
 
 
+def test_news_of_a_run_are_said_once():
+    scene = Scene()
+    scene.news = ["by 06:00: every row is done"]
+    scene.run([(1, scene.finish)])
+    assert scene.said == ["by 06:00: every row is done"]
+
+
 def test_an_interrupt_of_a_quiet_run_leaves_when_the_ledger_has_stopped():
     scene = Scene()
     stop = scene.run([(1, scene.interrupt)])
@@ -193,6 +209,20 @@ def test_a_second_view_changes_nothing_and_leaves_at_an_interrupt():
 def test_a_second_view_takes_over_when_the_first_command_is_gone():
     scene = Scene()
     assert scene.run([], leads=False).why is Stopped.ORPHANED
+
+
+def test_a_view_that_never_takes_over_goes_on_though_nobody_leads_and_takes_no_lead():
+    scene = Scene()
+    locks = []
+
+    async def look():
+        locks.append(await scene.ledger.lock(lead_lock("run-1"), "another", 1))
+
+    watch = scene.watch
+    scene.watch = lambda **given: replace(watch(**given), takes_over=False)
+    stop = scene.run([(5, look), (6, scene.finish)], leads=False)
+    assert (stop.why, stop.run.state) == (Stopped.FINISHED, RunState.FINISHED)
+    assert locks == [True]
 
 
 def test_a_run_that_nobody_serves_says_so_after_a_while():

@@ -1,11 +1,14 @@
 -- Apply a group of steps, each under the token of its claim; a stale token changes nothing.
 -- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 results, 9 accepted, 10 done,
---      11 account
--- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, then 17 for each
---      row: index, token, from, to, wait ms, record, ending, outcome, what the guard counts, accepted line,
---      account wait ms, account block (ending and outcome '' unless to is done; account block '' or 'key <problem>' or
---      'balance <problem>'); the trouble, prompt tokens, completion tokens, micro-cost, and '1' where the POST may have
---      been billed without an id, follow as 5 more
+--      11 account, 12 account's runs, 13 what ended generations told
+-- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, 4 key prefix, 5 most
+--      that is kept of what ended generations told, 6 ambiguous answers in a row that hold the account back, then 20 for
+--      each row: index, token, from, to, wait ms, record, ending,
+--      outcome, what the guard counts, accepted line, account wait ms, account block (ending and outcome '' unless to is
+--      done; account block '' or 'key <problem>' or 'balance <problem>'); the trouble, prompt tokens, completion tokens,
+--      micro-cost, '1' where the POST may have been billed without an id, the lane that was throttled ('posts', 'polls' or
+--      ''), what the generation told ('' or JSON), and '1' where the row's reservation is kept since it may have been
+--      billed, '-1' where one that was kept is in flight again
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
 local time = redis.call('TIME')
@@ -14,10 +17,56 @@ local sets = {ready = KEYS[2], submitting = KEYS[3], pending = KEYS[4]}
 local applied = {}
 local function add(field, by) if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end end
 
+local accepted, polled, observed = 0, 0, 0
+local doubts = tonumber(redis.call('HGET', KEYS[11], 'doubts') or 0)
+local held_by_each = redis.call('HMGET', KEYS[1], 'held_tokens', 'held_micro')
+local tester = redis.call('HGET', KEYS[11], 'tester')
+if not tester or tester == '' then tester = nil end
+
+local function pending_now()
+  local pending = 0
+  for _, run in ipairs(redis.call('SMEMBERS', KEYS[12])) do
+    pending = pending + redis.call('ZCARD', ARGV[4] .. run .. ':pending')
+  end
+  return pending
+end
+
+-- one congestion event, however many requests meet it: those too that were claimed before it and answered after it
+local function congested(lane, wait, token)
+  local prefix, done = '', accepted
+  if lane == 'polls' then
+    prefix, done = 'poll_', polled
+    local until_then = tonumber(redis.call('HGET', KEYS[11], 'poll_wait_until') or 0)
+    if now + wait > until_then then redis.call('HSET', KEYS[11], 'poll_wait_until', now + wait) end
+    if until_then > now then return end
+  elseif tonumber(redis.call('HGET', KEYS[11], 'wait_until') or 0) > now
+    or tonumber(string.match(token, '^%d+') or now) < tonumber(redis.call('HGET', KEYS[11], 'event_at') or 0) then
+    return
+  else
+    redis.call('HSET', KEYS[11], 'event_in_flight', pending_now())
+  end
+  redis.call('HINCRBY', KEYS[11], prefix .. 'events', 1)
+  redis.call('HSET', KEYS[11], prefix .. 'event_at', now, prefix .. 'event_wait', wait, prefix .. 'event_answered',
+    tonumber(redis.call('HGET', KEYS[11], prefix .. 'answered') or 0) + done)
+end
+
+local function tested(how)
+  tester = nil
+  redis.call('HDEL', KEYS[11], 'tester', 'tester_until')
+  if how == '' then return end
+  redis.call('HINCRBY', KEYS[11], 'tested_n', 1)
+  redis.call('HSET', KEYS[11], 'tested', how, 'tested_in_flight', pending_now())
+end
+
 local function account_says(wait, block, trouble, doubt)
   if block ~= '' then
     redis.call('HSET', KEYS[11], 'blocked', string.match(block, '^%S+ (.*)$'),
       'polls', string.match(block, '^key ') and '0' or '1')
+  end
+  if doubt ~= '' then
+    -- one alone says little of the API; several in a row may each cost a generation
+    doubts = redis.call('HINCRBY', KEYS[11], 'doubts', 1)
+    if doubts < tonumber(ARGV[6]) then wait = 0 end
   end
   if wait > 0 then
     local until_then = tonumber(redis.call('HGET', KEYS[11], 'wait_until') or 0)
@@ -70,6 +119,10 @@ local function finish(i, row)
   add('prompt_tokens', tonumber(ARGV[i + 13]))
   add('completion_tokens', tonumber(ARGV[i + 14]))
   add('cost_micro', tonumber(ARGV[i + 15]))
+  if held_by_each[1] then
+    add('over_tokens', math.max(0, tonumber(ARGV[i + 13]) + tonumber(ARGV[i + 14]) - tonumber(held_by_each[1])))
+    add('over_micro', math.max(0, tonumber(ARGV[i + 15]) - tonumber(held_by_each[2])))
+  end
   if string.find(ARGV[i + 5], '"q":true', 1, true) then add('possible_duplicates', 1) end
   if ARGV[i + 7] == 'completed' then
     redis.call('HSET', KEYS[1], 'streak_code', '', 'streak', 0)
@@ -93,7 +146,7 @@ local function miss(words)
 end
 
 local sane = false
-for i = 4, #ARGV, 17 do
+for i = 7, #ARGV, 20 do
   local row, to = ARGV[i], ARGV[i + 3]
   local held = redis.call('HGET', KEYS[7], row)
   -- the answer of the worker that sent the row goes before whoever took the row over from it
@@ -103,8 +156,12 @@ for i = 4, #ARGV, 17 do
     applied[#applied + 1] = 1
     if ARGV[i + 12] == '' then
       sane = true
-      if ARGV[i + 2] == 'pending' then missing = 0 end
+      if ARGV[i + 2] == 'pending' then
+        missing = 0
+        polled = polled + 1
+      end
     end
+    if ARGV[i + 17] ~= '' then congested(ARGV[i + 17], tonumber(ARGV[i + 4]), ARGV[i + 1]) end
     account_says(tonumber(ARGV[i + 10]), ARGV[i + 11], ARGV[i + 12], ARGV[i + 16])
     redis.call('HDEL', KEYS[7], row)
     redis.call('ZREM', sets[ARGV[i + 2]], row)
@@ -121,7 +178,22 @@ for i = 4, #ARGV, 17 do
         streak(ARGV[i + 8])
       end
     end
+    if ARGV[i + 18] ~= '' then
+      observed = observed + 1
+      redis.call('RPUSH', KEYS[13], ARGV[i + 18])
+    end
+    if ARGV[i + 19] ~= '' then
+      add('kept', tonumber(ARGV[i + 19]))
+    end
+    if ARGV[i + 2] == 'submitting' and tester == ARGV[i + 1] then
+      tested(ARGV[i + 9] ~= '' and 'accepted' or ARGV[i + 17] == 'posts' and 'refused' or '')
+    end
     if ARGV[i + 9] ~= '' then
+      accepted = accepted + 1
+      if doubts > 0 then
+        doubts = 0
+        redis.call('HDEL', KEYS[11], 'doubts')
+      end
       redis.call('RPUSH', KEYS[9], ARGV[i + 9])
       redis.call('HDEL', KEYS[1], 'doubt_since')
       add('accepted', 1)
@@ -130,6 +202,12 @@ for i = 4, #ARGV, 17 do
       end
     end
   end
+end
+if accepted > 0 then redis.call('HINCRBY', KEYS[11], 'answered', accepted) end
+if polled > 0 then redis.call('HINCRBY', KEYS[11], 'poll_answered', polled) end
+if observed > 0 then
+  redis.call('HINCRBY', KEYS[11], 'observed', observed)
+  redis.call('LTRIM', KEYS[13], -tonumber(ARGV[5]), -1)
 end
 if missing ~= missing_before then redis.call('HSET', KEYS[1], 'missing', missing) end
 if sane then redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since') end

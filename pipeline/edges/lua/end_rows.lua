@@ -27,7 +27,9 @@ redis.call('ZREM', KEYS[2], unpack(rows))
 redis.call('HDEL', KEYS[3], unpack(rows))
 redis.call('HDEL', KEYS[4], unpack(rows))
 redis.call('HDEL', KEYS[7], unpack(rows))
-local sums = {bodies_bytes = -bodies_bytes, results_bytes = results_bytes, ['o:' .. ARGV[3]] = ended,
+-- rows that were sent may be billed, and nobody waits to hear what they cost
+local kept = ARGV[4] == '1' and ended or 0
+local sums = {kept = kept, bodies_bytes = -bodies_bytes, results_bytes = results_bytes, ['o:' .. ARGV[3]] = ended,
   possible_duplicates = flagged, double_ends = double}
 for field, by in pairs(sums) do
   if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end

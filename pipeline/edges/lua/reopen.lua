@@ -1,6 +1,6 @@
 -- Continue a run with a new card, whatever stopped it; the account's block is lifted; its back-off is everyone's and stays.
 -- KEYS 1 meta, 2 account, 3 account's runs, 4 runs of the account that the run had before
--- ARGV 1 run id, 2 card, 3 state
+-- ARGV 1 run id, 2 card, 3 state, then pairs for meta: field, value ('' removes it)
 -- RETURNS 1 when reopened, 0 for an unknown run
 -- TTL none
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -12,4 +12,12 @@ redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since', 'doubt_since', 'guard', 
 local state = redis.call('HGET', KEYS[1], 'state')
 local kept = ARGV[3] == 'running' and (state == 'cancelling' or state == 'abandoning')
 redis.call('HSET', KEYS[1], 'card', ARGV[2], 'state', kept and state or ARGV[3], 'reason', '', 'streak', 0, 'streak_code', '')
+for i = 4, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    redis.call('HDEL', KEYS[1], ARGV[i])
+  else
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
+redis.call('HDEL', KEYS[1], 'reached')
 return 1

@@ -18,7 +18,7 @@ def test_a_detached_run_goes_on_without_its_command(terminal, fleet, simulator, 
     api = simulator(latency="3s")
     detached = terminal(
         *("run", manifest(6).path, "--out", "out", "--base-url", api.base_url, "--yes", "--detach"),
-        *("--redis", fleet.url),
+        *("--redis", fleet.url, "--max-in-flight", 5, "--priority", 30, "--account", "lab"),
         VIDBATCH_REDIS=None,
     )
     assert detached.code == 0
@@ -30,9 +30,19 @@ def test_a_detached_run_goes_on_without_its_command(terminal, fleet, simulator, 
     assert run.name in status.out
     [told] = orjson.loads(terminal("status", "--json", run.name).out)
     assert (told["run_id"], told["requests"]) == (run.name, 6)
+    assert (told["account"], told["priority"], told["limits"]["max_in_flight"]) == ("lab", 30, 5)
+    seen, closed = terminal.starts("watch", run.name, "--json"), terminal.starts("watch", run.name)
+    closed.until(lambda: f"watching run {run.name}" in closed.said, "it watches")
+    closed.interrupt()
+    assert closed.ends().code == 0
+    assert "goes on" in closed.said
     watching = terminal("run", manifest(6).path, "--out", "out", "--base-url", api.base_url, "--yes")
     assert watching.code == 0
     assert api.summary()["posts_accepted"] == 6
+    looks = [orjson.loads(line) for line in seen.ends().out.splitlines()]
+    assert seen.process.returncode == 0, "it ends as the run does"
+    assert (looks[0]["state"], looks[0]["run_id"]) == ("running", run.name)
+    assert looks[-1]["outcomes"]["completed"] == 6
     assert terminal("status", "20260101-000000-abcdef").code == 2
 
 

@@ -1,0 +1,68 @@
+"""What a run takes of its account, as its command gives it, and the account kept to it from the first row on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.cli.limit_options import limits_of
+from pipeline.core.account import account_id
+from pipeline.core.errors import LedgerMismatch
+from pipeline.core.limits import Limits
+from pipeline.core.pacing import AccountSeen
+from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.flows.pacing import pace_account
+from pipeline.ports import Ledger, RunCard
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a run allows its account, its part among other runs, and the account's name where a person gave one."""
+
+    limits: Limits = Limits()
+    priority: int = 10
+    account: str | None = None
+
+
+def share_of(given: Mapping[str, Any]) -> Share:
+    """The share by the options of a command that sends."""
+    return Share(limits_of(given), given["priority"], given["account"])
+
+
+def shared(card: RunCard, share: Share | None, known: RunCard | None) -> RunCard:
+    """The card with the share that its command gives; without one the run keeps what its ledger knows.
+
+    An account that goes by address and key changes with the key; a name that a person gave stays.
+    """
+    by_key = account_id(card.base_url, card.key_fingerprint)
+    if share is not None:
+        return replace(card, limits=share.limits, priority=share.priority, account=share.account or by_key)
+    if known is None:
+        return replace(card, account=by_key)
+    was_by_key = known.account == account_id(known.base_url, known.key_fingerprint)
+    account = by_key if was_by_key else known.account
+    return replace(card, limits=known.limits, priority=known.priority, account=account)
+
+
+async def live_card(ledger: Ledger, run_id: str) -> RunCard | None:
+    """A run's card with the limits that it has by now; a person may have changed them while it was at work."""
+    run, card = await ledger.snapshot(run_id), await ledger.card(run_id)
+    return card if run is None or card is None else replace(card, limits=run.limits)
+
+
+async def runs_of(ledger: Ledger, account: str) -> list[RunSnapshot]:
+    """The account's runs that are not finished; those of another version of vidbatch have an account of their own."""
+    found: list[RunSnapshot] = []
+    for run_id in await ledger.active_runs():
+        try:
+            run = await ledger.snapshot(run_id)
+        except LedgerMismatch:
+            continue
+        if run is not None and run.account == account and run.state is not RunState.FINISHED:
+            found.append(run)
+    return found
+
+
+async def pace_now(ledger: Ledger, account: str, entering: RunCard | None = None) -> AccountSeen:
+    """Pace an account at once by all that was given, a run included that is about to begin or to go on."""
+    others = [run.limits for run in await runs_of(ledger, account) if entering is None or run.run_id != entering.run_id]
+    return await pace_account(ledger, account, [*others, *([entering.limits] if entering else [])])

@@ -1,0 +1,152 @@
+"""Whether a run will be through by the time that a person named. It only tells: nothing is stopped by it.
+
+The time is an argument, and so is what makes an instant of a time on the wall: where clocks are put back or forward,
+only the edge knows the local rules.
+"""
+
+import math
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.polling import parse_duration
+from pipeline.core.snapshot import RunSnapshot, RunState
+
+ALLOWED = "a time such as 06:00, a day with it such as 2026-11-23T06:00, or a span such as 8h"
+OVER_MS = 60_000
+"""A rate is taken over the last minute: back-offs and probes of the limit even out."""
+
+AT_LEAST_MS = 10_000
+"""Over less than this, what was sent at once at the start would pass for the rate."""
+
+NEWS_S = 60.0
+"""A forecast that wavers is told again no more often than this."""
+
+_DURATION = re.compile(r"[\d.]+(s|m|h)")
+_TIME = re.compile(r"\d{1,2}:\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When a run will be through at its rate; nothing where it does not move. `late_rows` end after `by`."""
+
+    by: datetime
+    finishes_at: datetime | None
+    late_rows: int
+
+
+def parse_by(text: str, now: datetime, local: Callable[[datetime], datetime]) -> datetime:
+    """The instant that `06:00` (the next one), `2026-11-23T06:00` or `8h` names, after `now`, which has a time zone.
+
+    `local` turns a time on the wall, without a time zone, into an instant. SettingsError otherwise.
+    """
+    text = text.strip()
+    if _DURATION.fullmatch(text):
+        return now + timedelta(seconds=parse_duration("--by", text))
+    by = _next(text, now, local) if _TIME.fullmatch(text) else _instant(text, local)
+    if by <= now:
+        raise SettingsError(f"--by: {text} is over; it is {now:%Y-%m-%dT%H:%M} now")
+    return by
+
+
+def _next(text: str, now: datetime, local: Callable[[datetime], datetime]) -> datetime:
+    hours, _, minutes = text.partition(":")
+    try:
+        at = time(int(hours), int(minutes))
+    except ValueError:
+        raise _refused(text) from None
+    today = datetime.combine(now.date(), at)
+    first = local(today)
+    return first if first > now else local(today + timedelta(days=1))
+
+
+def _instant(text: str, local: Callable[[datetime], datetime]) -> datetime:
+    try:
+        named = datetime.fromisoformat(text)
+    except ValueError:
+        raise _refused(text) from None
+    if "T" not in text.upper() and " " not in text:
+        raise _refused(text)
+    return local(named) if named.tzinfo is None else named
+
+
+def _refused(text: str) -> SettingsError:
+    return SettingsError(f"--by: found {text!r}; allowed is {ALLOWED}")
+
+
+def forecast(rows_left: int, a_minute: float, now: datetime, by: datetime, latency_s: float) -> Forecast:
+    """What becomes of `rows_left` rows that are still to be sent, at `a_minute` of them, each ready after `latency_s`.
+
+    A row that is sent less than a latency before `by` ends after it.
+    """
+    if rows_left <= 0:
+        return Forecast(by, now + timedelta(seconds=latency_s), 0)
+    if a_minute <= 0:
+        return Forecast(by, None, rows_left)
+    sending_s = rows_left / a_minute * 60
+    usable_s = max(0.0, (by - now).total_seconds() - latency_s)
+    late = 0 if sending_s <= usable_s else rows_left - math.floor(usable_s / 60 * a_minute)
+    return Forecast(by, _after(now, sending_s + latency_s), late)
+
+
+def _after(now: datetime, seconds: float) -> datetime | None:
+    """So many seconds later; nothing where no calendar goes so far."""
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
+def forecast_words(told: Forecast, now: datetime) -> str:
+    """A forecast in one sentence, all times in the time zone of `by`: clocks may be put back or forward before."""
+    by = f"by {clock_words(told.by, now)}"
+    if told.finishes_at is None:
+        return f"{by}: {told.late_rows:,} rows won't be done, since nothing is accepted"
+    at = clock_words(told.finishes_at.astimezone(told.by.tzinfo), now)
+    if told.late_rows:
+        return f"{by}: about {told.late_rows:,} rows won't be done; at this rate the last one is about {at}"
+    return f"{by}: at this rate every row is done, the last one about {at}"
+
+
+def clock_words(moment: datetime, now: datetime) -> str:
+    """The time of day; with the day where it is not the next such time."""
+    return f"{moment:%H:%M}" if moment - now < timedelta(days=1) else f"{moment:%Y-%m-%d %H:%M}"
+
+
+class Outlook:
+    """The forecast of a run under way, by the rate at which its rows were accepted over the last minute."""
+
+    def __init__(self, by: datetime) -> None:
+        self._by = by
+        self._seen: deque[tuple[int, int]] = deque()
+        self._told: tuple[bool, datetime] | None = None
+
+    def news(self, run: RunSnapshot, now: datetime) -> str | None:
+        """The forecast in words, the first time that there is one and when it turns to good or bad; else nothing."""
+        forecast = self.look(run, now) if run.state is RunState.RUNNING else None
+        if forecast is None:
+            return None
+        suffices = forecast.late_rows == 0
+        if self._told and (self._told[0] == suffices or (now - self._told[1]).total_seconds() < NEWS_S):
+            return None
+        self._told = suffices, now
+        return forecast_words(forecast, now)
+
+    def look(self, run: RunSnapshot, now: datetime) -> Forecast | None:
+        """The forecast with this look included; nothing while the rate is not known, or nothing is to be sent."""
+        seen, unsent = self._seen, run.total - run.ended - run.in_flight
+        if seen and run.accepted < seen[-1][1]:
+            seen.clear()  # the ledger was made anew
+        seen.append((run.now_ms, run.accepted))
+        while run.now_ms - seen[0][0] > OVER_MS:
+            seen.popleft()
+        passed_ms = run.now_ms - seen[0][0]
+        if passed_ms < AT_LEAST_MS or unsent <= 0:
+            return None
+        a_second = (run.accepted - seen[0][1]) / passed_ms * 1000
+        # Little's law: what is in flight is what came during one latency
+        latency_s = run.in_flight / a_second if a_second else 0.0
+        return forecast(unsent, a_second * 60, now, self._by, latency_s)

@@ -1,0 +1,270 @@
+"""The rate that an account allows, found from what it accepted and what it refused.
+
+While nothing was refused the rate doubles as fast as answers come. A refusal tells the limit: between two of them a
+token bucket, however large, accepted exactly its rate. The rate is then held a little below, the longer the surer it
+is, and probed above as TCP CUBIC does (RFC 9438, section 4): slowly about the rate that was refused, then fast, so that
+an unchanged limit costs one refusal a probe and a raised one is found soon. Nothing here knows of generations in flight
+or of limits that were given (`core.pacing`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+DOUBLES_S = 0.5
+"""Seconds of demand in which the rate doubles while nothing was ever refused: an unlimited API is busy within 5 s."""
+
+AHEAD = 2.0
+"""The rate is at most so many times what was accepted lately: answers may be slow, and what is on the wire is sent."""
+
+UNDER = 0.97
+"""Held so far below the rate that was accepted: the jitter of requests on their way needs some room."""
+
+SHORTEST_HOLD_S = 3.0
+LONGEST_HOLD_S = 600.0
+"""A hold is twice the time that the rate before it went well, within these: what is sure is disturbed rarely."""
+
+HELD_ANSWERS = 100
+"""A sure rate is held for so many requests, or longer: a refusal costs a slow account as many of them as a fast one."""
+
+LONGEST_RAMP_S = 10.0
+SHORTEST_RAMP_S = 3.0
+"""From the end of a hold until the rate is where it was refused; twice that rate comes 2.2 times as long after it."""
+
+ABOUT = 1.1
+"""A refusal within so much of the anchor is the same limit again."""
+
+FEW = 10
+"""Fewer accepted requests than this between two refusals tell little of a rate."""
+
+STEP_S = 0.2
+"""Between two steps, about."""
+
+BUSY_MS = 2_000
+"""Requests so far apart follow each other; a longer silence lets a bucket overflow and tells nothing."""
+
+IDLE_MS = 600_000
+"""After so long without any request nothing is known of the limit's present, and it is probed."""
+
+FLOOR = 1 / 60
+"""The lowest rate, a second: less would not tell when the limit is back."""
+
+CEILING = 100_000.0
+"""The highest: no API is asked faster, and powers stay finite."""
+
+WINDOW_S = 5.0
+WINDOW_ANSWERS = 20
+"""The rate of late is that of so many seconds, or longer until so many answers came."""
+
+_MARK_MS = 1_000
+_MARKS_KEPT_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSeen:
+    """One lane of an account, POSTs or polls: counters that only grow; times in ms since 1970 by the Redis clock.
+
+    `answered` POSTs were accepted, or polls answered as they should be; `bound` claims were cut short by the rate; of
+    `events`, congestion events however many requests met them, the last was at `event_at_ms`, when `event_answered`
+    had been answered, and began a back-off of `event_wait_ms`.
+    """
+
+    answered: int = 0
+    bound: int = 0
+    events: int = 0
+    event_at_ms: int = 0
+    event_answered: int = 0
+    event_wait_ms: int = 0
+
+
+NOTHING_SEEN = LaneSeen()
+
+Mark = tuple[int, int]
+"""A moment, in ms, and what was answered by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is known of one lane. Rates a second; times in seconds of demand, but for those in ms.
+
+    `free` is the rate while nothing was refused, `anchor` (0: none) that about which refusals came, set `demand_s` ago
+    and held for `hold_s`, `sure` where both ends of what it may be agreed; requests followed each other for `asked_s`
+    since the last refusal. `steady` is the last sure anchor, with its hold; `climbed` tells that the last refusal came
+    far above it. What the next refusal ends began at `since_ms`, with `since_answered`. `bound_at_ms` and `busy_at_ms`
+    are when demand, and anything, was seen last; `marks` are of late.
+    """
+
+    free: float
+    anchor: float = 0.0
+    hold_s: float = 0.0
+    demand_s: float = 0.0
+    asked_s: float = 0.0
+    steady: float = 0.0
+    steady_hold_s: float = 0.0
+    sure: bool = False
+    climbed: bool = False
+    since_ms: int = 0
+    since_answered: int = 0
+    bound_at_ms: int = 0
+    busy_at_ms: int = 0
+    seen: LaneSeen = NOTHING_SEEN
+    marks: tuple[Mark, ...] = ()
+
+
+def begun(free: float, seen: LaneSeen, now_ms: int) -> Search:
+    """A search that knows nothing but what the counters are now."""
+    return Search(free, bound_at_ms=now_ms, busy_at_ms=now_ms, seen=seen, marks=((now_ms, seen.answered),))
+
+
+def goes_on(search: Search, seen: LaneSeen) -> bool:
+    """Whether these counters continue the ones that the search saw."""
+    was = search.seen
+    return seen.answered >= was.answered and seen.bound >= was.bound and seen.events >= was.events
+
+
+def rate_of(search: Search) -> float:
+    """The rate that the search would have now, a second."""
+    if not search.anchor:
+        return min(CEILING, search.free)
+    ramp_s = min(LONGEST_RAMP_S, max(SHORTEST_RAMP_S, search.hold_s / 3))
+    over = min(1e3, max(0.0, search.demand_s - search.hold_s) / ramp_s)
+    return min(CEILING, max(FLOOR, search.anchor * (UNDER + (1 - UNDER) * over**3)))
+
+
+def probes(search: Search) -> bool:
+    """Whether the rate is on its way above what is known to be accepted."""
+    return search.demand_s >= search.hold_s
+
+
+def searched(
+    search: Search, seen: LaneSeen, now_ms: int, most: float, *, excused: bool = False, full: bool = False
+) -> Search:
+    """One step: what the counters tell since the last one. `most` bounds the rate from outside.
+
+    An `excused` refusal was not about the rate; while the account is `full`, demand says nothing of the rate.
+    """
+    was = search.seen
+    if seen.events > was.events and not excused:
+        search = _refused(search, seen, min(most, rate_of(search)))
+        if seen.event_answered > search.since_answered or not search.since_ms:
+            search = replace(search, since_ms=seen.event_at_ms, since_answered=seen.event_answered)
+    passed_s = max(0, min(1000, now_ms - search.bound_at_ms)) / 1000
+    busy = seen.answered > was.answered or seen.bound > was.bound or seen.events > was.events
+    if not busy and now_ms - search.busy_at_ms >= IDLE_MS:
+        search = replace(search, demand_s=max(search.demand_s, search.hold_s))
+    if busy:
+        search = replace(search, asked_s=search.asked_s + max(0, min(BUSY_MS, now_ms - search.busy_at_ms)) / 1000)
+    if seen.bound > was.bound and not full:
+        search = _wanted(search, seen, now_ms, passed_s, most)
+        search = replace(search, bound_at_ms=now_ms)
+    marks = _marked(search.marks, now_ms, seen.answered)
+    return replace(search, seen=seen, marks=marks, busy_at_ms=now_ms if busy else search.busy_at_ms)
+
+
+def _wanted(search: Search, seen: LaneSeen, now_ms: int, passed_s: float, most: float) -> Search:
+    """There was demand for more: the rate goes on as time does, unless something else bounds it."""
+    if search.anchor:
+        return search if rate_of(search) >= ABOUT * most else replace(search, demand_s=search.demand_s + passed_s)
+    lately = _lately(search.marks, now_ms, seen.answered, DOUBLES_S, 1)
+    grown = min(search.free * 2 ** (passed_s / DOUBLES_S), AHEAD * lately, CEILING)
+    return replace(search, free=max(search.free, grown))
+
+
+def _refused(search: Search, seen: LaneSeen, before: float) -> Search:
+    """A refusal while the rate was `before`: the new anchor, and how long it is held."""
+    if not search.anchor:
+        lately = _lately(search.marks, seen.event_at_ms, seen.event_answered, WINDOW_S, WINDOW_ANSWERS)
+        return _anchored(search, min(before, max(lately, before / 2)), 0.0)
+    if seen.event_answered == search.since_answered:
+        # nothing came through, so nothing more is known: the spell goes on
+        return replace(search, anchor=max(FLOOR, before / 2), hold_s=SHORTEST_HOLD_S, demand_s=0.0, sure=False)
+    spell = _spell(search, seen, before)
+    if search.climbed and spell.fits(search.steady):
+        # far above it only the bucket was emptied: the limit is where it was
+        hold_s = min(LONGEST_HOLD_S, 2 * search.steady_hold_s)
+        return replace(_anchored(search, search.steady, hold_s), sure=True, climbed=False, steady_hold_s=hold_s)
+    climbed = probes(search) and before > ABOUT * search.anchor
+    if search.sure and probes(search) and not climbed:
+        return _sure(search, min(before, max(spell.middle, UNDER * search.anchor)))
+    if search.sure and climbed:
+        found = _anchored(search, min(before, max(spell.high, before / 2)), 0.0)
+        return replace(found, sure=False, climbed=True, steady=search.anchor, steady_hold_s=search.hold_s)
+    if spell.sure:
+        return _sure(search, spell.middle)
+    near = ABOUT**-2 <= spell.middle / search.anchor <= ABOUT**2
+    hold_s = 2 * search.hold_s if near else 0.0
+    return replace(_anchored(search, spell.middle, hold_s), sure=False, climbed=False)
+
+
+def _sure(search: Search, anchor: float) -> Search:
+    found = _anchored(search, anchor, max(2 * search.demand_s, HELD_ANSWERS / anchor))
+    return replace(found, sure=True, climbed=False, steady=anchor, steady_hold_s=found.hold_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spell:
+    """Between two refusals: `accepted` requests in `seconds`; the limit is somewhere from `low` to `high` a second.
+
+    A bucket that could take all that the back-off refilled accepted `low`, exactly its rate; one that overflowed
+    meanwhile has more.
+    """
+
+    accepted: int
+    seconds: float
+    low: float
+    high: float
+
+    @property
+    def sure(self) -> bool:
+        return self.accepted >= FEW and self.high <= ABOUT**2 * self.low
+
+    @property
+    def middle(self) -> float:
+        return math.sqrt(self.low * self.high)
+
+    def fits(self, rate: float) -> bool:
+        return abs(self.accepted - rate * self.seconds) <= 1.5 + 0.1 * rate * self.seconds
+
+
+def _spell(search: Search, seen: LaneSeen, before: float) -> _Spell:
+    """What came between the last refusal and this one."""
+    was = search.seen
+    over_ms = was.event_at_ms + was.event_wait_ms
+    passed_s = max(0.05, (seen.event_at_ms - search.since_ms) / 1000)
+    # the step in which requests were last counted may be the one before the refusal
+    asked_s = max(0.05, min(passed_s, search.asked_s + STEP_S))
+    seconds = math.sqrt(passed_s * asked_s)
+    accepted = seen.event_answered - search.since_answered
+    low = min(before, (accepted + 0.5) / seconds)
+    sent_s = (seen.event_at_ms - over_ms) / 1000
+    marks = [mark for mark in search.marks if mark[0] >= over_ms]
+    lately = _lately(marks, seen.event_at_ms, seen.event_answered, WINDOW_S, WINDOW_ANSWERS)
+    high = lately if sent_s >= WINDOW_S and accepted >= FEW else before
+    return _Spell(accepted, seconds, low, min(before, max(low, high)))
+
+
+def _anchored(search: Search, anchor: float, hold_s: float) -> Search:
+    held = min(LONGEST_HOLD_S, max(SHORTEST_HOLD_S, hold_s))
+    return replace(search, anchor=min(CEILING, max(FLOOR, anchor)), hold_s=held, demand_s=0.0, asked_s=0.0)
+
+
+def _lately(marks: Sequence[Mark], at_ms: int, answered: int, seconds: float, answers: int) -> float:
+    """Answers a second over the last `seconds`, or longer until there were `answers`; 0 where nothing is known."""
+    rate = 0.0
+    for marked_ms, marked in reversed(marks):
+        passed_s = (at_ms - marked_ms) / 1000
+        if passed_s > 0:
+            rate = max(0, answered - marked) / max(passed_s, 0.2)
+        if passed_s >= seconds and answered - marked >= answers:
+            break
+    return rate
+
+
+def _marked(marks: tuple[Mark, ...], now_ms: int, answered: int) -> tuple[Mark, ...]:
+    """Marks of the last second one by one, older ones a second apart."""
+    kept: list[Mark] = []
+    for mark in (*marks, (now_ms, answered)):
+        young = now_ms - mark[0] < _MARK_MS
+        if now_ms - mark[0] <= _MARKS_KEPT_MS and (young or not kept or mark[0] - kept[-1][0] >= _MARK_MS):
+            kept.append(mark)
+    return tuple(kept)

@@ -1,0 +1,35 @@
+"""What a generation that ended tells about those to come: how long it took, and what it cost.
+
+A poll only tells "not yet" or "by now", so its duration is known as an interval.
+"""
+
+from dataclasses import astuple, dataclass
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """It took more than `low_ms`, its age at the last poll that said "not yet", and at most `high_ms`.
+
+    `low_ms` is 0 when no poll said so. Ages count from its acceptance. Tokens and `cost_micro`, millionths of the
+    currency, are 0 where they are not known.
+    """
+
+    model: str
+    low_ms: int
+    high_ms: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_micro: int = 0
+    completed: bool = True
+
+
+def pack_observed(observed: Observed) -> bytes:
+    """A JSON list of the fields, in order."""
+    return orjson.dumps(astuple(observed))
+
+
+def read_observed(packed: bytes) -> Observed:
+    """The reverse of `pack_observed`."""
+    return Observed(*orjson.loads(packed))

@@ -1,0 +1,87 @@
+"""The arithmetic of permits: how many requests may go now, and whose turn it is. `lua/claim_submit.lua` does the same.
+
+A lane (POSTs or polls of an account) is paced by the generic cell rate algorithm (ITU-T I.371): one request every
+`gap`, with some lateness forgiven, so that nothing is bunched at a minute's start and a claimer that wakes late loses
+nothing. Times are whole microseconds of the Redis server's clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+LATE_US = 150_000
+"""How late a permit may be used: a busy worker wakes some ms late. Beyond it permits are not saved up."""
+
+WAKE_US = 500_000
+"""Who waits looks again at least this often: a changed limit, a pause or a resume takes effect within a second."""
+
+AHEAD = 4
+"""Permits by which a run may be ahead of others that wait: fewer would leave permits unused while others sleep."""
+
+AHEAD_US = 250_000
+"""The same for fast lanes, as time."""
+
+SHARE = 1_000_000
+"""What one permit costs a run of priority 1, on the clock by which runs take turns."""
+
+ASKING_MS = 1_000
+"""A run that was refused so long ago does not wait any more."""
+
+QUIET_MS = 1_000
+"""A tester of the in-flight limit goes after so long without a POST: a rate limit can't be what refuses it then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """`tat` is when the next request is due; `turn` when the last waiter was told to come."""
+
+    tat: int = 0
+    turn: int = 0
+
+
+def gap_us(rate: float | None) -> int:
+    """µs between two requests at `rate` a second; 0 for no bound."""
+    return 0 if rate is None else max(1, round(1_000_000 / rate))
+
+
+def current(lane: Lane, gap: int, now: int) -> Lane:
+    """The lane as it is under this gap: after a raised rate, or a clock put back, nobody waits as long as before.
+
+    Under the gap that it was filled with no lane is as far ahead as this.
+    """
+    return Lane(min(lane.tat, now + gap), min(lane.turn, now + WAKE_US + gap))
+
+
+def room(lane: Lane, gap: int, now: int) -> int:
+    """How many requests may go now."""
+    due = _due(lane, now)
+    return 0 if due > now else (now - due) // gap + 1
+
+
+def taken(lane: Lane, gap: int, now: int, count: int) -> Lane:
+    """The lane after `count` requests went."""
+    return replace(lane, tat=_due(lane, now) + count * gap)
+
+
+def waiter(lane: Lane, gap: int, now: int) -> tuple[Lane, int]:
+    """The lane, and the µs after which one more claimer should come again: each waiter has a turn of its own."""
+    comes = max(lane.tat, lane.turn, now)
+    if comes - now >= WAKE_US:
+        return lane, WAKE_US
+    return replace(lane, turn=comes + gap), comes - now
+
+
+def wait_ms(wait_us: int) -> int:
+    """A waiter's time in whole ms, never a moment too early: its turn would be lost."""
+    return wait_us // 1000 + (wait_us < WAKE_US)
+
+
+def share(own: int, others: Iterable[int], priority: int, gap: int) -> int:
+    """How many permits a run may take before the runs that wait must catch up; all are clocks of turns."""
+    cost = SHARE // priority
+    ahead = max(AHEAD, AHEAD_US // gap if gap else 0)
+    return max(0, (min(others) + ahead * cost - own) // cost)
+
+
+def _due(lane: Lane, now: int) -> int:
+    """When the next request is due: what a short lateness missed is made up for, a pause is not."""
+    return lane.tat if lane.tat >= now - LATE_US else now

@@ -1,0 +1,136 @@
+"""How many rows a run may send now, in memory: the rules of `lua/claim_submit.lua`, by `core.permits`.
+
+Times are ms since 1970, but for the lanes' clocks, which are in µs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.core.budget import Budget, affordable
+from pipeline.core.lifecycle import Outcome, State
+from pipeline.core.permits import QUIET_MS, SHARE, current, gap_us, room, share, taken, wait_ms, waiter
+from pipeline.edges.memory_account import TESTER_MS, MemoryAccount
+from pipeline.edges.memory_run import MemoryRun
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """So many rows, none perhaps; when to come again, in ms, and what cut it short."""
+
+    rows: int
+    wait: int = 0
+    bound: str = ""
+    tester: bool = False
+
+
+def granted(run: MemoryRun, account: MemoryAccount, runs: Sequence[MemoryRun], limit: int, now: int) -> Granted:
+    """What one claim is granted; `runs` are all of the account's. The account's clocks go on with it."""
+    wanted, bound = _own(run, account, limit)
+    if wanted <= 0:
+        return Granted(0, 100, bound)
+    left = _affordable(run)
+    if left is not None and left < wanted:
+        wanted, bound = left, "budget"
+    due = len(run.due(State.READY, now, len(run.rows[State.READY])))
+    if due == 0:
+        return Granted(0, *run.until_next(State.READY, now))
+    if wanted <= 0:
+        run.reach_cap()
+        return Granted(0, 500, "budget")
+    if due < wanted:
+        wanted, bound = due, ""
+    return _shared(run, account, sum(other.in_flight for other in runs), (wanted, bound), now)
+
+
+def _own(run: MemoryRun, account: MemoryAccount, limit: int) -> tuple[int, str]:
+    policy, bound = run.card.policy, ""
+    first = policy.first_rows - run.in_flight
+    if not run.counts[Outcome.COMPLETED] and first < limit:
+        limit, bound = first, "first rows"
+    probes = policy.first_rows - len(run.rows[State.SUBMITTING])
+    return (probes, "back-off") if account.troubles and probes < limit else (limit, bound)
+
+
+def _affordable(run: MemoryRun) -> int | None:
+    """Rows that the budget leaves room for; nothing without one."""
+    if run.card.budget == Budget():
+        return None
+    return 0 if run.reserved is None else affordable(run.card.budget, run.spending)
+
+
+def _shared(run: MemoryRun, account: MemoryAccount, in_flight: int, own: tuple[int, str], now: int) -> Granted:
+    wanted, bound = own
+    permitted, tester = _in_flight(run, account, in_flight, now)
+    permitted, bound = (permitted, "in flight") if permitted < wanted else (wanted, bound)
+    gap, now_us = gap_us(account.pace.rate), now * 1000
+    if gap:
+        account.posts.clock = current(account.posts.clock, gap, now_us)
+    if gap and permitted:
+        free = room(account.posts.clock, gap, now_us)
+        if free < permitted:
+            permitted, bound = free, "rate"
+            account.posts.cut_short()
+    clock, turns = _turn(run, account, gap, now)
+    # who is too far ahead takes no place among those who wait for the rate, either
+    if turns is not None and (turns == 0 or turns < permitted):
+        permitted, bound = turns, "turn"
+    wait = 100 if permitted < wanted else 0
+    if permitted < wanted:
+        account.asking[run.card.run_id] = now
+    else:
+        account.asking.pop(run.card.run_id, None)
+    account.clocks[run.card.run_id] = clock + permitted * (SHARE // run.card.priority)
+    if permitted:
+        account.turns = max(account.turns, clock)
+        account.sent_at = now
+        account.posts.clock = taken(account.posts.clock, gap, now_us, permitted) if gap else account.posts.clock
+    if bound == "rate":
+        account.posts.clock, wait_us = waiter(account.posts.clock, gap, now_us)
+        wait = wait_ms(wait_us)
+    return Granted(permitted, wait, bound, tester and permitted > 0)
+
+
+def _in_flight(run: MemoryRun, account: MemoryAccount, in_flight: int, now: int) -> tuple[int, bool]:
+    pace, bound = account.pace, run.card.policy.max_in_flight
+    most = (bound if pace.most is None else min(bound, pace.most)) - in_flight
+    free = most if pace.cap is None else min(most, pace.cap - in_flight)
+    quiet = now - account.sent_at >= QUIET_MS and now >= account.tester_until
+    if free <= 0 < most and pace.tests and quiet:
+        return 1, True
+    return max(0, free), False
+
+
+def _turn(run: MemoryRun, account: MemoryAccount, gap: int, now: int) -> tuple[int, int | None]:
+    """The run's clock, and the permits that it may take before others that wait; nothing where none does."""
+    run_id = run.card.run_id
+    clock, others = account.clocks.get(run_id, 0), account.waiting(run_id, now)
+    # who did not wait has no right to what others used meanwhile, whether or not they wait just now
+    if not account.is_asking(run_id, now):
+        clock = max(clock, account.turns)
+    if not others:
+        return clock, None
+    return clock, share(clock, others, run.card.priority, gap)
+
+
+def hand_out(account: MemoryAccount, token: str, now: int, *, tester: bool) -> None:
+    """Note the token of a tester."""
+    if tester:
+        account.tester, account.tester_until = token, now + TESTER_MS
+
+
+def paced_polls(account: MemoryAccount, due: int, now: int) -> tuple[int, int, str]:
+    """How many of the polls that are due may go, the ms until a further claim, and what bounds them."""
+    lane, now_us, gap = account.polling, now * 1000, gap_us(account.pace.poll_rate)
+    if lane.wait_until > now:
+        return 0, lane.wait_until - now, "back-off"
+    if not gap or not due:
+        return due, 0, ""
+    lane.clock = current(lane.clock, gap, now_us)
+    free = room(lane.clock, gap, now_us)
+    if free < due:
+        lane.cut_short()
+    if free:
+        lane.clock = taken(lane.clock, gap, now_us, min(free, due))
+        return min(free, due), 0, "rate" if free < due else ""
+    lane.clock, wait_us = waiter(lane.clock, gap, now_us)
+    return 0, wait_ms(wait_us), "rate"

@@ -1,0 +1,106 @@
+"""Keep every account to one pace: look at it, let the finder decide, and have all claims keep to that.
+
+The acting heartbeat does so at every tick; the command that begins a run does it once before, so that a limit holds
+from the first row on. Two writers at once cost a tick of what was found, never a limit that was given.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.core.budget import reservation
+from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.limits import Limits, strictest
+from pipeline.core.observations import Observed
+from pipeline.core.pacing import AccountSeen, Pace, found_now
+from pipeline.core.polling import Adaptive, parse_schedule
+from pipeline.core.snapshot import RunSnapshot
+from pipeline.core.timetable import pack_timetables, timetables_of
+from pipeline.ports import Clock, Ledger, RunCard
+
+LEARN_S = 2.0
+"""What ended generations told is looked at this often: a fit costs some ms of CPU."""
+
+TOKENS_OVER = 200
+"""A row's tokens are the mean over so many that ended last."""
+
+
+async def pace_account(ledger: Ledger, account: str, given: Iterable[Limits]) -> AccountSeen:
+    """Pace an account by what is counted of it and by what was given, the strictest; what was seen."""
+    seen = await ledger.account_seen(account)
+    tokens = tokens_a_row(await ledger.observed(account)) if _by_tokens(seen, given := list(given)) else None
+    await ledger.set_pace(account, *found_now(seen, strictest([seen.limits, *given]), tokens))
+    return seen
+
+
+def _by_tokens(seen: AccountSeen, given: Iterable[Limits]) -> bool:
+    return any(limits.tpm is not None for limits in (seen.limits, *given))
+
+
+def tokens_a_row(observed: Sequence[Observed]) -> float | None:
+    """The mean tokens of a row, over those that completed last; nothing while none did."""
+    known = [one.prompt_tokens + one.completion_tokens for one in observed if one.completed][-TOKENS_OVER:]
+    return sum(known) / len(known) if known else None
+
+
+@dataclass(slots=True)
+class _Account:
+    """What one heartbeat remembers of an account: the pace that it set, what it last learnt, and which runs heard."""
+
+    observed: int = -1
+    taught: frozenset[str] = frozenset()
+    learnt_at: float = float("-inf")
+    set: tuple[bytes, Pace] | None = None
+    tokens: float | None = None
+
+
+class Pacer:
+    """The part of one heartbeat that looks after accounts."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+
+    async def __call__(self, runs: Sequence[tuple[RunSnapshot, RunCard]]) -> list[Exception]:
+        """Look after the accounts of these runs, once each; what went wrong with one does not touch the others."""
+        failures: list[Exception] = []
+        by_account: dict[str, list[tuple[RunSnapshot, RunCard]]] = {}
+        for run, card in runs:
+            by_account.setdefault(card.account, []).append((run, card))
+        for account, its in by_account.items():
+            try:
+                await self._look_after(account, its)
+            except LedgerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - told after the tickets of all runs are issued
+                failures.append(error)
+        self._accounts = {name: self._accounts[name] for name in by_account}
+        return failures
+
+    async def _look_after(self, account: str, runs: Sequence[tuple[RunSnapshot, RunCard]]) -> None:
+        known = self._accounts.setdefault(account, _Account())
+        seen = await self._ledger.account_seen(account)
+        names = frozenset(run.run_id for run, _ in runs)
+        unreserved = any(card.budget.caps and not run.spending.reserved.tokens for run, card in runs)
+        if unreserved or not names <= known.taught or self._is_news(known, seen):
+            await self._learn(account, known, runs)
+            known.observed, known.learnt_at, known.taught = seen.observed, self._clock.monotonic(), names
+        limits = strictest([seen.limits, *(run.limits for run, _ in runs)])
+        now = found_now(seen, limits, known.tokens)
+        if now != known.set:
+            await self._ledger.set_pace(account, *now)
+            known.set = now
+
+    def _is_news(self, known: _Account, seen: AccountSeen) -> bool:
+        return seen.observed != known.observed and self._clock.monotonic() - known.learnt_at >= LEARN_S
+
+    async def _learn(self, account: str, known: _Account, runs: Sequence[tuple[RunSnapshot, RunCard]]) -> None:
+        observed = await self._ledger.observed(account)
+        known.tokens = tokens_a_row(observed)
+        for run, card in runs:
+            schedule = parse_schedule(card.policy.poll)
+            if isinstance(schedule, Adaptive):
+                bounds = (card.policy.poll_cost, schedule.floor_s, schedule.ceiling_s)
+                await self._ledger.set_timetables(run.run_id, pack_timetables(timetables_of(observed, *bounds)))
+            if card.budget.cost is not None or card.budget.tokens is not None:
+                await self._ledger.set_reservation(run.run_id, reservation(observed, card.models, card.prices))

@@ -1,0 +1,173 @@
+"""A cap on spending: one reservation for each row in flight, settled with what was really used; nothing can leak."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core.answers import Accepted, Ambiguous, Completed, Completion, Problem, Refused, Throttled
+from pipeline.core.budget import Budget, Reservation, Settled
+from pipeline.core.lifecycle import Outcome, State
+from pipeline.core.snapshot import RunState
+from pipeline.core.steps import abandoned
+from pipeline.ports import FedRow
+
+pytestmark = pytest.mark.anyio
+
+BUSY = Problem("rate_limit", "slow down", "rate_limit_error", 429)
+
+
+async def open_with(world, budget, reserved=Reservation(100, 1_000), rows=40, settled=Settled(), **policy):
+    card = replace(world.card(total=rows, **policy), budget=budget)
+    assert await world.ledger.open_run(card, recover_until=0, ended={}, done=[], settled=settled)
+    assert await world.ledger.feed(card.run_id, 0, rows, [FedRow(i, b"{}") for i in range(rows)])
+    if reserved is not None:
+        await world.ledger.set_reservation(world.run, reserved)
+    return card
+
+
+async def all_accepted(world, rows):
+    await world.commit(*(world.sent(row, Accepted(f"task-{row.row_index}")) for row in rows))
+    world.clock.advance(600_000)
+
+
+def done(tokens, cost):
+    return Completed(Completion(prompt_tokens=tokens, completion_tokens=0, cost=cost))
+
+
+async def complete(world, tokens, cost):
+    rows = (await world.polls(limit=100)).rows
+    await world.commit(*(world.polled(row, done(tokens, cost)) for row in rows))
+
+
+async def test_no_more_rows_are_in_flight_than_the_cap_can_pay(world):
+    await open_with(world, Budget(tokens=1_000))
+    claim = await world.claim(limit=50)
+    assert (len(claim.rows), claim.bound) == (10, "budget")
+    assert (await world.claim(limit=50)).bound == "budget"
+
+
+async def test_the_tighter_cap_counts(world):
+    await open_with(world, Budget(cost=0.004, tokens=1_000))
+    assert len((await world.claim(limit=50)).rows) == 4
+
+
+async def test_real_usage_takes_the_place_of_a_reservation(world):
+    await open_with(world, Budget(tokens=1_000))
+    await all_accepted(world, (await world.claim(limit=50)).rows)
+    await complete(world, tokens=20, cost=0.0)
+    assert (await world.look()).spending.tokens == 200
+    assert len((await world.claim(limit=50)).rows) == 8
+
+
+async def test_what_rows_cost_beyond_their_reservation_is_told_once_the_cap_is_reached(world):
+    await open_with(world, Budget(tokens=1_000, cost=10.0))
+    rows = (await world.claim(limit=50)).rows
+    await world.claim(limit=50)
+    assert (await world.look()).spending.reached
+    await all_accepted(world, rows)
+    await complete(world, tokens=130, cost=0.0015)
+    spending = (await world.look()).spending
+    assert (spending.over_tokens, spending.over_cost_micro, spending.tokens) == (300, 10 * 500, 1_300)
+    assert not (await world.claim(limit=50)).rows
+
+
+async def test_a_permit_after_the_cap_was_reached_begins_the_count_anew(world):
+    await open_with(world, Budget(tokens=1_000))
+    rows = (await world.claim(limit=50)).rows
+    await world.claim(limit=50)
+    await all_accepted(world, rows)
+    await complete(world, tokens=10, cost=0.0)
+    assert len((await world.claim(limit=50)).rows) == 9
+    assert not (await world.look()).spending.reached
+    await world.claim(limit=50)
+    assert (await world.look()).spending.over_tokens == 0
+
+
+async def test_nothing_goes_under_a_cap_before_a_reservation_is_known(world):
+    await open_with(world, Budget(tokens=1_000), reserved=None)
+    claim = await world.claim(limit=50)
+    assert (claim.rows, claim.bound) == ((), "budget")
+    assert not (await world.look()).spending.reached
+
+
+async def test_while_nothing_is_known_one_row_goes_alone_for_whatever_is_left(world):
+    await open_with(world, Budget(tokens=30))
+    assert len((await world.claim(limit=50)).rows) == 1
+    assert not (await world.claim(limit=50)).rows
+
+
+async def test_a_row_that_was_not_sent_gives_its_reservation_back(world):
+    await open_with(world, Budget(tokens=1_000))
+    rows = (await world.claim(limit=50)).rows
+    await world.commit(world.sent(rows[0], Throttled(BUSY, 1.0)), world.sent(rows[1], Refused(BUSY)))
+    world.clock.advance(1_000)
+    assert len((await world.claim(limit=50)).rows) == 2
+
+
+async def test_a_row_that_may_have_been_billed_keeps_its_reservation(world):
+    await open_with(world, Budget(tokens=1_000))
+    rows = (await world.claim(limit=50)).rows
+    await world.commit(world.sent(rows[0], Ambiguous(BUSY)))
+    spending = (await world.look()).spending
+    assert (spending.kept_tokens, spending.kept_cost_micro, spending.in_flight) == (100, 1_000, 9)
+    world.clock.advance(60_000)
+    assert not (await world.claim(limit=50)).rows
+
+
+async def test_an_abandoned_row_keeps_its_reservation(world):
+    await open_with(world, Budget(tokens=1_000))
+    await all_accepted(world, (await world.claim(limit=50)).rows)
+    await world.ledger.set_state(world.run, RunState.ABANDONING)
+    assert await world.ledger.abandon_pending(world.run, 4, abandoned(world.clock())) == 4
+    assert (await world.look()).spending.kept_tokens == 400
+
+
+async def test_a_row_whose_lost_answer_came_after_all_is_in_flight_again_and_nothing_is_kept(world):
+    from pipeline.core.retries import after_late_id
+
+    await open_with(world, Budget(tokens=1_000))
+    [row] = (await world.claim(limit=1)).rows
+    world.clock.advance(60_000)
+    [lapsed] = (await world.lapsed()).rows
+    await world.commit(world.lost(lapsed, BUSY))
+    assert (await world.look()).spending.kept_tokens == 100
+    taken = await world.ledger.take_ready(world.run, "late", row.row_index)
+    accepted = world.sent(row, Accepted("task-0")).step.record
+    step = after_late_id(taken.record, accepted, row.token)
+    from pipeline.ports import Commit
+
+    assert await world.commit(Commit(row.row_index, taken.token, step)) == [True]
+    spending = (await world.look()).spending
+    assert (spending.kept_tokens, spending.in_flight) == (0, 1)
+
+
+async def test_a_higher_cap_goes_on_and_what_was_spent_still_counts(world):
+    card = await open_with(world, Budget(tokens=1_000))
+    rows = (await world.claim(limit=50)).rows
+    await world.claim(limit=50)
+    await all_accepted(world, rows)
+    await complete(world, tokens=100, cost=0.0)
+    assert not (await world.claim(limit=50)).rows
+    await world.ledger.reopen(replace(card, budget=Budget(tokens=1_500)))
+    assert len((await world.claim(limit=50)).rows) == 5
+    await world.ledger.reopen(replace(card, budget=Budget()))
+    assert len((await world.claim(limit=50)).rows) == 25
+
+
+async def test_what_an_earlier_ledger_spent_counts(world):
+    await open_with(world, Budget(tokens=1_000), settled=Settled(500, 200, 7))
+    spending = (await world.look()).spending
+    assert (spending.tokens, spending.cost_micro) == (700, 7)
+    assert len((await world.claim(limit=50)).rows) == 3
+
+
+async def test_an_expired_row_keeps_its_reservation_and_ends(world):
+    from pipeline.core.answers import Running
+
+    await open_with(world, Budget(tokens=1_000), generation_deadline_s=1.0, longest_gap_s=10_000.0)
+    await all_accepted(world, (await world.claim(limit=1)).rows)
+    [row] = (await world.polls()).rows
+    step = world.polled(row, Running("processing"), generation_deadline_s=1.0, longest_gap_s=10_000.0)
+    assert (step.step.state, step.step.ending.outcome) == (State.DONE, Outcome.EXPIRED)
+    await world.commit(step)
+    assert (await world.look()).spending.kept_tokens == 100

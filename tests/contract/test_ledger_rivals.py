@@ -1,0 +1,58 @@
+"""Runs of one account that want more than it allows: none waits for what another had before it came."""
+
+import pytest
+
+from pipeline.core.answers import Problem, Throttled
+from pipeline.core.pacing import Pace
+
+pytestmark = pytest.mark.anyio
+
+OTHER = "run-20260101-two"
+ACCOUNT = "api#key"
+BUSY = Problem("rate_limit", "slow down", "rate_limit_error", 429)
+
+
+async def both_open(world):
+    for run_id in (world.run, OTHER):
+        await world.open(rows=4_000, run_id=run_id, first_rows=10_000)
+
+
+async def ask_in_turn(world, steps, step_ms, order):
+    given = dict.fromkeys(order, 0)
+    for _ in range(steps):
+        for run_id in order:
+            given[run_id] += len((await world.claim(limit=20, run_id=run_id)).rows)
+        world.clock.advance(step_ms)
+    return given
+
+
+async def test_the_elder_run_is_not_starved_by_a_younger_one_when_a_limit_is_found(world):
+    await both_open(world)
+    for _ in range(150):
+        await world.claim(limit=20)
+        world.clock.advance(10)
+    await world.claim(limit=20, run_id=OTHER)
+    await world.ledger.set_pace(ACCOUNT, b"", Pace(rate=10.0))
+    given = await ask_in_turn(world, 300, 100, (OTHER, world.run))
+    assert abs(given[OTHER] - given[world.run]) <= 30
+    assert sum(given.values()) >= 290
+
+
+async def test_a_run_that_died_while_it_waited_holds_nobody_for_long(world):
+    await both_open(world)
+    await world.ledger.set_pace(ACCOUNT, b"", Pace(rate=10.0))
+    await ask_in_turn(world, 50, 20, (OTHER, world.run))
+    given = await ask_in_turn(world, 500, 20, (world.run,))
+    assert given[world.run] >= 85
+
+
+async def test_a_refusal_of_a_row_that_was_claimed_before_the_last_one_is_the_same_event(world):
+    await world.open(rows=9)
+    slow, quick = (await world.claim(limit=2)).rows
+    world.clock.advance(100)
+    await world.commit(world.sent(quick, Throttled(BUSY, 1.0)))
+    world.clock.advance(1_500)
+    await world.commit(world.sent(slow, Throttled(BUSY, 1.0)))
+    seen = await world.ledger.account_seen(ACCOUNT)
+    assert seen.posts.events == 1
+    assert (await world.claim()).bound == "back-off"  # a Retry-After is kept all the same

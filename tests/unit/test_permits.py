@@ -1,0 +1,126 @@
+"""The arithmetic of permits: smooth, forgiving to who wakes late, and fair."""
+
+from bisect import bisect_left
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.permits import (
+    AHEAD,
+    LATE_US,
+    SHARE,
+    WAKE_US,
+    Lane,
+    current,
+    gap_us,
+    room,
+    share,
+    taken,
+    wait_ms,
+    waiter,
+)
+
+WINDOW_US = 10_000_000
+GAPS = st.integers(500, 3_000_000)
+
+
+def test_no_rate_is_no_gap_and_a_rate_is_the_time_between_two_requests():
+    assert (gap_us(None), gap_us(10.0), gap_us(600 / 60), gap_us(0.5)) == (0, 100_000, 100_000, 2_000_000)
+
+
+def granted(gap, looks):
+    """When permits were taken by claimers that look after each of these waits, in µs, and take all they can."""
+    lane, now, taken_at = Lane(), 10**15, []
+    for wait in looks:
+        now += wait
+        free = room(lane, gap, now)
+        if free:
+            lane = taken(lane, gap, now, free)
+            taken_at += [now] * free
+    return taken_at
+
+
+@given(GAPS, st.lists(st.integers(0, 2_000_000), min_size=20, max_size=200))
+def test_no_window_of_ten_seconds_holds_more_than_its_rate_and_what_may_come_late(gap, looks):
+    times = granted(gap, looks)
+    most = WINDOW_US / gap + 1 + LATE_US / gap
+    for place, start in enumerate(times):
+        assert bisect_left(times, start + WINDOW_US) - place <= most
+
+
+@given(st.integers(500, LATE_US), st.lists(st.integers(1, LATE_US // 2), min_size=50, max_size=200))
+def test_who_looks_in_time_is_given_every_permit_of_the_rate(gap, looks):
+    passed = sum(looks[1:])
+    assert len(granted(gap, looks)) >= passed // gap
+
+
+@given(GAPS, st.lists(st.integers(0, 2_000_000), min_size=20, max_size=100))
+def test_a_lane_under_its_own_gap_is_never_further_ahead_than_a_changed_one_may_be(gap, looks):
+    lane, now = Lane(), 10**15
+    for wait in looks:
+        now += wait
+        assert current(lane, gap, now) == lane
+        if free := room(lane, gap, now):
+            lane = taken(lane, gap, now, free)
+        lane, _ = waiter(lane, gap, now)
+
+
+def test_after_a_raised_rate_the_next_request_is_one_gap_away():
+    now = 10**15
+    slow = waiter(taken(Lane(), 60_000_000, now, 1), 60_000_000, now)[0]
+    assert current(slow, 100_000, now).tat == now + 100_000
+    assert room(current(slow, 100_000, now), 100_000, now + 100_000) == 1
+
+
+@given(GAPS, st.integers(1, 10**9))
+def test_a_pause_saves_up_nothing(gap, pause):
+    lane = taken(Lane(), gap, 10**15, 1)
+    assert room(lane, gap, 10**15 + pause) <= LATE_US // gap + 1
+    assert room(lane, gap, 10**15 + gap + LATE_US + pause) == 1
+
+
+@given(GAPS, st.integers(1, 50))
+def test_waiters_come_one_after_the_other_and_soon_enough_to_see_a_change(gap, count):
+    lane, now = taken(Lane(), gap, 10**15, 3), 10**15
+    waits = []
+    for _ in range(count):
+        lane, wait = waiter(lane, gap, now)
+        waits.append(wait)
+    assert waits == sorted(waits)
+    assert max(waits) <= WAKE_US
+    own = [wait for wait in waits if wait < WAKE_US]
+    assert len(set(own)) == len(own)
+
+
+@given(st.integers(0, WAKE_US))
+def test_a_waiter_never_comes_before_its_turn(wait_us):
+    assert wait_ms(wait_us) * 1000 > wait_us or wait_us == WAKE_US
+
+
+@given(st.integers(0, 10**9), st.integers(1, 100), GAPS)
+def test_a_run_that_is_not_ahead_may_always_go(clock, priority, gap):
+    assert share(clock, [clock], priority, gap) >= AHEAD
+
+
+@pytest.mark.parametrize("priority", [1, 10, 100])
+def test_a_run_that_is_too_far_ahead_waits_for_the_others(priority):
+    cost = SHARE // priority
+    assert share(100 * cost, [100 * cost - AHEAD * cost], priority, 0) == 0
+    assert share(100 * cost, [100 * cost - cost], priority, 0) == AHEAD - 1
+
+
+@given(st.integers(1, 100), st.integers(1, 100))
+def test_two_runs_that_always_want_more_share_by_priority(one, other):
+    clocks, got = {"one": 0, "other": 0}, {"one": 0, "other": 0}
+    priorities = {"one": one, "other": other}
+    for step in range(2_000):
+        order = ("one", "other") if step % 2 else ("other", "one")
+        first = next(name for name in order if share(clocks[name], [clocks[_rival(name)]], priorities[name], 0))
+        clocks[first] += SHARE // priorities[first]
+        got[first] += 1
+    assert got["one"] / 2_000 == pytest.approx(one / (one + other), abs=0.03)
+
+
+def _rival(name):
+    return "other" if name == "one" else "one"

@@ -1,0 +1,151 @@
+"""A plan in words: what it will cost and by which price, what the caps mean for it, and whether it ends in time."""
+
+from datetime import datetime, timedelta, timezone
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.estimating import refuse_unpriced
+from pipeline.cli.main import main
+from pipeline.cli.plan_text import cap_lines, plan_lines, promise_lines
+from pipeline.core.budget import Budget
+from pipeline.core.errors import SettingsError
+from pipeline.edges.annotations_file import schema_of, write_part
+
+PRICE = {"input": 1.25, "output": 10.0, "source": "a list price", "as_of": "2026-05-01"}
+ESTIMATE = {"rows": 10, "counted": 10, "priced": 10, "tokens": [50, 100, 400], "cost": [0.5, 2.0, 8.0], "basis": []}
+NOW = datetime(2026, 11, 22, 22, 0, tzinfo=timezone(timedelta(hours=1)))
+
+
+def described(**values):
+    plan = {"rows": 10, "requests": 10, "rejections": 0, "models": {"m": 10}, "videos": 10, "base_url": "https://api"}
+    return {**plan, "created_at": "2026-11-22T21:00:00+00:00", "prices": {"m": PRICE}, **values}
+
+
+def told(**values):
+    return "\n".join(plan_lines(described(**values), [], ""))
+
+
+def test_a_price_is_shown_with_who_told_it_and_when():
+    assert "price of m: $1.25 in, $10 out per million tokens (a list price, as of 2026-05-01)\n" in told() + "\n"
+    long = {**PRICE, "input_long": 2.5, "output_long": 15.0, "long_prompt_tokens": 200_000}
+    assert "$10 out per million tokens, $2.5 and $15 above 200,000 tokens of prompt (a" in told(prices={"m": long})
+
+
+def test_an_old_price_is_called_old():
+    assert "that is old: look it up again" in told(created_at="2027-06-01T00:00:00+00:00")
+    assert "old" not in told(created_at="2027-04-30T00:00:00+00:00")
+
+
+def test_a_price_of_an_earlier_version_has_no_source_and_is_shown_all_the_same():
+    bare = {"input": 1.0, "output": 2.0, "input_long": None, "output_long": None, "long_prompt_tokens": None}
+    assert "price of m: $1 in, $2 out per million tokens" in told(prices={"m": bare}).splitlines()
+
+
+def test_a_model_without_a_price_is_named():
+    assert "no price is configured for m: its cost is shown only where the API tells it" in told(prices={})
+
+
+@pytest.mark.parametrize(
+    ("cost", "line"),
+    [
+        (9.0, "cap: $9.00 (--max-cost); the estimate is below it"),
+        (4.0, "cap: $4.00 (--max-cost); the estimate's upper end is above it"),
+        (1.0, "cap: $1.00 (--max-cost); by the estimate it is reached after about 5 of 10 rows"),
+        (0.1, "cap: $0.1000 (--max-cost); by the estimate it is reached after about 0 of 10 rows"),
+    ],
+)
+def test_a_cap_is_held_against_the_estimate(cost, line):
+    assert list(cap_lines(Budget(cost=cost), described(estimate=ESTIMATE))) == [line]
+
+
+def test_a_cap_is_held_against_no_estimate_that_counts_only_some_rows():
+    partly = {**ESTIMATE, "counted": 9, "tokens": [50, 100, 400]}
+    assert list(cap_lines(Budget(tokens=60), described(estimate=partly))) == ["cap: 60 tokens (--max-total-tokens)"]
+    assert list(cap_lines(Budget(tokens=60), described())) == ["cap: 60 tokens (--max-total-tokens)"]
+
+
+def test_whether_a_run_ends_in_time_is_told_where_its_rate_was_given():
+    given = {"max_cost": None, "max_total_tokens": None, "by": NOW + timedelta(minutes=5)}
+    [known] = promise_lines({**given, "rpm": 1.0}, described(), NOW)
+    assert known == "by 22:05: about 5 rows won't be done; at this rate the last one is about 22:10"
+    for rate in ({}, {"rpm": None}, {"rpm": "auto"}):
+        [unknown] = promise_lines({**given, **rate}, described(), NOW)
+        assert unknown == "by 22:05: the run tells whether the rate suffices, when it has found it"
+    assert list(promise_lines({**given, "by": None}, described(), NOW)) == []
+
+
+def test_money_is_capped_only_where_every_model_has_a_price():
+    refuse_unpriced(Budget(tokens=5), ["m"], {}, fixed=False)
+    refuse_unpriced(Budget(cost=5.0), ["m"], {"m": PRICE}, fixed=False)
+    with pytest.raises(SettingsError, match=r'for n, .*\[prices\."n"\] with input .*--max-total-tokens'):
+        refuse_unpriced(Budget(cost=5.0), ["m", "n"], {"m": PRICE}, fixed=False)
+    with pytest.raises(SettingsError, match="keeps the prices that it was planned with, or cap the tokens"):
+        refuse_unpriced(Budget(cost=5.0), ["n"], {}, fixed=True)
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """Types `vidbatch plan` of a manifest with these lines, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def type_in(lines, *words):
+        (tmp_path / "videos.csv").write_text("\n".join(["video_url,prompt,duration_s", *lines]), encoding="utf-8")
+        return CliRunner().invoke(main, ["plan", "videos.csv", *words])
+
+    return type_in
+
+
+TIMED = "https://videos.example/1.mp4,Describe.,30"
+UNTIMED = "https://videos.example/2.mp4,Describe.,"
+
+
+def test_a_plan_estimates_by_the_seconds_that_the_manifest_tells(plan):
+    shown = plan([TIMED, UNTIMED])
+    assert shown.exit_code == 0, shown.output
+    assert "estimate for 1 of 2 rows, the rest unknown: about 9,702 tokens" in shown.output
+    assert "30 s of video at 290 (up to 640) tokens a second" in shown.output
+
+
+def test_a_plan_learns_from_the_dataset_that_it_is_shown_and_writes_nothing_there(plan, tmp_path):
+    folder = tmp_path / "out" / "annotations" / "run=1"
+    folder.mkdir(parents=True)
+    cells = {"model": "gemini-2.5-pro", "outcome": "completed", "prompt_tokens": 1_000, "completion_tokens": 0}
+    write_part(folder / "part-00000.parquet", schema_of([], "1"), [{**cells, "cost": 0.5}] * 8)
+    before = sorted(tmp_path.glob("out/**/*"))
+    shown = plan([UNTIMED] * 4, "--out", "out", "--json")
+    estimate = orjson.loads(shown.output)["estimate"]
+    assert estimate["cost"] == [2.0, 2.0, 2.0]
+    assert estimate["tokens"] == [4_000, 4_000, 4_000]
+    assert sorted(tmp_path.glob("out/**/*")) == before
+
+
+def test_tokens_a_second_may_be_written_down(plan, tmp_path):
+    (tmp_path / "vidbatch.toml").write_text("tokens_per_second = 640\n", encoding="utf-8")
+    assert "30 s of video at 640 tokens a second (tokens_per_second in vidbatch.toml)" in plan([TIMED]).output
+
+
+def test_a_cap_on_money_without_a_price_is_refused_when_planning_and_a_written_price_helps(plan, tmp_path):
+    refused = plan([TIMED], "--model", "m", "--max-cost", "5")
+    assert isinstance(refused.exception, SettingsError)
+    assert "vidbatch.toml" in str(refused.exception)
+    (tmp_path / "vidbatch.toml").write_text("[prices.m]\ninput = 1\noutput = 2\n", encoding="utf-8")
+    assert plan([TIMED], "--model", "m", "--max-cost", "5").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--max-cost", "0"], "--max-cost: found 0"),
+        (["--max-cost", "-1"], "--max-cost"),
+        (["--max-cost", "nan"], "--max-cost"),
+        (["--max-cost", "inf"], "--max-cost"),
+        (["--max-total-tokens", "0"], "--max-total-tokens"),
+        (["--by", "soon"], "--by: found 'soon'"),
+    ],
+)
+def test_a_cap_of_nothing_and_a_time_that_is_none_are_refused(plan, words, named):
+    refused = plan([TIMED], *words)
+    assert isinstance(refused.exception, SettingsError)
+    assert named in str(refused.exception)
