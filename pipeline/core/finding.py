@@ -27,6 +27,9 @@ LONGEST_HOLD_S = 600.0
 HELD_ANSWERS = 100
 """A sure rate is held for so many requests, or longer: a refusal costs a slow account as many of them as a fast one."""
 
+HELD_WAITS = 20
+"""And for so many times the back-off that the refusal began, in which nothing went: it costs that much each time."""
+
 LONGEST_RAMP_S = 10.0
 SHORTEST_RAMP_S = 3.0
 """From the end of a hold until the rate is where it was refused; twice that rate comes 2.2 times as long after it."""
@@ -185,19 +188,20 @@ def _refused(search: Search, seen: LaneSeen, before: float) -> Search:
         return replace(_anchored(search, search.steady, hold_s), sure=True, climbed=False, steady_hold_s=hold_s)
     climbed = probes(search) and before > ABOUT * search.anchor
     if search.sure and probes(search) and not climbed:
-        return _sure(search, min(before, max(spell.middle, UNDER * search.anchor)))
+        return _sure(search, seen, min(before, max(spell.middle, UNDER * search.anchor)))
     if search.sure and climbed:
         found = _anchored(search, min(before, max(spell.high, before / 2)), 0.0)
         return replace(found, sure=False, climbed=True, steady=search.anchor, steady_hold_s=search.hold_s)
     if spell.sure:
-        return _sure(search, spell.middle)
+        return _sure(search, seen, spell.middle)
     near = ABOUT**-2 <= spell.middle / search.anchor <= ABOUT**2
     hold_s = 2 * search.hold_s if near else 0.0
     return replace(_anchored(search, spell.middle, hold_s), sure=False, climbed=False)
 
 
-def _sure(search: Search, anchor: float) -> Search:
-    found = _anchored(search, anchor, max(2 * search.demand_s, HELD_ANSWERS / anchor))
+def _sure(search: Search, seen: LaneSeen, anchor: float) -> Search:
+    least_s = max(HELD_ANSWERS / anchor, HELD_WAITS * seen.event_wait_ms / 1000)
+    found = _anchored(search, anchor, max(2 * search.demand_s, least_s))
     return replace(found, sure=True, climbed=False, steady=anchor, steady_hold_s=found.hold_s)
 
 

@@ -11,6 +11,12 @@ from dataclasses import dataclass, replace
 LATE_US = 150_000
 """How late a permit may be used: a busy worker wakes some ms late. Beyond it permits are not saved up."""
 
+PAUSE_US = 1_000_000
+"""Who is later than this was not late: there was a back-off, or nobody had anything to send."""
+
+UNWANTED_US = 100_000
+"""A permit that the run whose turn it is did not take for so long goes to another: else it would be lost."""
+
 WAKE_US = 500_000
 """Who waits looks again at least this often: a changed limit, a pause or a resume takes effect within a second."""
 
@@ -82,6 +88,14 @@ def share(own: int, others: Iterable[int], priority: int, gap: int) -> int:
     return max(0, (min(others) + ahead * cost - own) // cost)
 
 
+def unwanted(lane: Lane, gap: int, now: int) -> int:
+    """How many of the permits have waited for so long that whoever asks may have them, whosever turn it is."""
+    due = _due(lane, now)
+    return 0 if due > now - UNWANTED_US else (now - UNWANTED_US - due) // gap + 1
+
+
 def _due(lane: Lane, now: int) -> int:
-    """When the next request is due: what a short lateness missed is made up for, a pause is not."""
-    return lane.tat if lane.tat >= now - LATE_US else now
+    """When the next request is due: what a lateness missed is made up for, up to a bound, and a pause is not."""
+    if lane.tat >= now - LATE_US:
+        return lane.tat
+    return now - LATE_US if lane.tat >= now - PAUSE_US else now

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.core.budget import Budget, affordable
 from pipeline.core.lifecycle import Outcome, State
-from pipeline.core.permits import QUIET_MS, SHARE, current, gap_us, room, share, taken, wait_ms, waiter
+from pipeline.core.permits import QUIET_MS, SHARE, current, gap_us, room, share, taken, unwanted, wait_ms, waiter
 from pipeline.edges.memory_account import TESTER_MS, MemoryAccount
 from pipeline.edges.memory_run import MemoryRun
 
@@ -109,7 +109,8 @@ def _turn(run: MemoryRun, account: MemoryAccount, gap: int, now: int) -> tuple[i
         clock = max(clock, account.turns)
     if not others:
         return clock, None
-    return clock, share(clock, others, run.card.priority, gap)
+    mine = share(clock, others, run.card.priority, gap)
+    return clock, max(mine, unwanted(account.posts.clock, gap, now * 1000)) if gap else mine
 
 
 def hand_out(account: MemoryAccount, token: str, now: int, *, tester: bool) -> None:

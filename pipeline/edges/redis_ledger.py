@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.core.budget import Settled
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import DOUBTFUL, State
-from pipeline.core.permits import AHEAD, AHEAD_US, ASKING_MS, LATE_US, QUIET_MS, SHARE, WAKE_US
+from pipeline.core.permits import AHEAD, AHEAD_US, ASKING_MS, LATE_US, PAUSE_US, QUIET_MS, SHARE, UNWANTED_US, WAKE_US
 from pipeline.core.records import Ending, pack, pack_ending, unpack
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.redis_accounts import OBSERVED_KEPT, RedisAccounts
@@ -132,7 +132,7 @@ class RedisLedger(RedisAccounts):
         named += [account_key(card.account), account_runs_key(card.account), f"{LOCKS}{lead_lock(run_id)}"]
         args = [holder, limit, _ms(policy.lease_s), policy.first_rows, policy.max_in_flight, RESULTS_BYTES, RUN_PREFIX]
         args += ["1" if card.detached else "", run_id, card.priority, LATE_US, WAKE_US, AHEAD, AHEAD_US, SHARE]
-        args += [ASKING_MS, QUIET_MS]
+        args += [ASKING_MS, QUIET_MS, PAUSE_US, UNWANTED_US]
         reply = await self._door.script("claim_submit", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:
@@ -160,7 +160,7 @@ class RedisLedger(RedisAccounts):
         card = await self._known(run_id)
         keys = RunKeys(run_id)
         named = [keys("meta"), keys(state), keys("records"), keys("tokens"), account_key(card.account)]
-        args = [holder, limit, _ms(card.policy.lease_s), "1" if polling else "", LATE_US, WAKE_US]
+        args = [holder, limit, _ms(card.policy.lease_s), "1" if polling else "", LATE_US, WAKE_US, PAUSE_US]
         reply = await self._door.script("claim_due", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:

@@ -4,12 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.answers import Accepted, Ambiguous, Completed, Completion, Problem, Refused, Throttled
+from pipeline.core.answers import (
+    Accepted,
+    Ambiguous,
+    Completed,
+    Completion,
+    Failed,
+    Problem,
+    Refused,
+    Running,
+    Throttled,
+)
 from pipeline.core.budget import Budget, Reservation, Settled
+from pipeline.core.costs import Price
 from pipeline.core.lifecycle import Outcome, State
+from pipeline.core.polling import DEFAULT
+from pipeline.core.retries import after_late_id, after_query
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import abandoned
-from pipeline.ports import FedRow
+from pipeline.ports import Commit, FedRow
 
 pytestmark = pytest.mark.anyio
 
@@ -123,8 +136,6 @@ async def test_an_abandoned_row_keeps_its_reservation(world):
 
 
 async def test_a_row_whose_lost_answer_came_after_all_is_in_flight_again_and_nothing_is_kept(world):
-    from pipeline.core.retries import after_late_id
-
     await open_with(world, Budget(tokens=1_000))
     [row] = (await world.claim(limit=1)).rows
     world.clock.advance(60_000)
@@ -134,8 +145,6 @@ async def test_a_row_whose_lost_answer_came_after_all_is_in_flight_again_and_not
     taken = await world.ledger.take_ready(world.run, "late", row.row_index)
     accepted = world.sent(row, Accepted("task-0")).step.record
     step = after_late_id(taken.record, accepted, row.token)
-    from pipeline.ports import Commit
-
     assert await world.commit(Commit(row.row_index, taken.token, step)) == [True]
     spending = (await world.look()).spending
     assert (spending.kept_tokens, spending.in_flight) == (0, 1)
@@ -162,8 +171,6 @@ async def test_what_an_earlier_ledger_spent_counts(world):
 
 
 async def test_an_expired_row_keeps_its_reservation_and_ends(world):
-    from pipeline.core.answers import Running
-
     await open_with(world, Budget(tokens=1_000), generation_deadline_s=1.0, longest_gap_s=10_000.0)
     await all_accepted(world, (await world.claim(limit=1)).rows)
     [row] = (await world.polls()).rows
@@ -171,3 +178,52 @@ async def test_an_expired_row_keeps_its_reservation_and_ends(world):
     assert (step.step.state, step.step.ending.outcome) == (State.DONE, Outcome.EXPIRED)
     await world.commit(step)
     assert (await world.look()).spending.kept_tokens == 100
+
+
+async def sent_until_paid(world, answer, rounds=30, prices=None, **policy):
+    """How many POSTs a run makes under its cap when every generation ends so."""
+    sent = 0
+    for _ in range(rounds):
+        rows = (await world.claim(limit=10)).rows
+        sent += len(rows)
+        await world.commit(*(world.sent(row, Accepted(f"task-{sent}-{row.row_index}"), **policy) for row in rows))
+        world.clock.advance(700_000)
+        for row in (await world.polls(limit=100)).rows:
+            step = after_query(
+                answer,
+                replace(row.record, model="m"),
+                world.card(**policy).policy,
+                DEFAULT,
+                now_ms=world.clock(),
+                troubles=0,
+                chance=0.0,
+                prices=prices or {},
+            )
+            await world.commit(Commit(row.row_index, row.token, step))
+        world.clock.advance(700_000)
+    return sent
+
+
+async def test_answers_that_tell_no_usage_are_not_free(world):
+    await open_with(world, Budget(tokens=500))
+    assert await sent_until_paid(world, Completed(Completion(content="x"))) <= 5
+
+
+async def test_an_api_that_tells_a_cost_of_nothing_does_not_switch_the_cap_off(world):
+    await open_with(world, Budget(cost=0.005))
+    told = Completed(Completion(prompt_tokens=900, completion_tokens=100, cost=0.0))
+    assert await sent_until_paid(world, told, prices={"m": Price(1.0, 1.0)}) <= 5
+
+
+async def test_generations_that_fail_may_be_billed_and_are_not_free(world):
+    loose = {"guard_later": 10_000, "guard_first": 10_000}
+    await open_with(world, Budget(tokens=500), **loose)
+    assert await sent_until_paid(world, Failed(BUSY, retryable=True), **loose) <= 5
+
+
+async def test_doubtful_rows_of_an_earlier_ledger_keep_a_reservation(world):
+    card = replace(world.card(total=40), budget=Budget(tokens=1_000))
+    ended = {Outcome.UNKNOWN: 2, Outcome.EXPIRED: 1, Outcome.COMPLETED: 9}
+    assert await world.ledger.open_run(card, recover_until=0, ended=ended, done=[])
+    await world.ledger.set_reservation(world.run, Reservation(100, 1_000))
+    assert (await world.look()).spending.kept_tokens == 300

@@ -27,6 +27,12 @@ class Ledger(MemoryLedger):
     """Counts how often it is told a pace and asked for what ended."""
 
     told = asked = 0
+    broken = ""
+
+    async def account_seen(self, account):
+        if account == self.broken:
+            raise ValueError(f"{account} can't be read")
+        return await super().account_seen(account)
 
     async def set_pace(self, account, found, pace):
         self.told += 1
@@ -154,6 +160,24 @@ async def test_a_run_that_comes_later_is_told_what_is_known_though_nothing_ended
     await world.open("run-2", budget=Budget(tokens=1_000_000))
     await world.tick("run-1", "run-2")
     assert (await world.ledger.snapshot("run-2")).spending.reserved.tokens > 0
+
+
+async def test_a_cap_that_is_given_later_is_reserved_for_though_nothing_ended_since(world):
+    card = await world.open()
+    await world.tick()
+    await world.ledger.reopen(replace(card, budget=Budget(tokens=1_000_000)))
+    await world.tick()
+    assert (await world.ledger.claim_submit("run-1", "w", 10)).rows
+
+
+async def test_an_account_that_can_not_be_paced_keeps_no_other_from_its_pace(world):
+    await world.open(limits=Limits(rpm=60.0))
+    await world.open("run-2", account="api#other", limits=Limits(rpm=-1.0))
+    world.ledger.broken = "api#other"
+    runs = [(await world.ledger.snapshot(name), await world.ledger.card(name)) for name in ("run-2", "run-1")]
+    [failure] = await world.pacer(runs)
+    assert "other" in str(failure)
+    assert (await world.pace()).rate == 1.0
 
 
 async def test_a_run_without_a_cap_reserves_nothing(world):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.core.permits import (
     AHEAD,
     LATE_US,
+    PAUSE_US,
     SHARE,
     WAKE_US,
     Lane,
@@ -77,7 +78,7 @@ def test_after_a_raised_rate_the_next_request_is_one_gap_away():
 def test_a_pause_saves_up_nothing(gap, pause):
     lane = taken(Lane(), gap, 10**15, 1)
     assert room(lane, gap, 10**15 + pause) <= LATE_US // gap + 1
-    assert room(lane, gap, 10**15 + gap + LATE_US + pause) == 1
+    assert room(lane, gap, 10**15 + gap + PAUSE_US + pause) == 1
 
 
 @given(GAPS, st.integers(1, 50))

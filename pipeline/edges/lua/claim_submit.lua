@@ -5,7 +5,8 @@
 -- ARGV 1 holder, 2 limit, 3 lease ms, 4 first rows, 5 most in flight, 6 results bytes that stop submitting, 7 key prefix,
 --      8 '1' when the run needs no leader, 9 run id, 10 priority; then, in µs but for the last two, how late a permit may
 --      be used, the longest wait for a turn, permits to be ahead, the same as time, 15 the cost of a permit at priority 1,
---      16 ms after which a refused run does not wait any more, 17 ms without a POST before a tester
+--      16 ms after which a refused run does not wait any more, 17 ms without a POST before a tester, and in µs: 18 from when
+--      on nobody was late, but there was a pause, 19 after which a permit goes to whoever asks
 -- RETURNS {now ms, troubles, wait ms, bound, token, row, body, record, row, body, record, ...}
 -- TTL none
 local time = redis.call('TIME')
@@ -109,8 +110,9 @@ if gap > 0 and (tat > now_us + gap or turn > now_us + tonumber(ARGV[12]) + gap) 
   tat, turn = math.min(tat, now_us + gap), math.min(turn, now_us + tonumber(ARGV[12]) + gap)
   redis.call('HSET', KEYS[8], 'tat', whole(tat), 'turn', whole(turn))
 end
--- what a short lateness missed is made up for, a pause is not
-local from = tat >= now_us - tonumber(ARGV[11]) and tat or now_us
+-- what a lateness missed is made up for, up to a bound, and a pause is not
+local from = tat
+if tat < now_us - tonumber(ARGV[18]) then from = now_us else from = math.max(tat, now_us - tonumber(ARGV[11])) end
 if gap > 0 and permitted > 0 then
   local room = 0
   if from <= now_us then room = math.floor((now_us - from) / gap) + 1 end
@@ -139,6 +141,9 @@ if lowest then
   local ahead = tonumber(ARGV[13])
   if gap > 0 then ahead = math.max(ahead, math.floor(tonumber(ARGV[14]) / gap)) end
   local share = math.max(0, math.floor((lowest + ahead * cost - clock) / cost))
+  if gap > 0 and from <= now_us - tonumber(ARGV[19]) then
+    share = math.max(share, math.floor((now_us - tonumber(ARGV[19]) - from) / gap) + 1)
+  end
   -- who is too far ahead takes no place among those who wait for the rate, either
   if share == 0 or share < permitted then
     permitted = share
