@@ -68,7 +68,7 @@ bench: dev ## measure what the README says (minutes; wants a quiet machine)
 	@$(BIN)/python benchmarks/simulator_cost.py
 
 .PHONY: bench-pacing
-bench-pacing: dev ## measure limits, polling and budgets: simulated time, then real parts (a quarter of an hour)
+bench-pacing: dev ## measure limits, polling and budgets: simulated time, then real parts (20 minutes)
 	@failed=0; for part in pacing.virtual polling pacing_real; do \
 		$(BIN)/python -m benchmarks.$$part || failed=1; \
 	done; exit $$failed
