@@ -139,13 +139,18 @@ def _file(path: Path) -> FileSettings:
         raise SettingsError(f"{path}: {where}: {first['msg'].lower()}; allowed are {allowed}") from None
 
 
-def api_key(configuration: Configuration, environment: Mapping[str, str]) -> Secret:
-    """The key from the environment, or the file that it or `vidbatch.toml` names. KeyMissing says where to put it."""
+def known_key(configuration: Configuration, environment: Mapping[str, str]) -> Secret | None:
+    """The key, where there is one."""
     named = configuration.file.api_key_file
     told = dict(environment)
     if named and not (told.get("VIDBATCH_API_KEY") or told.get("VIDBATCH_API_KEY_FILE")):
         told["VIDBATCH_API_KEY_FILE"] = named
-    key = key_from(told)
+    return key_from(told)
+
+
+def api_key(configuration: Configuration, environment: Mapping[str, str]) -> Secret:
+    """The key from the environment, or the file that it or `vidbatch.toml` names. KeyMissing says where to put it."""
+    key = known_key(configuration, environment)
     if key is None:
         raise KeyMissing(
             "no API key: set VIDBATCH_API_KEY, or VIDBATCH_API_KEY_FILE to a file that holds it, and run the same "

@@ -1,9 +1,10 @@
 """A plan and an end, in words."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
+from pipeline.cli.options import budget_of
 from pipeline.cli.screen import cost_text
 from pipeline.core.budget import Budget
 from pipeline.core.costs import Price, money
@@ -83,18 +84,28 @@ def _tokens(count: float) -> str:
     return f"{count:,.0f} tokens"
 
 
-def deadline_line(described: Mapping[str, Any], rpm: float | str | None, now: datetime, by: datetime) -> str:
-    """Whether the rate that was given suffices; where none was, or it is to be found, only the run can tell."""
-    if rpm is None or isinstance(rpm, str):
+def deadline_line(described: Mapping[str, Any], rpm: float | None, now: datetime, by: datetime) -> str:
+    """Whether the rate that was given, or found before, suffices; where none is known, only the run can tell."""
+    if rpm is None:
         return f"by {clock_words(by, now)}: the run tells whether the rate suffices, when it has found it"
     return forecast_words(forecast(described["requests"], rpm, now, by, 0.0), now)
 
 
-def promise_lines(given: Mapping[str, Any], described: Mapping[str, Any], now: datetime) -> Iterator[str]:
-    """What the caps and the deadline that a command was given mean for its plan."""
-    yield from cap_lines(Budget(given["max_cost"], given["max_total_tokens"]), described)
+def promise_lines(
+    given: Mapping[str, Any],
+    described: Mapping[str, Any],
+    now: datetime,
+    found: Callable[[], float | None] = lambda: None,
+) -> Iterator[str]:
+    """What the caps and the deadline that a command was given mean for its plan.
+
+    `found` tells the rate a minute that the account was found to allow before; it is asked only for a deadline.
+    """
+    yield from cap_lines(budget_of(given), described)
     if given["by"] is not None:
-        yield deadline_line(described, given.get("rpm"), now, given["by"])
+        typed = given.get("rpm")
+        rates = [rate for rate in (None if isinstance(typed, str) else typed, found()) if rate is not None]
+        yield deadline_line(described, min(rates, default=None), now, given["by"])
 
 
 def summary_lines(

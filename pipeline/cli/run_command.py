@@ -1,19 +1,22 @@
 """`vidbatch run`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipeline.cli import options
-from pipeline.cli.configuration import Configuration
+from pipeline.cli.configuration import Configuration, known_key
 from pipeline.cli.ending import report
 from pipeline.cli.plan_text import plan_lines, promise_lines
 from pipeline.cli.preparing import Prepared, Question, first_rejections, prepare
 from pipeline.cli.screen import Screen
 from pipeline.cli.sending import send
+from pipeline.cli.sharing import found_before
 from pipeline.edges.clock import local_now
+from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
 
 
@@ -60,6 +63,7 @@ def _run(
     else:
         rejections = first_rejections(prepared.folder, 5) if described["rejections"] else []
         lines = plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet"))
-        for line in (*lines, *promise_lines(given, described, local_now())):
+        found = partial(found_before, given, described["base_url"], known_key(configuration, process_environment()))
+        for line in (*lines, *promise_lines(given, described, local_now(), found)):
             screen.say(line)
     return send(prepared, configuration, screen, given, as_json=as_json)

@@ -1,15 +1,18 @@
 """What a run takes of its account, as its command gives it, and the account kept to it from the first row on."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.cli.ledger_access import ledger_url
 from pipeline.cli.limit_options import limits_of
-from pipeline.core.account import account_id
+from pipeline.core.account import Secret, account_id, key_fingerprint
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.limits import Limits
-from pipeline.core.pacing import AccountSeen
+from pipeline.core.pacing import AccountSeen, found_now
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.flows.pacing import pace_account
 from pipeline.ports import Ledger, RunCard
 
@@ -41,6 +44,26 @@ def shared(card: RunCard, share: Share | None, known: RunCard | None) -> RunCard
     was_by_key = known.account == account_id(known.base_url, known.key_fingerprint)
     account = by_key if was_by_key else known.account
     return replace(card, limits=known.limits, priority=known.priority, account=account)
+
+
+def found_before(given: Mapping[str, Any], base_url: str, key: Secret | None) -> float | None:
+    """The POSTs a minute that the account was found to allow by earlier runs; nothing while none met a limit."""
+    share = share_of(given)
+    if key is None and share.account is None:
+        return None
+    account = share.account or account_id(base_url, "" if key is None else key_fingerprint(key.reveal()))
+    with ledger_url(given["redis_url"]) as url:
+        return asyncio.run(_found(url, account))
+
+
+async def _found(url: str, account: str) -> float | None:
+    ledger = RedisLedger(url)
+    try:
+        seen = await ledger.account_seen(account)
+    finally:
+        await ledger.close()
+    _, pace = found_now(seen, seen.limits, None)
+    return None if pace.rate is None or pace.why == "starting" else 60 * pace.rate
 
 
 async def live_card(ledger: Ledger, run_id: str) -> RunCard | None:

@@ -5,17 +5,20 @@ from dataclasses import replace
 
 import click
 import pytest
+import redis
 from click.testing import CliRunner
 
 from pipeline.cli import options
 from pipeline.cli.limit_options import changed, limits_of
 from pipeline.cli.limits_command import View, as_object, change, view_lines
-from pipeline.cli.sharing import Share, live_card, pace_now, runs_of, share_of, shared
+from pipeline.cli.sharing import Share, found_before, live_card, pace_now, runs_of, share_of, shared
 from pipeline.core.errors import SettingsError, UsageError
 from pipeline.core.limits import Limits
+from pipeline.core.pacing import LaneSeen, found_now
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
 from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import FedRow, RunCard
 
 CARD = RunCard("run-1", "api#key", "https://api", "key", "out", "secret", "e1", 60, Policy(first_rows=1_000))
@@ -262,12 +265,12 @@ def test_limits_come_from_options_before_the_environment_and_that_before_the_fil
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--rpm", "0"), "--rpm: found 0; allowed is a number above 0, or auto"),
+        (("--rpm", "0"), "--rpm: found 0; allowed is a number from 0.001 to 1,000,000,000, or auto"),
         (("--poll-rpm", "-5"), "--poll-rpm: found -5; allowed is a number"),
         (("--tpm", "inf"), "--tpm: found inf; allowed is a number"),
         (("--rpm", "nan"), "--rpm: found nan"),
         (("--rpm", "many"), "--rpm: found many"),
-        (("--max-in-flight", "2.5"), "--max-in-flight: found 2.5; allowed is a whole number above 0, or auto"),
+        (("--max-in-flight", "2.5"), "--max-in-flight: found 2.5; allowed is a whole number from 1 to 1,000,000,000, or auto"),
         (("--account", "a:runs"), "--account: found 'a:runs'; allowed are"),
         (("--account", ""), "--account: found ''"),
     ],
@@ -283,3 +286,30 @@ def test_a_number_replaces_a_limit_and_nothing_leaves_it():
     assert changed(before, give(rpm=120.0, tpm="auto")) == Limits(rpm=120.0)
     assert changed(before, NOTHING) == before
     assert limits_of(give(max_in_flight=4)) == Limits(max_in_flight=4)
+
+
+def given_to(url, **typed):
+    return {**NOTHING, "priority": 10, "account": "ours", "redis_url": url, **typed}
+
+
+def test_the_rate_that_an_earlier_run_found_is_known_before_the_next_one_sends(redis_url):
+    async def meet_a_limit():
+        ledger = RedisLedger(redis_url)
+        seen = await ledger.account_seen("ours")
+        at = seen.now_ms
+        blob, _ = found_now(seen, Limits(), None)
+        lane = LaneSeen(
+            answered=100, bound=9, events=1, event_at_ms=at + 10_000, event_answered=100, event_wait_ms=1_000
+        )
+        blob, pace = found_now(replace(seen, now_ms=at + 10_000, posts=lane, found=blob), Limits(), None)
+        await ledger.set_pace("ours", blob, pace)
+        client = redis.Redis.from_url(redis_url)
+        client.hset("vidbatch:account:ours", mapping={"answered": 100, "bound": 9, "events": 1})
+        client.close()
+        await ledger.close()
+        return pace.rate
+
+    assert found_before(given_to(redis_url), "https://api", None) is None  # nobody met a limit yet
+    rate = asyncio.run(meet_a_limit())
+    assert found_before(given_to(redis_url), "https://api", None) == pytest.approx(60 * rate)
+    assert found_before(given_to(redis_url, account=None), "https://api", None) is None  # whose, without a key?
