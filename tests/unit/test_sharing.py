@@ -270,7 +270,7 @@ def test_limits_come_from_options_before_the_environment_and_that_before_the_fil
         (("--tpm", "inf"), "--tpm: found inf; allowed is a number"),
         (("--rpm", "nan"), "--rpm: found nan"),
         (("--rpm", "many"), "--rpm: found many"),
-        (("--max-in-flight", "2.5"), "--max-in-flight: found 2.5; allowed is a whole number from 1 to 1,000,000,000, or auto"),
+        (("--max-in-flight", "2.5"), "--max-in-flight: found 2.5; allowed is a whole number from 1 to"),
         (("--account", "a:runs"), "--account: found 'a:runs'; allowed are"),
         (("--account", ""), "--account: found ''"),
     ],

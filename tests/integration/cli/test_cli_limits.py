@@ -82,7 +82,7 @@ def test_defaults_of_runs_change_no_limit_of_those_at_work(runs, known, limits, 
     ("words", "told"),
     [
         (("run-9",), "no run and no account run-9 is known; runs: run-1, run-2; accounts: api#key"),
-        (("run-1", "--rpm", "0"), "--rpm: found 0; allowed is a number above 0, or auto"),
+        (("run-1", "--rpm", "0"), "--rpm: found 0; allowed is a number from 0.001 to 1,000,000,000, or auto"),
         (("--rpm", "5"), "whose limits? Name a run or an account"),
     ],
 )
