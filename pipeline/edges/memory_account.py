@@ -94,8 +94,8 @@ class MemoryAccount:
 
     def hear(self, commit: Commit, now: int, pending: Callable[[], int]) -> None:
         """Take in what a step says of the account; `pending` counts the generations of all its runs."""
-        step, claimed = commit.step, int(commit.token.partition(":")[0])
-        if step.lane == "posts" and self.posts.wait_until <= now and claimed >= self.posts.seen.event_at_ms:
+        step = commit.step
+        if step.lane == "posts" and self.posts.wait_until <= now and not self._is_old(commit.token):
             self.event_in_flight = pending()
             self.posts.congest(now, step.wait_ms)
         if step.source is State.PENDING and step.trouble is None:
@@ -106,6 +106,11 @@ class MemoryAccount:
             self.polling.wait_until = max(self.polling.wait_until, now + step.wait_ms)
         if step.account_problem is not None:
             self.blocked, self.polls = told(step.account_problem), step.polling_works
+
+    def _is_old(self, token: str) -> bool:
+        """Whether a row was claimed before the last congestion event: its refusal belongs to that."""
+        claimed = token.partition(":")[0]
+        return claimed.isdigit() and int(claimed) < self.posts.seen.event_at_ms
 
     def hold_back(self, step: Step, now: int, most_doubts: int) -> None:
         """Back off, where the step says so; an ambiguous answer alone says little of the API."""

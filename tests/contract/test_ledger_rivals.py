@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.core.answers import Problem, Throttled
 from pipeline.core.pacing import Pace
+from pipeline.ports import FedRow
 
 pytestmark = pytest.mark.anyio
 
@@ -56,3 +57,12 @@ async def test_a_refusal_of_a_row_that_was_claimed_before_the_last_one_is_the_sa
     seen = await world.ledger.account_seen(ACCOUNT)
     assert seen.posts.events == 1
     assert (await world.claim()).bound == "back-off"  # a Retry-After is kept all the same
+
+
+async def test_a_refusal_of_a_row_that_nobody_had_claimed_is_an_event_like_any_other(world):
+    card = world.card(total=1, on_unknown="hold")
+    assert await world.ledger.open_run(card, recover_until=0, ended={}, done=[])
+    assert await world.ledger.feed(world.run, 0, 1, [FedRow(0, b"{}", lost=True)])
+    [taken] = (await world.lapsed()).rows
+    assert await world.commit(world.sent(taken, Throttled(BUSY, 1.0))) == [True]
+    assert (await world.ledger.account_seen(ACCOUNT)).posts.events == 1

@@ -15,7 +15,7 @@ import pytest
 
 
 def test_a_detached_run_goes_on_without_its_command(terminal, fleet, simulator, manifest):
-    api = simulator(latency="3s")
+    api = simulator(latency="8s")
     detached = terminal(
         *("run", manifest(6).path, "--out", "out", "--base-url", api.base_url, "--yes", "--detach"),
         *("--redis", fleet.url, "--max-in-flight", 5, "--priority", 30, "--account", "lab"),
