@@ -31,6 +31,9 @@ from pipeline.faultlab.verdict import Moment
 
 KEY = "sk-faultlab-not-a-secret"
 POLL = "fixed:200ms"
+RPM = "60000"
+"""The lab tries crashes and not limits: without one given, each run would begin with ten requests a second."""
+
 LOOK_S = 0.05
 WITHIN_S = 60.0
 """How long a moment may be waited for: far more than it needs, since the machine may be busy."""
@@ -100,7 +103,7 @@ class Stage:
         """Type the command, or type it again."""
         words = [*(program or self.program), "run", str(self.manifest), "--out", str(self.out)]
         words += ["--base-url", self.base_url]
-        words += ["--poll", POLL, "--workers", str(self.workers), "--yes", *self.options]
+        words += ["--poll", POLL, "--rpm", RPM, "--workers", str(self.workers), "--yes", *self.options]
         words += ["--redis", self.fleet.url] if self.fleet else []
         log = self.folder / f"run-{self._commands}.log"
         self._commands += 1
