@@ -27,7 +27,7 @@ class Fixed:
 
     def wait_ms(self, now_ms, row, polls, age_s, dice):
         del row, dice
-        return together(now_ms, self._steps.delay(polls, age_s, "m", 0.0))
+        return _on_grid(now_ms, self._steps.delay(polls, age_s, "m", 0.0))
 
     def ended(self, now_ms, low_ms, high_ms):
         """Nothing is learned."""
@@ -47,7 +47,7 @@ class Learning:
         del row
         while self._heard and self._heard[0][0] <= now_ms:
             self._schedule.timetables = self._heard.pop(0)[1]
-        return together(now_ms, self._schedule.delay(polls, age_s, "m", dice.random()))
+        return _on_grid(now_ms, self._schedule.delay(polls, age_s, "m", dice.random()))
 
     def ended(self, now_ms, low_ms, high_ms):
         self._observed.append(Observed("m", low_ms, high_ms))
@@ -58,6 +58,11 @@ class Learning:
             self._observed[-KEPT:], self._poll_cost_s, self._schedule.floor_s, self._schedule.ceiling_s
         )
         self._heard.append((now_ms + TOLD_EVERY_S * 1000, tables))
+
+
+def _on_grid(now_ms, wait_s):
+    """The wait in ms, as the ledger makes it: polls are due on a grid, so that they go out together."""
+    return together(now_ms + round(wait_s * 1000)) - now_ms
 
 
 class Knowing:

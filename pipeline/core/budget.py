@@ -65,7 +65,7 @@ class Spending:
 
     `tokens` and `cost_micro` were settled with real usage; the kept ones are reservations of rows that may have been
     billed and never told; each of `in_flight` rows holds one `reserved`. `over` sums what rows cost beyond their
-    reservation, of those that settled since the last permit; `reached` tells that the cap gave none since then.
+    reservation, of those that settled since the last permit.
     """
 
     tokens: int = 0
@@ -76,7 +76,6 @@ class Spending:
     reserved: Reservation = Reservation()
     over_tokens: int = 0
     over_cost_micro: int = 0
-    reached: bool = False
 
 
 def affordable(budget: Budget, spending: Spending) -> int | None:

@@ -3,9 +3,13 @@
 A poll only tells "not yet" or "by now", so its duration is known as an interval.
 """
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import orjson
+
+TOKENS_OVER = 200
+"""A row's tokens are the mean over so many that ended last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +37,9 @@ def pack_observed(observed: Observed) -> bytes:
 def read_observed(packed: bytes) -> Observed:
     """The reverse of `pack_observed`."""
     return Observed(*orjson.loads(packed))
+
+
+def tokens_a_row(observed: Sequence[Observed]) -> float | None:
+    """The mean tokens of a row, over those that completed last; nothing while none did."""
+    known = [one.prompt_tokens + one.completion_tokens for one in observed if one.completed][-TOKENS_OVER:]
+    return sum(known) / len(known) if known else None

@@ -39,7 +39,7 @@ class Pace:
     """What claims keep to; None is no bound of that kind.
 
     `rate` POSTs and `poll_rate` polls a second; at most `most` generations in flight, and more than `cap` only where
-    `tests`, for a tester: one POST, after at least a second without any. `why` tells what sets the rate.
+    `tests`, for a tester: one POST, after at least a second without any. `why` and `poll_why` tell what sets the rates.
     """
 
     rate: float | None = None
@@ -48,6 +48,7 @@ class Pace:
     most: int | None = None
     tests: bool = False
     why: str = ""
+    poll_why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +162,22 @@ def _pace(finder: _Finder, limits: Limits, most: float, why: str) -> Pace:
         rate = most
     if limits.poll_rpm is not None and not finder.polls.anchor:
         poll_rate = poll_most
-    found = "found" if finder.posts.anchor else "starting"
     return Pace(
         rate=min(rate, most),
         poll_rate=min(poll_rate, poll_most),
         cap=cap_of(finder.flight),
         most=limits.max_in_flight,
         tests=finder.flight.cap > 0 and not finder.flight.proven,
-        why=why if rate >= most else found,
+        why=_why(finder.posts, rate >= most, why),
+        poll_why=_why(finder.polls, poll_rate >= poll_most, "given"),
     )
+
+
+def _why(search: Search, at_most: bool, given: str) -> str:
+    """What sets the rate of a lane."""
+    if at_most:
+        return given
+    return "found" if search.anchor else "starting"
 
 
 def _packed(finder: _Finder) -> bytes:

@@ -36,6 +36,10 @@ QUIET_MS = 1_000
 """A tester of the in-flight limit goes after so long without a POST: a rate limit can't be what refuses it then."""
 
 
+TESTER_MS = 30_000
+"""A tester that nobody heard of for so long is not waited for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
     """`tat` is when the next request is due; `turn` when the last waiter was told to come."""

@@ -71,10 +71,9 @@ class Adaptive:
         return min(max(wait, self.floor_s), self.ceiling_s)
 
 
-def together(now_ms: int, wait_s: float) -> int:
-    """The wait in ms, so that `now_ms` and it come to a due time that others share: never early, hardly late."""
-    due = now_ms + max(0, round(wait_s * 1000))
-    return due + -due % TOGETHER_MS - now_ms
+def together(due_ms: int) -> int:
+    """A due time that others share: never early, hardly late. `lua/commit.lua` does the same."""
+    return due_ms + -due_ms % TOGETHER_MS
 
 
 DEFAULT = Steps((VENDOR_INTERVAL_S,))

@@ -30,7 +30,7 @@ from pipeline.core.costs import MICRO, PriceList, price_of
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
-from pipeline.core.polling import Schedule, together
+from pipeline.core.polling import Schedule
 from pipeline.core.records import Attempt, Ending, RowRecord, with_attempt
 from pipeline.core.steps import MISSING, Step
 
@@ -69,7 +69,7 @@ def after_submit(
                 model=model,
                 running_ms=0,
             )
-            return Step(here, Event.ACCEPTED, accepted, together(now_ms, schedule.delay(0, 0.0, model, chance)))
+            return Step(here, Event.ACCEPTED, accepted, _ms(schedule.delay(0, 0.0, model, chance)))
         case Throttled(problem=problem, retry_after=retry_after):
             wait = retry_after or backoff(policy, troubles, chance)
             return Step(
@@ -163,7 +163,7 @@ def after_query(
                 late = Problem("deadline", f"not ready after it was watched for {policy.generation_deadline_s:g} s")
                 return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=late))
             calm = replace(asked, missing=0, missing_since_ms=0, running_ms=age_ms)
-            return Step(here, Event.NOT_READY, calm, together(now_ms, next_s))
+            return Step(here, Event.NOT_READY, calm, _ms(next_s))
         case Throttled(problem=problem, retry_after=retry_after):
             # it holds back everybody's polls: how often this row was asked for says nothing of that
             wait = retry_after or backoff(policy, troubles, chance)

@@ -16,9 +16,6 @@ from pipeline.edges.redis_accounts import OBSERVED_KEPT
 from pipeline.edges.redis_wire import told
 from pipeline.ports import Commit
 
-TESTER_MS = 30_000
-"""A tester that nobody heard of for so long is not waited for."""
-
 
 @dataclass(slots=True)
 class MemoryLane:

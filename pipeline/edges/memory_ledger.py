@@ -74,7 +74,7 @@ class MemoryLedger(MemoryAccounts):
         self._accounts.setdefault(card.account, MemoryAccount()).unblock()
         kept = state is RunState.RUNNING and run.state in {RunState.CANCELLING, RunState.ABANDONING}
         run.card, run.state, run.reason, run.guard = card, run.state if kept else state, "", ""
-        run.polls_held, run.missing, run.reached, run.limits = False, 0, False, card.limits
+        run.polls_held, run.missing, run.limits = False, 0, card.limits
         run.trouble, run.trouble_since, run.doubt_since, run.streak_like, run.streak = "", 0, 0, "", 0
 
     async def forget(self, run_id: str) -> None:

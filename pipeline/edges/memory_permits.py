@@ -8,8 +8,20 @@ from dataclasses import dataclass
 
 from pipeline.core.budget import Budget, affordable
 from pipeline.core.lifecycle import Outcome, State
-from pipeline.core.permits import QUIET_MS, SHARE, current, gap_us, room, share, taken, unwanted, wait_ms, waiter
-from pipeline.edges.memory_account import TESTER_MS, MemoryAccount
+from pipeline.core.permits import (
+    QUIET_MS,
+    SHARE,
+    TESTER_MS,
+    current,
+    gap_us,
+    room,
+    share,
+    taken,
+    unwanted,
+    wait_ms,
+    waiter,
+)
+from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_run import MemoryRun
 
 
@@ -35,7 +47,6 @@ def granted(run: MemoryRun, account: MemoryAccount, runs: Sequence[MemoryRun], l
     if due == 0:
         return Granted(0, *run.until_next(State.READY, now))
     if wanted <= 0:
-        run.reach_cap()
         return Granted(0, 500, "budget")
     if due < wanted:
         wanted, bound = due, ""

@@ -14,6 +14,7 @@ from pipeline.core.budget import Reservation, Spending, held_by_each
 from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.limits import Limits
+from pipeline.core.polling import together
 from pipeline.core.records import Ending, RowRecord, pack, pack_ending
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import MISSING, Step
@@ -59,7 +60,6 @@ class MemoryRun:
     limits: Limits = Limits()
     reserved: Reservation | None = None
     held: Reservation | None = None
-    reached: bool = False
     timetables: bytes = b""
 
     @property
@@ -75,16 +75,10 @@ class MemoryRun:
             reserved=reserved,
             over_tokens=counts["over_tokens"],
             over_cost_micro=counts["over_micro"],
-            reached=self.reached,
         )
-
-    def reach_cap(self) -> None:
-        """The budget stopped submitting."""
-        self.reached = self.reached or self.reserved is not None
 
     def permit(self) -> None:
         """Note what each row in flight holds as a permit is given: what it costs beyond that can overshoot the cap."""
-        self.reached = False
         if self.card.budget.caps:
             self.held = held_by_each(self.card.budget, self.spending)
             self.counts["over_tokens"] = self.counts["over_micro"] = 0
@@ -157,7 +151,8 @@ class MemoryRun:
             self._end(row, step, step.ending)
         else:
             self.records[row] = step.record
-            self.move(row, step.state, now + step.wait_ms)
+            due = now + step.wait_ms
+            self.move(row, step.state, together(due) if step.state is State.PENDING else due)
             if step.like == MISSING:
                 self._miss(step)
             elif step.counts_as:

@@ -9,7 +9,19 @@ from typing import Any
 from pipeline.core.budget import Settled
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import DOUBTFUL, State
-from pipeline.core.permits import AHEAD, AHEAD_US, ASKING_MS, LATE_US, PAUSE_US, QUIET_MS, SHARE, UNWANTED_US, WAKE_US
+from pipeline.core.permits import (
+    AHEAD,
+    AHEAD_US,
+    ASKING_MS,
+    LATE_US,
+    PAUSE_US,
+    QUIET_MS,
+    SHARE,
+    TESTER_MS,
+    UNWANTED_US,
+    WAKE_US,
+)
+from pipeline.core.polling import TOGETHER_MS
 from pipeline.core.records import Ending, pack, pack_ending, unpack
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.redis_accounts import OBSERVED_KEPT, RedisAccounts
@@ -132,7 +144,7 @@ class RedisLedger(RedisAccounts):
         named += [account_key(card.account), account_runs_key(card.account), f"{LOCKS}{lead_lock(run_id)}"]
         args = [holder, limit, _ms(policy.lease_s), policy.first_rows, policy.max_in_flight, RESULTS_BYTES, RUN_PREFIX]
         args += ["1" if card.detached else "", run_id, card.priority, LATE_US, WAKE_US, AHEAD, AHEAD_US, SHARE]
-        args += [ASKING_MS, QUIET_MS, PAUSE_US, UNWANTED_US]
+        args += [ASKING_MS, QUIET_MS, PAUSE_US, UNWANTED_US, TESTER_MS]
         reply = await self._door.script("claim_submit", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:
@@ -194,7 +206,7 @@ class RedisLedger(RedisAccounts):
         named = [*(keys(name) for name in names), account_key(account), account_runs_key(account)]
         named.append(account_observed_key(account))
         args: list[Any] = [card.policy.guard_first, card.policy.guard_later, card.policy.guard_missing]
-        args += [RUN_PREFIX, OBSERVED_KEPT, card.policy.most_doubts]
+        args += [RUN_PREFIX, OBSERVED_KEPT, card.policy.most_doubts, TOGETHER_MS]
         for commit in commits:
             args += commit_arguments(commit)
         return [bool(applied) for applied in await self._door.script("commit", named, args)]

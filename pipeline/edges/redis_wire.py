@@ -168,7 +168,6 @@ def _spending(meta: Mapping[bytes, bytes], in_flight: int) -> Spending:
         reserved=reserved,
         over_tokens=number(b"over_tokens"),
         over_cost_micro=number(b"over_micro"),
-        reached=b"reached" in meta,
     )
 
 

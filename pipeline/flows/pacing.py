@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.core.budget import reservation
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.limits import Limits, strictest
-from pipeline.core.observations import Observed
+from pipeline.core.observations import tokens_a_row
 from pipeline.core.pacing import AccountSeen, Pace, found_now
 from pipeline.core.polling import Adaptive, parse_schedule
 from pipeline.core.snapshot import RunSnapshot
@@ -19,9 +19,6 @@ from pipeline.ports import Clock, Ledger, RunCard
 
 LEARN_S = 2.0
 """What ended generations told is looked at this often: a fit costs some ms of CPU."""
-
-TOKENS_OVER = 200
-"""A row's tokens are the mean over so many that ended last."""
 
 
 async def pace_account(ledger: Ledger, account: str, given: Iterable[Limits]) -> AccountSeen:
@@ -34,12 +31,6 @@ async def pace_account(ledger: Ledger, account: str, given: Iterable[Limits]) ->
 
 def _by_tokens(seen: AccountSeen, given: Iterable[Limits]) -> bool:
     return any(limits.tpm is not None for limits in (seen.limits, *given))
-
-
-def tokens_a_row(observed: Sequence[Observed]) -> float | None:
-    """The mean tokens of a row, over those that completed last; nothing while none did."""
-    known = [one.prompt_tokens + one.completion_tokens for one in observed if one.completed][-TOKENS_OVER:]
-    return sum(known) / len(known) if known else None
 
 
 @dataclass(slots=True)

@@ -8,12 +8,12 @@ from pipeline.core.answers import Accepted, Completed, Completion
 from pipeline.core.budget import Budget, Reservation
 from pipeline.core.costs import Price
 from pipeline.core.limits import Limits
-from pipeline.core.observations import Observed
+from pipeline.core.observations import Observed, tokens_a_row
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.retries import after_query, after_submit
 from pipeline.edges.memory_ledger import MemoryLedger
-from pipeline.flows.pacing import LEARN_S, Pacer, pace_account, tokens_a_row
+from pipeline.flows.pacing import LEARN_S, Pacer, pace_account
 from pipeline.ports import Commit, FedRow, RunCard
 
 pytestmark = pytest.mark.anyio

@@ -385,7 +385,7 @@ def test_a_given_limit_in_flight_is_told_apart_from_a_found_one():
 @pytest.mark.parametrize("found", [b"", b"{", b"null", b"[]", b"[0,[],[],[],null,0,0]", b'[1,"a",[],[],null,0,0]'])
 def test_a_memory_that_cannot_be_read_begins_gently(found):
     seen = AccountSeen(now_ms=BEGAN_MS, posts=LaneSeen(answered=99, events=7), tests=3, found=found)
-    assert found_now(seen, NONE, None)[1] == Pace(START, POLL_START, why="starting")
+    assert found_now(seen, NONE, None)[1] == Pace(START, POLL_START, why="starting", poll_why="starting")
 
 
 def test_counters_that_began_anew_begin_a_new_search():

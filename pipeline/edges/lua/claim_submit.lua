@@ -6,14 +6,15 @@
 --      8 '1' when the run needs no leader, 9 run id, 10 priority; then, in µs but for the last two, how late a permit may
 --      be used, the longest wait for a turn, permits to be ahead, the same as time, 15 the cost of a permit at priority 1,
 --      16 ms after which a refused run does not wait any more, 17 ms without a POST before a tester, and in µs: 18 from when
---      on nobody was late, but there was a pause, 19 after which a permit goes to whoever asks
+--      on nobody was late, but there was a pause, 19 after which a permit goes to whoever asks, and 20 ms for which a
+--      tester is waited for
 -- RETURNS {now ms, troubles, wait ms, bound, token, row, body, record, row, body, record, ...}
 -- TTL none
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_us = time[1] * 1000000 + time[2]
 local meta = redis.call('HMGET', KEYS[1], 'state', 'results_bytes', 'o:completed', 'bound', 'max_tokens', 'max_micro',
-  'reserve_tokens', 'reserve_micro', 'prompt_tokens', 'completion_tokens', 'cost_micro', 'kept', 'reached')
+  'reserve_tokens', 'reserve_micro', 'prompt_tokens', 'completion_tokens', 'cost_micro', 'kept')
 local account = redis.call('HMGET', KEYS[8], 'blocked', 'wait_until', 'troubles', 'gap', 'tat', 'turn', 'most', 'cap',
   'tests', 'sent_at', 'tester_until', 'v:' .. ARGV[9], 'a:' .. ARGV[9], 'turns')
 local troubles = tonumber(account[3] or 0)
@@ -71,12 +72,7 @@ if due == 0 then
   if #first == 0 then return none(250, 'empty') end
   return none(math.max(1, math.ceil(first[2] - now)), 'not before')
 end
-if wanted <= 0 then
-  if not meta[13] and meta[7] then
-    redis.call('HSET', KEYS[1], 'reached', '1')
-  end
-  return none(500, 'budget')
-end
+if wanted <= 0 then return none(500, 'budget') end
 if due < wanted then
   wanted = due
   bound = ''
@@ -177,7 +173,6 @@ if bound == 'rate' then
 end
 if permitted == 0 then return none(wait, bound) end
 told(bound)
-if meta[13] then redis.call('HDEL', KEYS[1], 'reached') end
 if meta[5] or meta[6] then
   -- all that is in flight now fits under the cap at these amounts: what rows cost beyond them can overshoot it
   local function held(cap, spent, reserved)
@@ -189,7 +184,7 @@ end
 
 local rows = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, permitted)
 local token = now .. ':' .. ARGV[1] .. ':' .. redis.call('HINCRBY', KEYS[1], 'claims', 1)
-if tester then redis.call('HSET', KEYS[8], 'tester', token, 'tester_until', now + 30000) end
+if tester then redis.call('HSET', KEYS[8], 'tester', token, 'tester_until', now + tonumber(ARGV[20])) end
 local lease = now + tonumber(ARGV[3])
 local bodies = redis.call('HMGET', KEYS[5], unpack(rows))
 local records = redis.call('HMGET', KEYS[6], unpack(rows))

@@ -2,8 +2,8 @@
 -- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 results, 9 accepted, 10 done,
 --      11 account, 12 account's runs, 13 what ended generations told
 -- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, 4 key prefix, 5 most
---      that is kept of what ended generations told, 6 ambiguous answers in a row that hold the account back, then 20 for
---      each row: index, token, from, to, wait ms, record, ending,
+--      that is kept of what ended generations told, 6 ambiguous answers in a row that hold the account back, 7 ms of
+--      the grid on which polls are due, then 20 for each row: index, token, from, to, wait ms, record, ending,
 --      outcome, what the guard counts, accepted line, account wait ms, account block (ending and outcome '' unless to is
 --      done; account block '' or 'key <problem>' or 'balance <problem>'); the trouble, prompt tokens, completion tokens,
 --      micro-cost, '1' where the POST may have been billed without an id, the lane that was throttled ('posts', 'polls' or
@@ -146,7 +146,7 @@ local function miss(words)
 end
 
 local sane = false
-for i = 7, #ARGV, 20 do
+for i = 8, #ARGV, 20 do
   local row, to = ARGV[i], ARGV[i + 3]
   local held = redis.call('HGET', KEYS[7], row)
   -- the answer of the worker that sent the row goes before whoever took the row over from it
@@ -171,7 +171,10 @@ for i = 7, #ARGV, 20 do
       finish(i, row)
     else
       redis.call('HSET', KEYS[6], row, ARGV[i + 5])
-      redis.call('ZADD', sets[to], now + tonumber(ARGV[i + 4]), row)
+      local due = now + tonumber(ARGV[i + 4])
+      -- polls of many generations that are due together go out together
+      if to == 'pending' then due = math.ceil(due / tonumber(ARGV[7])) * tonumber(ARGV[7]) end
+      redis.call('ZADD', sets[to], due, row)
       if ARGV[i + 8] == 'missing' then
         miss(ARGV[i + 12])
       elseif ARGV[i + 8] ~= '' then

@@ -19,5 +19,4 @@ for i = 4, #ARGV, 2 do
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
   end
 end
-redis.call('HDEL', KEYS[1], 'reached')
 return 1
