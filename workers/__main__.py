@@ -7,11 +7,13 @@ import sys
 from pipeline.core.errors import SettingsError
 from pipeline.edges.embedded import leave_server
 from pipeline.edges.environment import process_environment
+from pipeline.edges.imports import keep_out_unused
 from workers.settings import from_environment
 
 
 def main() -> int:
     """Run the worker until it is told to stop; its exit code."""
+    keep_out_unused()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         settings = from_environment()

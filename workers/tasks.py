@@ -1,15 +1,18 @@
-"""The tasks: each takes a ticket to the runtime of its process. A ticket names a run and carries no row."""
+"""The tasks: each takes a ticket to the runtime of its process. A ticket names a run and carries no row.
+
+Celery loads this module before it forks, and with it all that a shift needs: a worker's children share what one of
+them would take a second of CPU to load. Clients are made after the fork, by the runtime's first use.
+"""
 
 from pipeline.core.tickets import Role
 from workers.app import app
+from workers.runtime import runtime
 
 PUBLISHING_S = 6 * 3600
 """Publishing a very large run takes long, and killing it would only make it begin again."""
 
 
 def _hold(role: Role, run_id: str) -> None:
-    from workers.runtime import runtime  # noqa: PLC0415 - clients are made after the fork
-
     runtime().hold(role, run_id)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.core.errors import PausedError, SystemTrouble, UsageError, VidbatchError
+from pipeline.edges.imports import keep_out_unused
 
 COMMANDS = {
     "run": "pipeline.cli.run_command",
@@ -108,6 +109,7 @@ INTERRUPTED = 130
 
 def run() -> None:
     """Entry point of the command: one clear sentence for whatever is raised on purpose, and the exit code."""
+    keep_out_unused()
     try:
         sys.exit(main.main(standalone_mode=False) or 0)
     except VidbatchError as error:

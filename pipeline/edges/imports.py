@@ -1,0 +1,30 @@
+"""What a process of ours never loads, though a package that it uses would if it could."""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+UNUSED = frozenset({"pandas"})
+"""pyarrow looks for pandas at the first value that it is given: over a second of CPU and 60 MB in each process, for
+types that nothing here has. Only our own commands and workers keep it out; a program that imports us does not."""
+
+
+class _Absent(MetaPathFinder):
+    """Says of some packages that they are not installed."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Nothing, so that others are asked. ModuleNotFoundError for a package that is kept out."""
+        del path, target
+        if fullname in UNUSED:
+            raise ModuleNotFoundError(f"{fullname} is not used by vidbatch's own processes", name=fullname)
+        return None
+
+
+def keep_out_unused() -> None:
+    """Let imports of what is not used fail in this process, as where it is not installed."""
+    if not any(isinstance(finder, _Absent) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Absent())
