@@ -24,3 +24,12 @@ def until(times: Sequence[float], rate: float, begins: float, ends: float, share
             return at - begins
         at += 1.0
     return None
+
+
+def open_on_average(times: Sequence[float], takes_s: float, begins: float, ends: float) -> float:
+    """How many generations of `takes_s` each were open between two moments, on average.
+
+    Generations that began together end together, so counting how many began in a window tells where it was cut.
+    """
+    parts = (min(at + takes_s, ends) - max(at, begins) for at in times)
+    return sum(part for part in parts if part > 0) / (ends - begins)

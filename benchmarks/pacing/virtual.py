@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.pacing.finder import scenarios
 from benchmarks.pacing.fleet import Fleet, Post, Run
 from benchmarks.pacing.loop import in_virtual_time
-from benchmarks.pacing.measures import a_second, most_in_a_window, until
+from benchmarks.pacing.measures import a_second, most_in_a_window, open_on_average, until
 from benchmarks.pacing_real.findings import Finding, at_least, at_most, table, told
 from pipeline.core.limits import Limits
 from pipeline.simulator.latency import parse_latency
@@ -109,7 +109,9 @@ async def in_flight(limits: Limits) -> list[Finding]:
         return [
             at_least("throughput of 50/10 s, second minute on", 0.95, a_second(times, 60, 240) / 5),
             at_most("429s", 0.01, refused(first) / len(first), ".2%"),
-            at_least("halved: throughput from the 30th to the 90th second", 0.9, a_second(times, 270, 330) / 2.5),
+            at_least(
+                "halved: open of 25, from the 30th to the 90th second", 0.9, open_on_average(times, 10, 270, 330) / 25
+            ),
         ]
 
 
