@@ -1,15 +1,17 @@
 """Limits that nobody gave, in the small model: how soon they are found, how well used, and what that costs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from benchmarks.pacing.measures import a_second, until
-from benchmarks.pacing.model import Account, FixedWindow, TokenBucket, World, always
+from benchmarks.pacing.model import Account, FixedWindow, TokenBucket, World, always, between
 from benchmarks.pacing_real.findings import Finding, at_least, at_most, table, told
 
 FIND_S = 60.0
 LASTS_S = 900.0
 CHANGED_S = 300.0
 AFTER_S = 400.0
+SEEDS = 12
 
 
 def unknown(per_minute: int, burst: int, post_s: float) -> list[Finding]:
@@ -25,6 +27,21 @@ def unknown(per_minute: int, burst: int, post_s: float) -> list[Finding]:
         at_least(f"{name}: used, second minute on", 0.95, a_second(account.accepted, FIND_S, LASTS_S) / rate),
         at_most(f"{name}: 429s, second minute on", 0.01, share, ".2%"),
         told(f"{name}: 429s, all of {LASTS_S / 60:.0f} minutes", f"{total:.2%}"),
+    ]
+
+
+def waits(per_minute: int, burst: int, retry_after: float) -> list[Finding]:
+    """A bucket that can't take what a Retry-After refills: the worst and the middle of several seeds."""
+    shares = []
+    for seed in range(1, SEEDS + 1):
+        world = World(TokenBucket(per_minute, burst), seed, retry_after=retry_after, post=between(0.005, 0.04))
+        account = Account(replace(world, generation=lambda rng: rng.lognormvariate(0.69, 0.5))).run(CHANGED_S)
+        shares.append(a_second(account.accepted, FIND_S, CHANGED_S) / (per_minute / 60))
+    shares.sort()
+    name = f"{per_minute} a minute, burst {burst}, Retry-After {retry_after:g} s: used, second minute on"
+    return [
+        at_least(f"{name}, middle of {SEEDS} seeds", 0.95, shares[SEEDS // 2]),
+        told(f"{name}, worst", f"{shares[0]:.1%}"),
     ]
 
 
@@ -69,6 +86,11 @@ def scenarios() -> dict[str, Callable[[], list[Finding]]]:
             *unknown(600, 10, 0.005),
             *unknown(600, 60, 1.0),
             *unknown(600, 60, 2.0),
+        ],
+        "Unknown limits that tell when to come back": lambda: [
+            *waits(600, 10, 2.0),
+            *waits(600, 60, 2.0),
+            *waits(3000, 10, 2.0),
         ],
         "A limit that changes": lambda: [
             finding for rate in (60, 600, 6000) for factor in (0.5, 2.0) for finding in changed(rate, factor)

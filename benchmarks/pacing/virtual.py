@@ -4,6 +4,7 @@ python -m benchmarks.pacing.virtual [--model-only | --fleet-only]
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -147,14 +148,18 @@ def main() -> None:
     parser.add_argument("--model-only", action="store_true", help="the finder alone, over the small model")
     parser.add_argument("--fleet-only", action="store_true", help="the flows alone")
     options = parser.parse_args()
-    begun = time.perf_counter()
+    begun, holds = time.perf_counter(), True
     if not options.model_only:
         for title, scenario in FLEET.items():
-            print(table(title, in_virtual_time(scenario())), flush=True)
+            found = in_virtual_time(scenario())
+            holds = holds and all(one.holds is not False for one in found)
+            print(table(title, found), flush=True)
     if not options.fleet_only:
-        for title, found in scenarios().items():
-            print(table(title, found()), flush=True)
+        # accounts that are hard to find are among these: what does not hold there is told in docs/design.md
+        for title, scenario_of in scenarios().items():
+            print(table(title, scenario_of()), flush=True)
     print(f"{time.perf_counter() - begun:.0f} s")
+    sys.exit(not holds)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """The rate that an account allows, found from what it accepted and what it refused.
 
-While nothing was refused the rate doubles as fast as answers come. A refusal tells the limit: between two of them a
-token bucket, however large, accepted exactly its rate. The rate is then held a little below, the longer the surer it
-is, and probed above as TCP CUBIC does (RFC 9438, section 4): slowly about the rate that was refused, then fast, so that
-an unchanged limit costs one refusal a probe and a raised one is found soon. Nothing here knows of generations in flight
-or of limits that were given (`core.pacing`).
+While nothing was refused the rate doubles as fast as answers come. What was accepted between two refusals tells the
+limit: a token bucket that could take all that the back-off refilled accepted exactly its rate, a small one overflowed
+meanwhile and allows more, at most the rate at which it was emptied. Such bounds are narrowed from refusal to refusal.
+The rate is held a little below, the longer the surer it is, and probed above as TCP CUBIC does (RFC 9438, section 4):
+slowly about the rate that was refused, then fast, so that an unchanged limit costs one refusal a probe and a raised one
+is found soon. Nothing here knows of generations in flight or of limits that were given (`core.pacing`).
 """
 
 import math
@@ -17,7 +18,7 @@ DOUBLES_S = 0.5
 AHEAD = 2.0
 """The rate is at most so many times what was accepted lately: answers may be slow, and what is on the wire is sent."""
 
-UNDER = 0.97
+UNDER = 0.98
 """Held so far below the rate that was accepted: the jitter of requests on their way needs some room."""
 
 SHORTEST_HOLD_S = 3.0
@@ -35,7 +36,14 @@ SHORTEST_RAMP_S = 3.0
 """From the end of a hold until the rate is where it was refused; twice that rate comes 2.2 times as long after it."""
 
 ABOUT = 1.1
-"""A refusal within so much of the anchor is the same limit again."""
+"""A refusal within so much of the anchor is the same limit again, and bounds so close are sure."""
+
+ROOM = 1.02
+"""Rates so close are the same: requests come in handfuls."""
+
+DEAR = 0.005
+"""The share of requests that may be refused while bounds are narrowed: at a fast rate the upper one is tried, since
+too low a rate costs more than a refusal; at a slow one the middle."""
 
 FEW = 10
 """Fewer accepted requests than this between two refusals tell little of a rate."""
@@ -91,10 +99,10 @@ class Search:
     """What is known of one lane. Rates a second; times in seconds of demand, but for those in ms.
 
     `free` is the rate while nothing was refused, `anchor` (0: none) that about which refusals came, set `demand_s` ago
-    and held for `hold_s`, `sure` where both ends of what it may be agreed; requests followed each other for `asked_s`
-    since the last refusal. `steady` is the last sure anchor, with its hold; `climbed` tells that the last refusal came
-    far above it. What the next refusal ends began at `since_ms`, with `since_answered`. `bound_at_ms` and `busy_at_ms`
-    are when demand, and anything, was seen last; `marks` are of late.
+    and held for `hold_s`; the limit lies between `low` and `high`, close to each other where that is `sure`. Requests
+    followed each other for `asked_s` since the last refusal. `steady` is the last sure anchor, with its hold; `climbed`
+    tells that the last refusal came far above it. What the next refusal ends began at `since_ms`, with
+    `since_answered`. `bound_at_ms` and `busy_at_ms` are when demand, and anything, was seen last; `marks` are of late.
     """
 
     free: float
@@ -104,6 +112,8 @@ class Search:
     asked_s: float = 0.0
     steady: float = 0.0
     steady_hold_s: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
     sure: bool = False
     climbed: bool = False
     since_ms: int = 0
@@ -177,32 +187,44 @@ def _refused(search: Search, seen: LaneSeen, before: float) -> Search:
     """A refusal while the rate was `before`: the new anchor, and how long it is held."""
     if not search.anchor:
         lately = _lately(search.marks, seen.event_at_ms, seen.event_answered, WINDOW_S, WINDOW_ANSWERS)
-        return _anchored(search, min(before, max(lately, before / 2)), 0.0)
+        return _anchored(replace(search, high=before), min(before, max(lately, before / 2)), 0.0)
     if seen.event_answered == search.since_answered:
         # nothing came through, so nothing more is known: the spell goes on
-        return replace(search, anchor=max(FLOOR, before / 2), hold_s=SHORTEST_HOLD_S, demand_s=0.0, sure=False)
+        known = replace(search, low=0.0, high=before, sure=False)
+        return replace(known, anchor=max(FLOOR, before / 2), hold_s=SHORTEST_HOLD_S, demand_s=0.0)
     spell = _spell(search, seen, before)
+    climbed = probes(search) and before > ABOUT * search.anchor
     if search.climbed and spell.fits(search.steady):
         # far above it only the bucket was emptied: the limit is where it was
         hold_s = min(LONGEST_HOLD_S, 2 * search.steady_hold_s)
-        return replace(_anchored(search, search.steady, hold_s), sure=True, climbed=False, steady_hold_s=hold_s)
-    climbed = probes(search) and before > ABOUT * search.anchor
-    if search.sure and probes(search) and not climbed:
-        return _sure(search, seen, min(before, max(spell.middle, UNDER * search.anchor)))
-    if search.sure and climbed:
-        found = _anchored(search, min(before, max(spell.high, before / 2)), 0.0)
+        known = replace(search, low=min(search.steady, spell.low), high=ABOUT * search.steady)
+        return replace(_anchored(known, search.steady, hold_s), sure=True, climbed=False, steady_hold_s=hold_s)
+    if climbed and search.sure:
+        known = replace(search, low=max(spell.low, UNDER * search.anchor), high=before)
+        found = _anchored(known, min(before, max(spell.high, before / 2)), 0.0)
         return replace(found, sure=False, climbed=True, steady=search.anchor, steady_hold_s=search.hold_s)
-    if spell.sure:
-        return _sure(search, seen, spell.middle)
-    near = ABOUT**-2 <= spell.middle / search.anchor <= ABOUT**2
-    hold_s = 2 * search.hold_s if near else 0.0
-    return replace(_anchored(search, spell.middle, hold_s), sure=False, climbed=False)
+    low, high = max(search.low, spell.low), min(search.high, spell.high)
+    if low > high or climbed:
+        # the limit is not what it was
+        low, high = spell.low, spell.high
+    return _narrowed(replace(search, low=low, high=high), seen, before, spell)
 
 
-def _sure(search: Search, seen: LaneSeen, anchor: float) -> Search:
-    least_s = max(HELD_ANSWERS / anchor, HELD_WAITS * seen.event_wait_ms / 1000)
-    found = _anchored(search, anchor, max(2 * search.demand_s, least_s))
-    return replace(found, sure=True, climbed=False, steady=anchor, steady_hold_s=found.hold_s)
+def _narrowed(search: Search, seen: LaneSeen, before: float, spell: "_Spell") -> Search:
+    """The anchor between the bounds, held for long where they are close."""
+    low, high, wait_s = search.low, search.high, seen.event_wait_ms / 1000
+    anchor = math.sqrt(low * high)
+    if spell.measured:
+        # a bucket that allows `low` refuses one in high * wait_s / (anchor / low - 1) requests
+        anchor = max(anchor, min(high, low * (1 + DEAR * high * wait_s)))
+    anchor = min(before, anchor)
+    if spell.accepted >= FEW and high <= ABOUT * low:
+        least_s = max(HELD_ANSWERS / anchor, HELD_WAITS * wait_s)
+        found = _anchored(search, anchor, max(2 * search.demand_s, least_s))
+        return replace(found, sure=True, climbed=False, steady=anchor, steady_hold_s=found.hold_s)
+    near = ABOUT**-2 <= anchor / search.anchor <= ABOUT**2
+    found = _anchored(search, anchor, min(2 * search.hold_s, 2 * search.demand_s) if near else 0.0)
+    return replace(found, sure=False, climbed=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,24 +232,19 @@ class _Spell:
     """Between two refusals: `accepted` requests in `seconds`; the limit is somewhere from `low` to `high` a second.
 
     A bucket that could take all that the back-off refilled accepted `low`, exactly its rate; one that overflowed
-    meanwhile has more.
+    meanwhile has more. `high` was really accepted where it was `measured`, else it is the rate before the refusal.
     """
 
     accepted: int
     seconds: float
     low: float
     high: float
-
-    @property
-    def sure(self) -> bool:
-        return self.accepted >= FEW and self.high <= ABOUT**2 * self.low
-
-    @property
-    def middle(self) -> float:
-        return math.sqrt(self.low * self.high)
+    measured: bool
 
     def fits(self, rate: float) -> bool:
-        return abs(self.accepted - rate * self.seconds) <= 1.5 + 0.1 * rate * self.seconds
+        """Whether a limit at this rate, with a bucket that took all that the back-off refilled, explains it."""
+        least, most = 0.9 * rate * self.seconds - 1.5, ROOM * rate * self.seconds + 1.5
+        return least <= self.accepted <= most and rate <= ROOM * self.high
 
 
 def _spell(search: Search, seen: LaneSeen, before: float) -> _Spell:
@@ -243,8 +260,10 @@ def _spell(search: Search, seen: LaneSeen, before: float) -> _Spell:
     sent_s = (seen.event_at_ms - over_ms) / 1000
     marks = [mark for mark in search.marks if mark[0] >= over_ms]
     lately = _lately(marks, seen.event_at_ms, seen.event_answered, WINDOW_S, WINDOW_ANSWERS)
-    high = lately if sent_s >= WINDOW_S and accepted >= FEW else before
-    return _Spell(accepted, seconds, low, min(before, max(low, high)))
+    # what came is what was allowed only where the rate was what bounded it
+    measured = accepted >= FEW and sent_s >= WINDOW_S and 2 * search.demand_s >= sent_s
+    high = lately if measured else before
+    return _Spell(accepted, seconds, low, min(before, max(low, high)), measured)
 
 
 def _anchored(search: Search, anchor: float, hold_s: float) -> Search:

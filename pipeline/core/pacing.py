@@ -26,7 +26,7 @@ POLL_START = 100.0
 ROW_TOKENS = 20_000.0
 """Tokens of a row while none is known: a short video and its answer."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the finder's memory; another one is not read."""
 
 _NUMBERS = tuple(one.name for one in fields(Search) if one.name not in {"seen", "marks"})

@@ -20,9 +20,11 @@ NONE = Limits()
 class Api:
     """An API, and rows without end that the finder paces: requests flow evenly, and all answers come at once."""
 
-    def __init__(self, rate=math.inf, burst=math.inf, most=math.inf, lasts_s=0.0, limits=NONE, demand=True):
+    def __init__(
+        self, rate=math.inf, burst=math.inf, most=math.inf, lasts_s=0.0, limits=NONE, demand=True, wait_ms=WAIT_MS
+    ):
         self.rate, self.burst, self.most, self.lasts_s = rate, burst, most, lasts_s
-        self.limits, self.demand = limits, demand
+        self.limits, self.demand, self.wait_ms = limits, demand, wait_ms
         self.seen = AccountSeen(now_ms=BEGAN_MS)
         self.level, self.credit, self.until_ms = burst, 0.0, 0
         self.open, self.refused, self.accepted = [], 0, 0
@@ -80,8 +82,9 @@ class Api:
             self.open += [self.seen.now_ms + self.lasts_s * 1000] * count
         self.seen = replace(self.seen, posts=replace(self.seen.posts, answered=self.seen.posts.answered + count))
 
-    def refuse(self, in_flight=None, wait_ms=WAIT_MS):
+    def refuse(self, in_flight=None, wait_ms=None):
         """One congestion event."""
+        wait_ms = self.wait_ms if wait_ms is None else wait_ms
         self.refused += 1
         self.credit, self.until_ms = 0.0, self.seen.now_ms + wait_ms
         posts = self.seen.posts
@@ -167,6 +170,28 @@ def test_an_unknown_limit_is_found_within_a_minute_and_used_from_then_on(rate, b
     before, asked = api.refused, api.accepted
     assert api.passes(300) >= 0.95 * rate * 300
     assert (api.refused - before) / (api.accepted - asked) <= 0.015
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(10, 5), (50, 25), (100, 50)])
+def test_a_bucket_that_overflows_while_a_back_off_lasts_is_used_all_the_same(rate, burst):
+    api = Api(rate=rate, burst=burst, wait_ms=2_000)
+    api.passes(60)
+    before, asked = api.refused, api.accepted
+    assert api.passes(300) >= 0.95 * rate * 300
+    assert (api.refused - before) / (api.accepted - asked) <= 0.005
+
+
+@pytest.mark.parametrize("burst", [10, 200])
+def test_a_refusal_after_a_long_probe_moves_the_rate_by_little(burst):
+    api = Api(rate=10, burst=burst)
+    api.passes(400)
+    known = api.pace.rate
+    refused = api.refused
+    while api.refused == refused:
+        api.passes(0.2)
+        assert api.seconds < 2_000
+    api.passes(30)
+    assert api.pace.rate == pytest.approx(known, rel=0.15)
 
 
 @pytest.mark.parametrize("rate", [10, 100])
@@ -382,7 +407,7 @@ def test_a_given_limit_in_flight_is_told_apart_from_a_found_one():
 # Memory
 
 
-@pytest.mark.parametrize("found", [b"", b"{", b"null", b"[]", b"[0,[],[],[],null,0,0]", b'[1,"a",[],[],null,0,0]'])
+@pytest.mark.parametrize("found", [b"", b"{", b"null", b"[]", b"[1,[],[],[],null,0,0]", b'[2,"a",[],[],null,0,0]'])
 def test_a_memory_that_cannot_be_read_begins_gently(found):
     seen = AccountSeen(now_ms=BEGAN_MS, posts=LaneSeen(answered=99, events=7), tests=3, found=found)
     assert found_now(seen, NONE, None)[1] == Pace(START, POLL_START, why="starting", poll_why="starting")
