@@ -31,8 +31,9 @@ from pipeline.faultlab.verdict import Moment
 
 KEY = "sk-faultlab-not-a-secret"
 POLL = "fixed:200ms"
-RPM = "60000"
-"""The lab tries crashes and not limits: without one given, each run would begin with ten requests a second."""
+SENDING_S = 8.0
+"""A run's rows are sent in so long, evenly: its middle lasts for seconds, in which a fault strikes on a busy machine,
+too. Without a limit given a run would begin with ten requests a second, and a short one would be sent at a stroke."""
 
 LOOK_S = 0.05
 WITHIN_S = 60.0
@@ -103,7 +104,8 @@ class Stage:
         """Type the command, or type it again."""
         words = [*(program or self.program), "run", str(self.manifest), "--out", str(self.out)]
         words += ["--base-url", self.base_url]
-        words += ["--poll", POLL, "--rpm", RPM, "--workers", str(self.workers), "--yes", *self.options]
+        rpm = round(60 * self.question.rows / SENDING_S)
+        words += ["--poll", POLL, "--rpm", str(rpm), "--workers", str(self.workers), "--yes", *self.options]
         words += ["--redis", self.fleet.url] if self.fleet else []
         log = self.folder / f"run-{self._commands}.log"
         self._commands += 1
