@@ -1,16 +1,16 @@
 """The rate that an account allows, found from what it accepted and what it refused.
 
-While nothing was refused the rate doubles as fast as answers come. What was accepted between two refusals tells the
-limit: a token bucket that could take all that the back-off refilled accepted exactly its rate, a small one overflowed
-meanwhile and allows more, at most the rate at which it was emptied. Such bounds are narrowed from refusal to refusal.
-The rate is held a little below, the longer the surer it is, and probed above as TCP CUBIC does (RFC 9438, section 4):
-slowly about the rate that was refused, then fast, so that an unchanged limit costs one refusal a probe and a raised one
-is found soon. Nothing here knows of generations in flight or of limits that were given (`core.pacing`).
+While nothing was refused the rate doubles as fast as answers come. What came through between two refusals bounds the
+limit (`core.spells`), and the bounds are narrowed from refusal to refusal. The rate is held a little below, the longer
+the surer it is, and probed above as TCP CUBIC does (RFC 9438, section 4): slowly about the rate that was refused, then
+fast, so that an unchanged limit costs one refusal a probe and a raised one is found soon. Nothing here knows of
+generations in flight or of limits that were given (`core.pacing`).
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+from pipeline.core.spells import NOTHING_SEEN, LaneSeen, Mark, Since, Spell, lately, marked, rate_over, spell_of
 
 DOUBLES_S = 0.5
 """Seconds of demand in which the rate doubles while nothing was ever refused: an unlimited API is busy within 5 s."""
@@ -38,18 +38,9 @@ SHORTEST_RAMP_S = 3.0
 ABOUT = 1.1
 """A refusal within so much of the anchor is the same limit again, and bounds so close are sure."""
 
-ROOM = 1.02
-"""Rates so close are the same: requests come in handfuls."""
-
 DEAR = 0.005
 """The share of requests that may be refused while bounds are narrowed: at a fast rate the upper one is tried, since
 too low a rate costs more than a refusal; at a slow one the middle."""
-
-FEW = 10
-"""Fewer accepted requests than this between two refusals tell little of a rate."""
-
-STEP_S = 0.2
-"""Between two steps, about."""
 
 BUSY_MS = 2_000
 """Requests so far apart follow each other; a longer silence lets a bucket overflow and tells nothing."""
@@ -62,36 +53,6 @@ FLOOR = 1 / 60
 
 CEILING = 100_000.0
 """The highest: no API is asked faster, and powers stay finite."""
-
-WINDOW_S = 5.0
-WINDOW_ANSWERS = 20
-"""The rate of late is that of so many seconds, or longer until so many answers came."""
-
-_MARK_MS = 1_000
-_MARKS_KEPT_MS = 30_000
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSeen:
-    """One lane of an account, POSTs or polls: counters that only grow; times in ms since 1970 by the Redis clock.
-
-    `answered` POSTs were accepted, or polls answered as they should be; `bound` claims were cut short by the rate; of
-    `events`, congestion events however many requests met them, the last was at `event_at_ms`, when `event_answered`
-    had been answered, and began a back-off of `event_wait_ms`.
-    """
-
-    answered: int = 0
-    bound: int = 0
-    events: int = 0
-    event_at_ms: int = 0
-    event_answered: int = 0
-    event_wait_ms: int = 0
-
-
-NOTHING_SEEN = LaneSeen()
-
-Mark = tuple[int, int]
-"""A moment, in ms, and what was answered by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +131,7 @@ def searched(
     if seen.bound > was.bound and not full:
         search = _wanted(search, seen, now_ms, passed_s, most)
         search = replace(search, bound_at_ms=now_ms)
-    marks = _marked(search.marks, now_ms, seen.answered)
+    marks = marked(search.marks, now_ms, seen.answered)
     return replace(search, seen=seen, marks=marks, busy_at_ms=now_ms if busy else search.busy_at_ms)
 
 
@@ -178,21 +139,22 @@ def _wanted(search: Search, seen: LaneSeen, now_ms: int, passed_s: float, most: 
     """There was demand for more: the rate goes on as time does, unless something else bounds it."""
     if search.anchor:
         return search if rate_of(search) >= ABOUT * most else replace(search, demand_s=search.demand_s + passed_s)
-    lately = _lately(search.marks, now_ms, seen.answered, DOUBLES_S, 1)
-    grown = min(search.free * 2 ** (passed_s / DOUBLES_S), AHEAD * lately, CEILING)
+    accepted = rate_over(search.marks, now_ms, seen.answered, DOUBLES_S, 1)
+    grown = min(search.free * 2 ** (passed_s / DOUBLES_S), AHEAD * accepted, CEILING)
     return replace(search, free=max(search.free, grown))
 
 
 def _refused(search: Search, seen: LaneSeen, before: float) -> Search:
     """A refusal while the rate was `before`: the new anchor, and how long it is held."""
     if not search.anchor:
-        lately = _lately(search.marks, seen.event_at_ms, seen.event_answered, WINDOW_S, WINDOW_ANSWERS)
-        return _anchored(replace(search, high=before), min(before, max(lately, before / 2)), 0.0)
+        accepted = lately(search.marks, seen)
+        return _anchored(replace(search, high=before), min(before, max(accepted, before / 2)), 0.0)
     if seen.event_answered == search.since_answered:
         # nothing came through, so nothing more is known: the spell goes on
         known = replace(search, low=0.0, high=before, sure=False)
         return replace(known, anchor=max(FLOOR, before / 2), hold_s=SHORTEST_HOLD_S, demand_s=0.0)
-    spell = _spell(search, seen, before)
+    since = Since(search.since_ms, search.since_answered, search.seen, search.asked_s, search.demand_s)
+    spell = spell_of(since, seen, search.marks, before)
     climbed = probes(search) and before > ABOUT * search.anchor
     if search.climbed and spell.fits(search.steady):
         # far above it only the bucket was emptied: the limit is where it was
@@ -210,7 +172,7 @@ def _refused(search: Search, seen: LaneSeen, before: float) -> Search:
     return _narrowed(replace(search, low=low, high=high), seen, before, spell)
 
 
-def _narrowed(search: Search, seen: LaneSeen, before: float, spell: "_Spell") -> Search:
+def _narrowed(search: Search, seen: LaneSeen, before: float, spell: Spell) -> Search:
     """The anchor between the bounds, held for long where they are close."""
     low, high, wait_s = search.low, search.high, seen.event_wait_ms / 1000
     anchor = math.sqrt(low * high)
@@ -218,7 +180,7 @@ def _narrowed(search: Search, seen: LaneSeen, before: float, spell: "_Spell") ->
         # a bucket that allows `low` refuses one in high * wait_s / (anchor / low - 1) requests
         anchor = max(anchor, min(high, low * (1 + DEAR * high * wait_s)))
     anchor = min(before, anchor)
-    if spell.accepted >= FEW and high <= ABOUT * low:
+    if not spell.few and high <= ABOUT * low:
         least_s = max(HELD_ANSWERS / anchor, HELD_WAITS * wait_s)
         found = _anchored(search, anchor, max(2 * search.demand_s, least_s))
         return replace(found, sure=True, climbed=False, steady=anchor, steady_hold_s=found.hold_s)
@@ -227,67 +189,6 @@ def _narrowed(search: Search, seen: LaneSeen, before: float, spell: "_Spell") ->
     return replace(found, sure=False, climbed=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Spell:
-    """Between two refusals: `accepted` requests in `seconds`; the limit is somewhere from `low` to `high` a second.
-
-    A bucket that could take all that the back-off refilled accepted `low`, exactly its rate; one that overflowed
-    meanwhile has more. `high` was really accepted where it was `measured`, else it is the rate before the refusal.
-    """
-
-    accepted: int
-    seconds: float
-    low: float
-    high: float
-    measured: bool
-
-    def fits(self, rate: float) -> bool:
-        """Whether a limit at this rate, with a bucket that took all that the back-off refilled, explains it."""
-        least, most = 0.9 * rate * self.seconds - 1.5, ROOM * rate * self.seconds + 1.5
-        return least <= self.accepted <= most and rate <= ROOM * self.high
-
-
-def _spell(search: Search, seen: LaneSeen, before: float) -> _Spell:
-    """What came between the last refusal and this one."""
-    was = search.seen
-    over_ms = was.event_at_ms + was.event_wait_ms
-    passed_s = max(0.05, (seen.event_at_ms - search.since_ms) / 1000)
-    # the step in which requests were last counted may be the one before the refusal
-    asked_s = max(0.05, min(passed_s, search.asked_s + STEP_S))
-    seconds = math.sqrt(passed_s * asked_s)
-    accepted = seen.event_answered - search.since_answered
-    low = min(before, (accepted + 0.5) / seconds)
-    sent_s = (seen.event_at_ms - over_ms) / 1000
-    marks = [mark for mark in search.marks if mark[0] >= over_ms]
-    lately = _lately(marks, seen.event_at_ms, seen.event_answered, WINDOW_S, WINDOW_ANSWERS)
-    # what came is what was allowed only where the rate was what bounded it
-    measured = accepted >= FEW and sent_s >= WINDOW_S and 2 * search.demand_s >= sent_s
-    high = lately if measured else before
-    return _Spell(accepted, seconds, low, min(before, max(low, high)), measured)
-
-
 def _anchored(search: Search, anchor: float, hold_s: float) -> Search:
     held = min(LONGEST_HOLD_S, max(SHORTEST_HOLD_S, hold_s))
     return replace(search, anchor=min(CEILING, max(FLOOR, anchor)), hold_s=held, demand_s=0.0, asked_s=0.0)
-
-
-def _lately(marks: Sequence[Mark], at_ms: int, answered: int, seconds: float, answers: int) -> float:
-    """Answers a second over the last `seconds`, or longer until there were `answers`; 0 where nothing is known."""
-    rate = 0.0
-    for marked_ms, marked in reversed(marks):
-        passed_s = (at_ms - marked_ms) / 1000
-        if passed_s > 0:
-            rate = max(0, answered - marked) / max(passed_s, 0.2)
-        if passed_s >= seconds and answered - marked >= answers:
-            break
-    return rate
-
-
-def _marked(marks: tuple[Mark, ...], now_ms: int, answered: int) -> tuple[Mark, ...]:
-    """Marks of the last second one by one, older ones a second apart."""
-    kept: list[Mark] = []
-    for mark in (*marks, (now_ms, answered)):
-        young = now_ms - mark[0] < _MARK_MS
-        if now_ms - mark[0] <= _MARKS_KEPT_MS and (young or not kept or mark[0] - kept[-1][0] >= _MARK_MS):
-            kept.append(mark)
-    return tuple(kept)

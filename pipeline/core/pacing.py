@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
-from pipeline.core.finding import NOTHING_SEEN, LaneSeen, Search, begun, goes_on, rate_of, searched
+from pipeline.core.finding import Search, begun, goes_on, rate_of, searched
 from pipeline.core.flight import UNSUSPECTED, Flight, cap_of, dropped, explains, met, passed, suspected, tested
 from pipeline.core.limits import Limits
+from pipeline.core.spells import NOTHING_SEEN, LaneSeen
 
 __all__ = ["AccountSeen", "LaneSeen", "Pace", "found_now"]
 
