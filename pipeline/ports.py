@@ -165,7 +165,7 @@ class Ledger(Protocol):
         """Make the run's ledger; False when it is there already.
 
         What an earlier ledger left on disk: the rows below `recover_until` may have been sent, `done` are the indexes
-        of those that ended, `ended` counts them by outcome, `settled` is what they used.
+        of those that ended, `ended` counts them by outcome, `settled` is what their POSTs used.
         """
 
     async def card(self, run_id: str) -> RunCard | None:
@@ -236,8 +236,13 @@ class Ledger(Protocol):
     async def claim_late(self, run_id: str, limit: int) -> LateClaim:
         """Late ids that are due to be asked for; nobody else gets them for half a minute."""
 
-    async def settle_late(self, run_id: str, before: LateId, after: LateId, wait_ms: int) -> None:
-        """Ask for a late id again after `wait_ms`, or, if `after` has an ending, save that and forget it."""
+    async def settle_late(
+        self, run_id: str, before: LateId, after: LateId, wait_ms: int, used: Settled = Settled()
+    ) -> None:
+        """Ask for a late id again after `wait_ms`, or, if `after` has an ending, save that and forget it.
+
+        `used` is added to what the run spent, once.
+        """
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows (index → token) that are still in hand."""
@@ -281,6 +286,10 @@ class Ledger(Protocol):
 
     async def set_limits(self, run_id: str, limits: Limits) -> bool:
         """Replace the limits that a run was given; False for an unknown run."""
+        ...
+
+    async def set_budget(self, run_id: str, budget: Budget) -> bool:
+        """Replace the caps of a run, from its next claim on; False for an unknown run."""
         ...
 
     async def set_reservation(self, run_id: str, reservation: Reservation) -> None:

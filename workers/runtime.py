@@ -163,7 +163,7 @@ class Runtime:
                 keep = partial(self._keep, card, bench.holder)
                 await submit_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random, keep)
             case Role.POLL:
-                late = poll_late(card.run_id, self._ledger, self._api(card), card.policy)
+                late = poll_late(card.run_id, self._ledger, self._api(card), card.policy, card.prices)
                 await unless_cut(late, stopping, self._clock)
                 api, chance = self._api(card), random.random
                 await poll_shift(bench, self._ledger, api, self._clock, card.policy, chance, card.prices)

@@ -22,6 +22,7 @@ from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
 from pipeline.core.lead import LEAD_S, lead_lock, place_of
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
+from pipeline.core.spending import budget_words
 from pipeline.edges.clock import time_of_day_us
 from pipeline.edges.embedded import EmbeddedServer, alive, server_binary, state_folder, state_path
 from pipeline.edges.embedded_worker import EmbeddedWorker
@@ -66,10 +67,8 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
         begin(prepared, place_of(url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
         card = await _card(prepared, operation, ledger)
-        while not await take_lead(card, ledger):
-            stop = await follow_run(card, ledger, screen, None, leads=False, by=operation.by)
-            if stop.why is not Stopped.ORPHANED:
-                return stop
+        if (stop := await _follow_who_leads(card, operation, ledger, screen)) is not None:
+            return stop
         await _replay_spilled(card, operation, ledger, url)
         card = await enter_ledger(card, prepared, ledger)
         if operation.detach:
@@ -88,10 +87,8 @@ async def _with_own_worker(prepared: Prepared, operation: Operation, server: Emb
         begin(prepared, place_of(server.url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
         card = await _card(prepared, operation, ledger)
-        while not await take_lead(card, ledger):
-            stop = await follow_run(card, ledger, screen, None, leads=False, by=operation.by)
-            if stop.why is not Stopped.ORPHANED:
-                return stop
+        if (stop := await _follow_who_leads(card, operation, ledger, screen)) is not None:
+            return stop
         await _replay_spilled(card, operation, ledger, server.url)
         worker.start()
         card = await enter_ledger(card, prepared, ledger)
@@ -159,6 +156,24 @@ async def _waiting_for_answers(prepared: Prepared, operation: Operation, ledger:
         return len(known.ids.keys() - known.ended)
     fleet_holds_it = operation.redis_url is not None
     return 0 if fleet_holds_it else run.pending + run.late + run.submitting - run.lapsed
+
+
+async def _follow_who_leads(card: RunCard, operation: Operation, ledger: RedisLedger, screen: Screen) -> Stop | None:
+    """Follow the run while another command leads it; nothing once this one does."""
+    while not await take_lead(card, ledger):
+        await _cap_now(card, operation, ledger, screen)
+        stop = await follow_run(card, ledger, screen, None, leads=False, by=operation.by)
+        if stop.why is not Stopped.ORPHANED:
+            return stop
+    return None
+
+
+async def _cap_now(card: RunCard, operation: Operation, ledger: RedisLedger, screen: Screen) -> None:
+    """Another command leads: caps that this one was given hold all the same, from the next claim on."""
+    budget, run = operation.budget, await ledger.snapshot(card.run_id)
+    if budget is not None and run is not None and run.budget != budget:
+        await ledger.set_budget(card.run_id, budget)
+        screen.say(f"from now on the run has {budget_words(budget) or 'no cap'}")
 
 
 async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pipeline.core.answers import Completion
 from pipeline.core.costs import MICRO, PriceList
 from pipeline.core.observations import Observed
 
@@ -22,6 +23,10 @@ FEW_TIMES = 2
 SHARE = 0.95
 """The share of rows that cost no more than their reservation. To cover all would leave a cap half used because of one
 long video; the 5% that cost more are the overshoot that is told."""
+
+
+MOST_TOKENS = 10**12
+"""An answer adds no more to a sum: no honest one comes near, and sums stay numbers that every part can add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,28 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What ended rows really used: tokens of prompts and answers, and millionths of the currency."""
+    """What POSTs really used: tokens of prompts and answers, and millionths of the currency.
+
+    `kept` counts those that may have been billed and never told; each keeps a reservation.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_micro: int = 0
+    kept: int = 0
+
+
+def tells_usage(answer: Completion) -> bool:
+    """Whether an answer tells all that it used: one that does not would be free for a budget, or nearly."""
+    return bool(answer.prompt_tokens) and answer.completion_tokens is not None
+
+
+def used_by(answer: Completion | None, cost_micro: int) -> Settled:
+    """What an answer used, as it is summed; nothing without one."""
+    if answer is None:
+        return Settled()
+    tokens = [min(count or 0, MOST_TOKENS) for count in (answer.prompt_tokens, answer.completion_tokens)]
+    return Settled(tokens[0], tokens[1], cost_micro)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +86,8 @@ class Spending:
     """What a run spent, and may yet; tokens, and millionths of the currency.
 
     `tokens` and `cost_micro` were settled with real usage; the kept ones are reservations of rows that may have been
-    billed and never told; each of `in_flight` rows holds one `reserved`. `over` sums what rows cost beyond their
-    reservation, of those that settled since the last permit.
+    billed and never told; each of `in_flight` rows holds one `reserved`. `over` sums what POSTs cost beyond what they
+    held, of those that settled since the last permit, and what was spent beyond a cap before it was given.
     """
 
     tokens: int = 0
@@ -119,22 +141,56 @@ def _held(cap: int | None, used: int, reserved: int) -> int:
     return reserved if cap is None else min(reserved, cap - used)
 
 
-def reservation(observed: Sequence[Observed], models: Iterable[str], prices: PriceList) -> Reservation:
+def held_when_given(budget: Budget, spending: Spending) -> tuple[Reservation, int, int]:
+    """What each row in flight holds of caps that were just given, and the tokens and millionths spent beyond them.
+
+    Those rows went without a permit under these caps, so they share what is left. `lua/given_cap.lua` does the same.
+    """
+    tokens, micro, one = budget.tokens, budget.cost_micro, spending
+    held = Reservation(
+        _shared(tokens, one.tokens + one.kept_tokens, one.in_flight, one.reserved.tokens),
+        _shared(micro, one.cost_micro + one.kept_cost_micro, one.in_flight, one.reserved.cost_micro),
+    )
+    return held, _beyond(tokens, one.tokens), _beyond(micro, one.cost_micro)
+
+
+def _shared(cap: int | None, used: int, in_flight: int, reserved: int) -> int:
+    if cap is None:
+        return reserved
+    return min(reserved, max(0, cap - used) // in_flight) if in_flight else 0
+
+
+def _beyond(cap: int | None, spent: int) -> int:
+    return 0 if cap is None else max(0, spent - cap)
+
+
+def guess(settled: Settled = Settled(), rows: int = 0) -> Settled:
+    """What a row of a model of which nothing was seen may use: twice the mean of the run's rows, where that is less."""
+    if rows < FEW:
+        return Settled(GUESSED_PROMPT_TOKENS, GUESSED_COMPLETION_TOKENS)
+    mean = (FEW_TIMES * settled.prompt_tokens // rows, FEW_TIMES * settled.completion_tokens // rows)
+    return Settled(min(GUESSED_PROMPT_TOKENS, mean[0]), min(GUESSED_COMPLETION_TOKENS, mean[1]))
+
+
+def reservation(
+    observed: Sequence[Observed], models: Iterable[str], prices: PriceList, guessed: Settled | None = None
+) -> Reservation:
     """What one row of these models may cost: the 95th percentile of what was seen, of the dearest model.
 
-    A guess for a model of which nothing was seen, since its rows may come next; never 0, by which nothing could be
-    divided. Money that nobody knows, of a model without a price, is taken at the dearest price that is configured.
+    What is `guessed` for a model of which nothing was seen, since its rows may come next; never 0, by which nothing
+    could be divided. Money that nobody knows, of a model without a price, is taken at the dearest price configured.
     """
-    each = [_of_model([one for one in observed if one.model == model], model, prices) for model in models]
-    each = each or [_of_model([], "", prices)]
+    guessed = guessed or guess()
+    each = [_of_model([one for one in observed if one.model == model], model, prices, guessed) for model in models]
+    each = each or [_of_model([], "", prices, guessed)]
     return Reservation(max(one.tokens for one in each), max(one.cost_micro for one in each))
 
 
-def _of_model(observed: Sequence[Observed], model: str, prices: PriceList) -> Reservation:
+def _of_model(observed: Sequence[Observed], model: str, prices: PriceList, guessed: Settled) -> Reservation:
     tokens = [total for one in observed if (total := one.prompt_tokens + one.completion_tokens)]
     costs = [cost for one in observed if (cost := _cost_of(one, prices))]
-    guessed = GUESSED_PROMPT_TOKENS + GUESSED_COMPLETION_TOKENS
-    return Reservation(_reserved(tokens, guessed), _reserved(costs, _guessed_cost(model, prices)))
+    most = guessed.prompt_tokens + guessed.completion_tokens
+    return Reservation(_reserved(tokens, most), _reserved(costs, _guessed_cost(model, prices, guessed)))
 
 
 def _cost_of(one: Observed, prices: PriceList) -> int:
@@ -153,9 +209,9 @@ def _reserved(seen: Sequence[int], guess: int) -> int:
     return max(1, sorted(seen)[math.ceil(SHARE * len(seen)) - 1])
 
 
-def _guessed_cost(model: str, prices: PriceList) -> int:
+def _guessed_cost(model: str, prices: PriceList, guessed: Settled) -> int:
     known = [prices[model]] if model in prices else prices.values()
-    dearest = max((one.of(GUESSED_PROMPT_TOKENS, GUESSED_COMPLETION_TOKENS) for one in known), default=0.0)
+    dearest = max((one.of(guessed.prompt_tokens, guessed.completion_tokens) for one in known), default=0.0)
     return math.ceil(dearest * MICRO)
 
 

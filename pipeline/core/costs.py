@@ -9,6 +9,9 @@ from pipeline.core.answers import Completion
 MICRO = 1_000_000
 """Money is counted in millionths where it is summed or compared: whole numbers don't drift."""
 
+MOST_COST = 1e6
+"""A cost beyond this is no honest answer's; it is taken as not told, since no sum would survive it."""
+
 OLD_DAYS = 365
 """Vendors change their prices about once a year: an older one is told to be looked at again."""
 
@@ -44,13 +47,22 @@ PriceList = Mapping[str, Price]
 
 
 def price_of(completion: Completion, prices: PriceList, model: str) -> float | None:
-    """The API's own cost when it told one, else tokens at the model's price, else nothing."""
-    if completion.cost is not None:
-        return completion.cost
+    """The API's own cost when it told one, else tokens at the model's price, else nothing.
+
+    An API that tells 0 tells nothing, unless nobody has a price: what is capped is reckoned by that.
+    """
+    told = completion.cost if completion.cost is not None and 0 <= completion.cost < MOST_COST else None
+    if told:
+        return told
     price = prices.get(model)
     if price is None or completion.prompt_tokens is None:
-        return None
+        return told
     return price.of(completion.prompt_tokens, completion.completion_tokens or 0)
+
+
+def in_micro(cost: float | None) -> int:
+    """A cost in whole millionths; 0 for one that nobody knows."""
+    return 0 if cost is None else min(round(cost * MICRO), round(MOST_COST * MICRO))
 
 
 def money(cost: float) -> str:

@@ -10,9 +10,14 @@ from typing import Any
 import orjson
 
 from pipeline.core.answers import Completed, Failed, Missing, Problem, QueryAnswer, Running, Throttled
+from pipeline.core.budget import Settled, tells_usage, used_by
+from pipeline.core.costs import PriceList, in_micro, price_of
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
 from pipeline.core.records import Ending, RowRecord, ending_from, ending_packed
+
+ADOPTER = "-late"
+"""How the name of who takes a row to adopt a late id ends: nothing is sent for such a claim."""
 
 SOONEST_S, LATEST_S = 2.0, 60.0
 """Between two polls of a late id: nobody waits for its answer, so it is asked for less often as it grows old."""
@@ -31,20 +36,38 @@ class LateId:
     asked_since_ms: int = 0
     missed: int = 0
     """Since when it is asked for, in ms since 1970, and how many polls in a row found nothing under it."""
+    model: str = ""
 
 
 def late_of(row_index: int, record: RowRecord) -> LateId:
     """The late id in a record, as the worker that got it would have left the record."""
-    return LateId(row_index, record.generation_id or "", record.submitted_at or 0, record.attempts, record.resubmits)
+    ids = (record.generation_id or "", record.submitted_at or 0, record.attempts, record.resubmits)
+    return LateId(row_index, *ids, model=record.model)
+
+
+def adopts(token: str) -> bool:
+    """Whether a claim was made to adopt a late id."""
+    return token.rpartition(":")[0].endswith(ADOPTER)
+
+
+def used_late(late: LateId, prices: PriceList) -> Settled:
+    """What it used, by its end, and one reservation less: it was kept for a POST that nobody had heard of."""
+    answer = late.ending.completion if late.ending else None
+    if answer is None:
+        return Settled()
+    used = used_by(answer, in_micro(price_of(answer, prices, late.model)))
+    return replace(used, kept=-1) if tells_usage(answer) else used
 
 
 def late_line(late: LateId) -> bytes:
     """A late id as it is queued and saved: `{"late": [index, id, accepted at, attempt, resubmits], "e": ending}`.
 
-    Once it is asked for, `"asked": [since, missed]` stands beside.
+    `"m"` is its model; once it is asked for, `"asked": [since, missed]` stands beside.
     """
     ids = [late.row_index, late.generation_id, late.accepted_at, late.attempt, late.resubmits]
     whole: dict[str, Any] = {"late": ids, "e": None if late.ending is None else ending_packed(late.ending)}
+    if late.model:
+        whole["m"] = late.model
     if late.asked_since_ms and late.ending is None:
         whole["asked"] = [late.asked_since_ms, late.missed]
     return orjson.dumps(whole)
@@ -88,4 +111,6 @@ def read_late(line: bytes) -> LateId:
     whole: dict[str, Any] = orjson.loads(line)
     row_index, generation_id, accepted_at, attempt, resubmits = whole["late"]
     ending = None if whole["e"] is None else ending_from(whole["e"])
-    return LateId(row_index, generation_id, accepted_at, attempt, resubmits, ending, *whole.get("asked", ()))
+    asked_since_ms, missed = whole.get("asked", (0, 0))
+    ids = (generation_id, accepted_at, attempt, resubmits)
+    return LateId(row_index, *ids, ending, asked_since_ms, missed, whole.get("m", ""))

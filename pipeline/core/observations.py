@@ -16,8 +16,8 @@ TOKENS_OVER = 200
 class Observed:
     """It took more than `low_ms`, its age at the last poll that said "not yet", and at most `high_ms`.
 
-    `low_ms` is 0 when no poll said so. Ages count from its acceptance. Tokens and `cost_micro`, millionths of the
-    currency, are 0 where they are not known.
+    `low_ms` is 0 when no poll said so, `high_ms` when nobody watched it. Ages count from its acceptance. Tokens and
+    `cost_micro`, millionths of the currency, are 0 where they are not known.
     """
 
     model: str

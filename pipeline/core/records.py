@@ -64,6 +64,11 @@ class RowRecord:
     """The ledger was lost since the kept generation was accepted: a later POST of the row may be unknown."""
     log: tuple[Attempt, ...] = field(default=())
 
+    @property
+    def untold(self) -> int:
+        """Earlier POSTs that may have been billed, and whose usage nobody knows."""
+        return sum(attempt.prompt_tokens is None for attempt in self.log)
+
 
 _NEW = RowRecord()
 

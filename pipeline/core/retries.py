@@ -26,7 +26,7 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
-from pipeline.core.costs import MICRO, PriceList, price_of
+from pipeline.core.costs import PriceList, in_micro, price_of
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
@@ -35,9 +35,6 @@ from pipeline.core.records import Attempt, Ending, RowRecord, with_attempt
 from pipeline.core.steps import MISSING, Step
 
 NO_PRICES: PriceList = MappingProxyType({})
-
-MOST_COST = 1e9
-"""A cost beyond this is no honest answer's; it is taken as unknown, since no sum would survive it."""
 
 
 def after_submit(
@@ -192,17 +189,16 @@ def _age_ms(record: RowRecord, now_ms: int) -> int:
 
 
 def _observed(record: RowRecord, age_ms: int) -> Observed | None:
-    """What the end of a generation tells; nothing where it was accepted under an earlier ledger, and not watched."""
-    if record.submitted_at is None or record.recovered:
+    """What the end of a generation tells; not how long it took where an earlier ledger accepted it, unwatched since."""
+    if record.submitted_at is None:
         return None
+    if record.recovered:
+        return Observed(record.model, 0, 0, completed=False)
     return Observed(record.model, min(record.running_ms, age_ms), age_ms, completed=False)
 
 
 def _after_completed(record: RowRecord, completion: Completion, age_ms: int, now_ms: int, prices: PriceList) -> Step:
-    # an API that tells 0 tells nothing: what is capped is reckoned by the configured price
-    told = completion if completion.cost else replace(completion, cost=None)
-    cost = price_of(told, prices, record.model)
-    cost_micro = 0 if cost is None or not 0 <= cost < MOST_COST else round(cost * MICRO)
+    cost_micro = in_micro(price_of(completion, prices, record.model))
     observed = _observed(record, age_ms)
     if observed is not None:
         prompt, answered = completion.prompt_tokens or 0, completion.completion_tokens or 0

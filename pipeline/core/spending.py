@@ -54,7 +54,7 @@ def caps_of(budget: Budget, spending: Spending) -> list[Cap]:
 
 def budget_words(budget: Budget) -> str:
     """The caps as they would be typed; empty without one."""
-    caps = [] if budget.cost is None else [f"--max-cost {budget.cost:g}"]
+    caps = [] if budget.cost is None else [f"--max-cost {f'{budget.cost:.6f}'.rstrip('0').rstrip('.')}"]
     caps += [] if budget.tokens is None else [f"--max-total-tokens {budget.tokens}"]
     return " ".join(caps)
 
@@ -101,14 +101,14 @@ def _over_lines(caps: list[Cap]) -> Iterator[str]:
 
 
 def _because(over: str) -> str:
-    return f"rows that were in flight when the cap was reached cost {over} more than was reserved for them"
+    return f"what was spent or sent before the cap was given or reached cost {over} more than it had left"
 
 
 def budget_object(run: RunSnapshot) -> dict[str, Any] | None:
     """What a receipt tells of a run's budget, as plain values, by the ledger's count; nothing without a cap.
 
-    `overshot` is what was spent beyond the cap, and never more than `over`, what rows that were in flight when it was
-    reached cost beyond their reservation.
+    `overshot` is what was spent beyond the cap, and never more than `over`: what POSTs in flight when it was reached
+    cost beyond what they held, and what was spent beyond it before it was given.
     """
     if not run.budget.caps:
         return None

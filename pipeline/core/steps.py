@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.core.answers import Problem
+from pipeline.core.budget import Settled, tells_usage, used_by
 from pipeline.core.lifecycle import Event, Outcome, State, next_state
 from pipeline.core.observations import Observed
 from pipeline.core.records import Ending, RowRecord
@@ -63,10 +64,14 @@ class Step:
         """Reservations that are kept for a row that may have been billed and never told: 1 more, or 1 less."""
         if self.returned:
             return -1
-        # an answer that tells no usage would be free for a budget
         answer = self.ending.completion if self.ending else None
-        untold = answer is not None and not (answer.prompt_tokens or answer.completion_tokens)
+        untold = answer is not None and not tells_usage(answer)
         return int(untold or self.event in _KEPT)
+
+    @property
+    def used(self) -> Settled:
+        """What the answer used, as it is summed."""
+        return used_by(self.ending.completion if self.ending else None, self.cost_micro)
 
     @property
     def counts_as(self) -> str:

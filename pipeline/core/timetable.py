@@ -81,7 +81,8 @@ def timetables_of(
     """The timetable of each model, from generations that ended, oldest first; models with too few are left out."""
     by_model: dict[str, list[tuple[float, float]]] = {}
     for one in observed:
-        by_model.setdefault(one.model, []).append((one.low_ms / 1000, one.high_ms / 1000))
+        if one.high_ms:
+            by_model.setdefault(one.model, []).append((one.low_ms / 1000, one.high_ms / 1000))
     tables = {}
     for model, intervals in by_model.items():
         distribution = learned(intervals)

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.core.budget import Settled
+from pipeline.core.budget import MOST_TOKENS, Settled
 from pipeline.core.columns import ANNOTATION, SCHEMA_VERSION
+from pipeline.core.costs import MICRO, MOST_COST
 from pipeline.core.errors import StorageError
 from pipeline.core.receipt import Sums, Usage, UsageKey, UsageSums
 from pipeline.edges.files import replaced
@@ -39,7 +40,6 @@ _TYPES = {
     "attempts": _ATTEMPTS,
 }
 ROW_GROUP = 50_000
-MICRO = 1_000_000
 USAGE = pa.schema(
     [
         ("model", pa.string()),
@@ -118,21 +118,38 @@ def read_usage(path: Path) -> dict[UsageKey, UsageSums]:
 
 
 def settled(paths: Iterable[Path]) -> Settled:
-    """What the rows of these files used, each once though two files have it. StorageError for an unreadable file."""
-    names = ["row_index", "prompt_tokens", "completion_tokens", "cost"]
-    tables = [_read(path, names) for path in sorted(paths)]
-    if not tables:
-        return Settled()
-    rows = pa.concat_tables(tables).group_by("row_index").aggregate([(name, "max") for name in names[1:]])
-    prompt, completion, cost = (pc.sum(rows[f"{name}_max"]).as_py() or 0 for name in names[1:])
-    return Settled(prompt, completion, round(cost * MICRO))
+    """What the POSTs of the rows in these files used, as the ledger counts it; a row that two files have counts once.
+
+    StorageError for an unreadable file.
+    """
+    total, seen = Settled(), set[int]()
+    for path in sorted(paths):
+        for batch in batches(path, ("row_index", "attempt_log")):
+            new = [index not in seen for index in batch["row_index"].to_pylist()]
+            seen.update(batch["row_index"].to_pylist())
+            total = _plus(total, batch["attempt_log"].filter(pa.array(new, pa.bool_())).flatten())
+    return total
 
 
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=columns, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path} can't be read: {error}") from error
+def _plus(total: Settled, log: Any) -> Settled:  # noqa: ANN401 - pyarrow has no types
+    """The sums with some entries of attempt logs; one that tells no usage keeps a reservation."""
+    prompt, completion, cost = (log.field(name) for name in ("prompt_tokens", "completion_tokens", "cost"))
+    told = pc.and_(pc.greater(pc.fill_null(prompt, 0), 0), pc.is_valid(completion))
+    micro = pc.round(pc.multiply(_at_most(cost, MOST_COST), float(MICRO)))
+    return Settled(
+        total.prompt_tokens + _sum(_at_most(prompt, MOST_TOKENS)),
+        total.completion_tokens + _sum(_at_most(completion, MOST_TOKENS)),
+        total.cost_micro + _sum(pc.cast(micro, pa.int64())),
+        total.kept + _sum(pc.invert(told)),
+    )
+
+
+def _at_most(values: Any, most: float) -> Any:  # noqa: ANN401
+    return pc.min_element_wise(values, most, skip_nulls=False)
+
+
+def _sum(values: Any) -> int:  # noqa: ANN401 - pyarrow has no types
+    return int(pc.sum(values).as_py() or 0)
 
 
 def ended_rows(paths: Iterable[Path]) -> list[tuple[int, str]]:

@@ -1,6 +1,8 @@
 """Accounts in memory: the counterpart of `redis_accounts`."""
 
-from pipeline.core.budget import Reservation
+from dataclasses import replace
+
+from pipeline.core.budget import Budget, Reservation
 from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import AccountSeen, Pace
@@ -44,6 +46,15 @@ class MemoryAccounts(MemoryPresence):
         if run is None:
             return False
         run.limits = limits
+        return True
+
+    async def set_budget(self, run_id: str, budget: Budget) -> bool:
+        """Replace the caps of a run, from its next claim on; False for an unknown run."""
+        run = self._runs.get(run_id)
+        if run is None:
+            return False
+        run.card = replace(run.card, budget=budget)
+        run.cap_given()
         return True
 
     async def set_reservation(self, run_id: str, reservation: Reservation) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from pipeline.core.budget import Settled
 from pipeline.core.late import LateId
 from pipeline.core.lead import lead_lock
-from pipeline.core.lifecycle import DOUBTFUL, State
+from pipeline.core.lifecycle import State
 from pipeline.core.records import Ending, RowRecord
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.memory_account import MemoryAccount
@@ -42,7 +42,8 @@ class MemoryLedger(MemoryAccounts):
         if card.run_id in self._runs:
             return False
         run = MemoryRun(card, recover_until, set(done), Counter(ended), state=state, limits=card.limits)
-        run.counts.update({**asdict(settled), "kept": sum(ended.get(outcome, 0) for outcome in DOUBTFUL)})
+        run.counts.update(asdict(settled))
+        run.cap_given()
         self._runs[card.run_id] = run
         self._account(run)
         return True
@@ -76,6 +77,7 @@ class MemoryLedger(MemoryAccounts):
         run.card, run.state, run.reason, run.guard = card, run.state if kept else state, "", ""
         run.polls_held, run.missing, run.limits = False, 0, card.limits
         run.trouble, run.trouble_since, run.doubt_since, run.streak_like, run.streak = "", 0, 0, "", 0
+        run.cap_given()
 
     async def forget(self, run_id: str) -> None:
         """Remove all of a finished run."""
@@ -226,11 +228,13 @@ class MemoryLedger(MemoryAccounts):
         run, now = self._runs.get(run_id), self._clock()
         return LateClaim(() if run is None else run.claim_late(limit, now, LATE_LEASE_MS), now)
 
-    async def settle_late(self, run_id: str, before: LateId, after: LateId, wait_ms: int) -> None:
-        """Ask for a late id again after `wait_ms`, or save its ending and forget it."""
+    async def settle_late(
+        self, run_id: str, before: LateId, after: LateId, wait_ms: int, used: Settled = Settled()
+    ) -> None:
+        """Ask for a late id again after `wait_ms`, or save its ending and forget it; `used` is spent, once."""
         run = self._runs.get(run_id)
         if run is not None:
-            run.settle_late(before, after, self._clock() + wait_ms)
+            run.settle_late(before, after, self._clock() + wait_ms, used)
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows that are still in hand."""

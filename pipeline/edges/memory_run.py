@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from pipeline.core.budget import Reservation, Spending, held_by_each
+from pipeline.core.budget import Reservation, Settled, Spending, held_by_each, held_when_given
 from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.limits import Limits
@@ -20,7 +20,7 @@ from pipeline.core.snapshot import RunState
 from pipeline.core.steps import MISSING, Step
 from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_lists import Leases, NotedList, milliseconds
-from pipeline.edges.redis_wire import accepted_line, in_one_line, sums, told
+from pipeline.edges.redis_wire import accepted_line, in_one_line, told
 from pipeline.ports import Commit, FedRow, RunCard
 
 
@@ -77,6 +77,13 @@ class MemoryRun:
             over_cost_micro=counts["over_micro"],
         )
 
+    def cap_given(self) -> None:
+        """Note what rows in flight hold of caps that were just given, and what was spent beyond these before."""
+        self.held, over_tokens, over_micro = None, 0, 0
+        if self.card.budget.caps:
+            self.held, over_tokens, over_micro = held_when_given(self.card.budget, self.spending)
+        self.counts["over_tokens"], self.counts["over_micro"] = over_tokens, over_micro
+
     def permit(self) -> None:
         """Note what each row in flight holds as a permit is given: what it costs beyond that can overshoot the cap."""
         if self.card.budget.caps:
@@ -127,6 +134,7 @@ class MemoryRun:
             self.bodies[row.row_index] = row.body
             if row.record is not None:
                 self.records[row.row_index] = row.record
+                self.counts["kept"] += row.record.untold
             # a fresh row's score is its index: below any time of day, so rows go out in order
             state, score = {
                 "ready": (State.READY, row.row_index),
@@ -181,7 +189,7 @@ class MemoryRun:
         ended = 0
         for row in rows:
             self.tokens.pop(row, None)
-            ended += self._close(row, self.records.get(row, RowRecord()), ending, (0, 0, 0))
+            ended += self._close(row, self.records.get(row, RowRecord()), ending)
         self.counts["kept"] += ended if state is State.PENDING else 0
         return len(rows)
 
@@ -201,28 +209,34 @@ class MemoryRun:
             self.late[line] = (self.late[line][0], now + lease)
         return tuple(self.late[line][0] for _, line in due)
 
-    def settle_late(self, before: LateId, after: LateId, due: int) -> None:
-        """Queue a late id again, or save its end and forget it, once."""
+    def settle_late(self, before: LateId, after: LateId, due: int, used: Settled) -> None:
+        """Queue a late id again, or save its end and forget it, once; what it used is spent from then on."""
         if self.late.pop(late_line(before), None) is None:
             return
         if after.ending is None:
             self.late[late_line(after)] = (after, due)
-        else:
-            self.accepted.items.append(late_line(after))
+            return
+        self.accepted.items.append(late_line(after))
+        self._spend(used)
+        self.counts["kept"] -= min(self.counts["kept"], -used.kept)
+
+    def _spend(self, used: Settled) -> None:
+        tokens = {"prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens}
+        self.counts.update({**tokens, "cost_micro": used.cost_micro})
+        if self.held is not None:
+            self.counts["over_tokens"] += max(0, sum(tokens.values()) - self.held.tokens)
+            self.counts["over_micro"] += max(0, used.cost_micro - self.held.cost_micro)
 
     def _end(self, row: int, step: Step, ending: Ending) -> None:
-        prompt, completion, cost = settled = sums(step)
-        if not self._close(row, step.record, ending, settled):
+        if not self._close(row, step.record, ending):
             return
-        if self.held is not None:
-            self.counts["over_tokens"] += max(0, prompt + completion - self.held.tokens)
-            self.counts["over_micro"] += max(0, cost - self.held.cost_micro)
+        self._spend(step.used)
         if ending.outcome is Outcome.COMPLETED:
             self.streak_like, self.streak = "", 0
         elif step.counts_as:
             self._count_like(step.counts_as, ending)
 
-    def _close(self, row: int, record: RowRecord, ending: Ending, settled: tuple[int, int, int]) -> bool:
+    def _close(self, row: int, record: RowRecord, ending: Ending) -> bool:
         for rows in self.rows.values():
             rows.pop(row, None)
         self.bodies.pop(row, None)
@@ -232,10 +246,7 @@ class MemoryRun:
             return False
         self.done.add(row)
         self.results.items.append(b'{"i":%d,"r":%b,"e":%b}' % (row, pack(record), pack_ending(ending)))
-        prompt, completion, cost = settled
-        self.counts.update(
-            {ending.outcome: 1, "prompt_tokens": prompt, "completion_tokens": completion, "cost_micro": cost}
-        )
+        self.counts[ending.outcome] += 1
         self.counts["possible_duplicates"] += record.possible_duplicate
         return True
 

@@ -1,19 +1,21 @@
 """Late ids in Redis: accepted generations whose row went on without them, until somebody has asked how they ended."""
 
 from dataclasses import replace
+from typing import Any
 
 import orjson
 
+from pipeline.core.budget import Settled
 from pipeline.core.late import LateId, late_line, read_late
+from pipeline.edges.redis_batches import RedisBatches
 from pipeline.edges.redis_keys import RunKeys
-from pipeline.edges.redis_presence import RedisPresence
 from pipeline.ports import LateClaim
 
 LATE_LEASE_MS = 30_000
 """A worker that took late ids and says nothing for so long is gone; asking twice costs nothing."""
 
 
-class RedisLate(RedisPresence):
+class RedisLate(RedisBatches):
     """The part of `ports.Ledger` that keeps late ids."""
 
     async def note_late(self, run_id: str, late: LateId) -> bool:
@@ -28,8 +30,11 @@ class RedisLate(RedisPresence):
         reply = await self._door.script("claim_late", [RunKeys(run_id)("late")], [limit, LATE_LEASE_MS])
         return LateClaim(tuple(read_late(line) for line in reply[1:]), reply[0])
 
-    async def settle_late(self, run_id: str, before: LateId, after: LateId, wait_ms: int) -> None:
-        """Ask for a late id again after `wait_ms`, or save its ending and forget it."""
+    async def settle_late(
+        self, run_id: str, before: LateId, after: LateId, wait_ms: int, used: Settled = Settled()
+    ) -> None:
+        """Ask for a late id again after `wait_ms`, or save its ending and forget it; `used` is spent, once."""
         keys = RunKeys(run_id)
-        args = [late_line(before), late_line(after), "" if after.ending is None else "1", wait_ms]
-        await self._door.script("settle_late", [keys("accepted"), keys("late")], args)
+        args: list[Any] = [late_line(before), late_line(after), "" if after.ending is None else "1", wait_ms]
+        args += [used.prompt_tokens, used.completion_tokens, used.cost_micro, used.kept]
+        await self._door.script("settle_late", [keys("accepted"), keys("late"), keys("meta")], args)

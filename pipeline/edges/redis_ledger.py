@@ -4,11 +4,12 @@ The layout of the keys is in `redis_keys`, the scripts are in `lua/`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from pipeline.core.budget import Settled
+from pipeline.core.budget import Budget, Settled
 from pipeline.core.lead import lead_lock
-from pipeline.core.lifecycle import DOUBTFUL, State
+from pipeline.core.lifecycle import State
 from pipeline.core.permits import (
     AHEAD,
     AHEAD_US,
@@ -39,6 +40,7 @@ from pipeline.edges.redis_keys import (
     account_runs_key,
 )
 from pipeline.edges.redis_wire import (
+    cap_fields,
     card_fields,
     check_version,
     commit_arguments,
@@ -48,7 +50,7 @@ from pipeline.edges.redis_wire import (
     taken_over,
     unpack_card,
 )
-from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, RunCard
+from pipeline.ports import Claim, Claimed, Commit, FedRow, RunCard
 
 POLL_AHEAD_MS = 500
 """A poll shift takes about this long to begin, so polls due within it count as due."""
@@ -78,12 +80,12 @@ class RedisLedger(RedisAccounts):
         meta += ["version", LEDGER_VERSION]
         for outcome, count in ended.items():
             meta += [f"o:{outcome}", count]
-        # what those had reserved is not known any more; that they may have been billed is
-        meta += ["kept", sum(ended.get(outcome, 0) for outcome in DOUBTFUL)]
         meta += ["prompt_tokens", settled.prompt_tokens, "completion_tokens", settled.completion_tokens]
-        meta += ["cost_micro", settled.cost_micro, *card_fields(card)]
+        meta += ["cost_micro", settled.cost_micro, "kept", settled.kept, *card_fields(card)]
         named = [keys("meta"), keys("done"), RUNS, account_runs_key(card.account), ACCOUNTS]
         made = await self._door.script("open_run", named, [card.run_id, done_bitmap(done), card.account, *meta])
+        if made:
+            await self._cap_given(card.run_id)
         return bool(made)
 
     async def card(self, run_id: str) -> RunCard | None:
@@ -117,6 +119,23 @@ class RedisLedger(RedisAccounts):
         named += [account_runs_key(card.account), account_runs_key(before.account)]
         await self._door.script("reopen", named, [card.run_id, pack_card(card), state, *card_fields(card)])
         self._cards[card.run_id] = card
+        await self._cap_given(card.run_id)
+
+    async def set_budget(self, run_id: str, budget: Budget) -> bool:
+        """Replace the caps of a run, from its next claim on; False for an unknown run."""
+        card = await self.card(run_id)
+        if card is None:
+            return False
+        card = replace(card, budget=budget)
+        args = ["1", "card", pack_card(card), *cap_fields(budget)]
+        known = await self._door.script("set_fields", [RunKeys(run_id)("meta")], args)
+        self._cards[run_id] = card
+        await self._cap_given(run_id)
+        return bool(known)
+
+    async def _cap_given(self, run_id: str) -> None:
+        keys = RunKeys(run_id)
+        await self._door.script("given_cap", [keys(name) for name in ("meta", "submitting", "pending")], [])
 
     async def forget(self, run_id: str) -> None:
         """Remove all of a finished run."""
@@ -129,7 +148,8 @@ class RedisLedger(RedisAccounts):
     async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
         """Push rows and move the feed cursor, if nobody moved it meanwhile."""
         keys = RunKeys(run_id)
-        args: list[Any] = [cursor, until, _ms((await self._known(run_id)).policy.lease_s)]
+        untold = sum(row.record.untold for row in rows if row.record is not None)
+        args: list[Any] = [cursor, until, _ms((await self._known(run_id)).policy.lease_s), untold]
         for row in rows:
             record = b"" if row.record is None else pack(row.record)
             args += [row.row_index, row.body, record, row.place]
@@ -233,34 +253,6 @@ class RedisLedger(RedisAccounts):
         for row_index, token in rows.items():
             args += [row_index, token]
         await self._door.script("renew", [keys(state), keys("tokens")], args)
-
-    async def results(self, run_id: str, limit: int) -> Batch:
-        """Note and return the oldest results."""
-        return await self._batch(run_id, "results", limit)
-
-    async def results_written(self, run_id: str, batch: Batch) -> bool:
-        """Forget results that are safely on disk."""
-        return await self._forget_batch(run_id, "results", batch, "results_bytes")
-
-    async def accepted_ids(self, run_id: str, limit: int) -> Batch:
-        """Note and return the oldest accepted ids that are not on disk yet."""
-        return await self._batch(run_id, "accepted", limit)
-
-    async def accepted_saved(self, run_id: str, batch: Batch) -> bool:
-        """Forget ids that are safely on disk."""
-        return await self._forget_batch(run_id, "accepted", batch, "")
-
-    async def _batch(self, run_id: str, name: str, limit: int) -> Batch:
-        keys = RunKeys(run_id)
-        reply = await self._door.script(
-            "note_batch", [keys("meta"), keys(name)], [f"{name}_start", f"{name}_noted", limit]
-        )
-        return Batch(reply[0], tuple(reply[1:]))
-
-    async def _forget_batch(self, run_id: str, name: str, batch: Batch, bytes_field: str) -> bool:
-        keys = RunKeys(run_id)
-        args = [f"{name}_start", f"{name}_noted", batch.start, batch.end, sum(map(len, batch.items)), bytes_field]
-        return bool(await self._door.script("ack_batch", [keys("meta"), keys(name)], args))
 
     async def snapshot(self, run_id: str) -> RunSnapshot | None:
         """What the run looks like now; nothing for an unknown run."""

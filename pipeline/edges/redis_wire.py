@@ -17,15 +17,14 @@ from pipeline.core.permits import gap_us
 from pipeline.core.policy import Policy
 from pipeline.core.records import pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
-from pipeline.core.steps import Step
 from pipeline.edges.redis_keys import LEDGER_VERSION, ROLES
 from pipeline.ports import Claimed, Commit, RunCard
 
 MICRO = 1_000_000
 """Redis sums whole numbers exactly; money is kept in millionths."""
 
-MOST_ADDED = 10**15
-"""Lua writes larger numbers with an exponent, which Redis refuses to add; no honest answer comes near."""
+MOST_CAP = 10**15
+"""Lua writes larger numbers with an exponent; no cap of a person's comes near."""
 
 
 def commit_arguments(commit: Commit) -> list[Any]:
@@ -37,7 +36,8 @@ def commit_arguments(commit: Commit) -> list[Any]:
     more: list[Any] = ["1" if step.doubt else "", step.lane]
     more += ["" if step.observed is None else pack_observed(step.observed), step.keeps or ""]
     if state is State.DONE and ending is not None:
-        return [*head, pack_ending(ending), ending.outcome.value, step.counts_as, "", *tail, *sums(step), *more]
+        sums = (step.used.prompt_tokens, step.used.completion_tokens, step.used.cost_micro)
+        return [*head, pack_ending(ending), ending.outcome.value, step.counts_as, "", *tail, *sums, *more]
     return [*head, "", "", step.counts_as, accepted_line(commit), *tail, 0, 0, 0, *more]
 
 
@@ -47,15 +47,6 @@ def accepted_line(commit: Commit) -> bytes:
     if commit.step.event not in {Event.ACCEPTED, Event.ADOPTED}:
         return b""
     return saved_line(commit.row_index, record)
-
-
-def sums(step: Step) -> tuple[int, int, int]:
-    """What the end of a row adds to its run: prompt tokens, completion tokens and cost in millionths."""
-    completion = step.ending.completion if step.ending else None
-    if completion is None:
-        return (0, 0, 0)
-    tokens = [min(count or 0, MOST_ADDED) for count in (completion.prompt_tokens, completion.completion_tokens)]
-    return (tokens[0], tokens[1], min(step.cost_micro, MOST_ADDED))
 
 
 def _block(problem: Problem | None, polling_works: bool) -> str:
@@ -190,10 +181,14 @@ def pack_card(card: RunCard) -> bytes:
 
 def card_fields(card: RunCard) -> list[Any]:
     """What the scripts themselves read of a card, as pairs for meta; '' is none."""
-    budget = card.budget
-    micro = "" if budget.cost is None else round(min(budget.cost * MICRO, MOST_ADDED))
-    tokens = "" if budget.tokens is None else min(budget.tokens, MOST_ADDED)
-    return ["max_micro", micro, "max_tokens", tokens, "limits", pack_limits(card.limits)]
+    return [*cap_fields(card.budget), "limits", pack_limits(card.limits)]
+
+
+def cap_fields(budget: Budget) -> list[Any]:
+    """Caps as pairs for meta; '' is none."""
+    micro = "" if budget.cost is None else round(min(budget.cost * MICRO, MOST_CAP))
+    tokens = "" if budget.tokens is None else min(budget.tokens, MOST_CAP)
+    return ["max_micro", micro, "max_tokens", tokens]
 
 
 def pack_limits(limits: Limits) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.guards import pause_due
+from pipeline.core.late import adopts
 from pipeline.core.retries import after_lost_post
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spending import budget_reached
@@ -111,15 +112,30 @@ class Heartbeat:
 
     async def _look_after(self, run: RunSnapshot, card: RunCard) -> None:
         # what happened while nobody looked, a night without workers, was no patience
-        reason = pause_due(run, card.policy, self._clock.monotonic() - self._pulse.steady_since) or budget_reached(run)
+        reason = pause_due(run, card.policy, self._clock.monotonic() - self._pulse.steady_since)
+        reason = reason or await self._budget_reached(run, card)
         if reason:
             await self._ledger.set_state(run.run_id, RunState.PAUSED, reason, only_from=RunState.RUNNING)
         if run.lapsed and self._clock.monotonic() - self._pulse.steady_since >= card.policy.lease_s:
             await self._reap(card)
 
+    async def _budget_reached(self, run: RunSnapshot, card: RunCard) -> str | None:
+        """The reason, by what is known now: rows that just ended may tell that the next one costs less."""
+        if budget_reached(run) is None:
+            return None
+        await self._pacer.reserve(run, card)
+        now = await self._ledger.snapshot(run.run_id)
+        return None if now is None else budget_reached(now)
+
     async def _reap(self, card: RunCard) -> None:
-        """Take over rows whose POST nobody answers for any more: each may have been billed, and says so."""
+        """Take over rows whose POST nobody answers for any more: each may have been billed, and says so.
+
+        A row that was only taken to adopt a late id goes back: nothing was sent for it.
+        """
         claim = await self._ledger.claim_lapsed(card.run_id, f"{self._name}-reap", REAP_ROWS)
+        for row in claim.rows:
+            if adopts(row.before):
+                await self._ledger.put_back(card.run_id, row)
         commits = [
             Commit(
                 row.row_index,
@@ -134,6 +150,7 @@ class Heartbeat:
                 ),
             )
             for row in claim.rows
+            if not adopts(row.before)
         ]
         if commits:
             await self._ledger.commit(card.run_id, commits)

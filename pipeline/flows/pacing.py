@@ -7,10 +7,11 @@ from the first row on. Two writers at once cost a tick of what was found, never 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.core.budget import reservation
+from pipeline.core.budget import Settled, guess, reservation
 from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.lifecycle import Outcome
 from pipeline.core.limits import Limits, strictest
-from pipeline.core.observations import tokens_a_row
+from pipeline.core.observations import Observed, tokens_a_row
 from pipeline.core.pacing import AccountSeen, Pace, found_now
 from pipeline.core.polling import Adaptive, parse_schedule
 from pipeline.core.snapshot import RunSnapshot
@@ -93,5 +94,14 @@ class Pacer:
             if isinstance(schedule, Adaptive):
                 bounds = (card.policy.poll_cost, schedule.floor_s, schedule.ceiling_s)
                 await self._ledger.set_timetables(run.run_id, pack_timetables(timetables_of(observed, *bounds)))
-            if card.budget.cost is not None or card.budget.tokens is not None:
-                await self._ledger.set_reservation(run.run_id, reservation(observed, card.models, card.prices))
+            if card.budget.caps:
+                await self._reserve(run, card, observed)
+
+    async def reserve(self, run: RunSnapshot, card: RunCard) -> None:
+        """What a row of this run may cost, by all that ended until now: a cap is not reached on older knowledge."""
+        await self._reserve(run, card, await self._ledger.observed(card.account))
+
+    async def _reserve(self, run: RunSnapshot, card: RunCard, observed: Sequence[Observed]) -> None:
+        settled = Settled(run.prompt_tokens, run.completion_tokens)
+        guessed = guess(settled, run.outcomes.get(Outcome.COMPLETED, 0))
+        await self._ledger.set_reservation(run.run_id, reservation(observed, card.models, card.prices, guessed))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pipeline.core.answers import Ambiguous, Problem
-from pipeline.core.late import late_of
+from pipeline.core.late import ADOPTER, late_of
 from pipeline.core.lifecycle import Event, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
@@ -71,7 +71,9 @@ async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, C
     False when the ledger can't note it: the run is finished or forgotten. May be tried again after LedgerUnavailable:
     `in_hand` keeps the row that an earlier try had already taken.
     """
-    taken = in_hand.get(late.row_index) or await ledger.take_ready(bench.run_id, f"{bench.holder}-late", late.row_index)
+    taken = in_hand.get(late.row_index) or await ledger.take_ready(
+        bench.run_id, f"{bench.holder}{ADOPTER}", late.row_index
+    )
     if taken is not None:
         in_hand[late.row_index] = taken
     known = await _take_up_or_note(bench.run_id, ledger, late, taken)

@@ -17,8 +17,11 @@ from pipeline.core.answers import (
 )
 from pipeline.core.budget import Budget, Reservation, Settled
 from pipeline.core.costs import Price
+from pipeline.core.late import LateId, used_late
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.polling import DEFAULT
+from pipeline.core.records import Ending
+from pipeline.core.recovery import SavedId, recovered
 from pipeline.core.retries import after_late_id, after_query
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import abandoned
@@ -222,6 +225,86 @@ async def test_generations_that_fail_may_be_billed_and_are_not_free(world):
 async def test_doubtful_rows_of_an_earlier_ledger_keep_a_reservation(world):
     card = replace(world.card(total=40), budget=Budget(tokens=1_000))
     ended = {Outcome.UNKNOWN: 2, Outcome.EXPIRED: 1, Outcome.COMPLETED: 9}
-    assert await world.ledger.open_run(card, recover_until=0, ended=ended, done=[])
+    assert await world.ledger.open_run(card, recover_until=0, ended=ended, done=[], settled=Settled(kept=3))
     await world.ledger.set_reservation(world.run, Reservation(100, 1_000))
     assert (await world.look()).spending.kept_tokens == 300
+
+
+async def test_a_late_answer_is_spent_and_its_reservation_is_free_again(world):
+    await open_with(world, Budget(tokens=1_000), rows=2)
+    [row] = (await world.claim(limit=1)).rows
+    await world.commit(world.sent(row, Ambiguous(BUSY)))
+    assert (await world.look()).spending.kept_tokens == 100
+    late = LateId(row.row_index, "task-late", 1, 1)
+    await world.ledger.note_late(world.run, late)
+    ended = replace(late, ending=Ending(Outcome.COMPLETED, 7, done(150, 0.002).completion))
+    for _ in range(2):
+        await world.ledger.settle_late(world.run, late, ended, 0, used_late(ended, {}))
+    spending = (await world.look()).spending
+    assert (spending.tokens, spending.cost_micro, spending.kept_tokens, spending.over_tokens) == (150, 2_000, 0, 50)
+
+
+async def test_a_late_answer_that_tells_no_usage_keeps_its_reservation(world):
+    await open_with(world, Budget(tokens=1_000), rows=2)
+    [row] = (await world.claim(limit=1)).rows
+    await world.commit(world.sent(row, Ambiguous(BUSY)))
+    late = LateId(row.row_index, "task-late", 1, 1)
+    await world.ledger.note_late(world.run, late)
+    for ending in (Ending(Outcome.FAILED, 7, problem=BUSY), Ending(Outcome.COMPLETED, 7, Completion())):
+        ended = replace(late, ending=ending)
+        await world.ledger.settle_late(world.run, late, ended, 0, used_late(ended, {}))
+    assert (await world.look()).spending.kept_tokens == 100
+
+
+async def test_what_was_spent_before_a_lower_cap_was_given_is_told_as_beyond_it(world):
+    card = await open_with(world, Budget(tokens=5_000))
+    rows = (await world.claim(limit=30)).rows
+    await all_accepted(world, rows)
+    await world.commit(*(world.polled(row, done(90, 0.0)) for row in (await world.polls(limit=20)).rows))
+    await world.ledger.reopen(replace(card, budget=Budget(tokens=500)))
+    await complete(world, tokens=90, cost=0.0)
+    spending = (await world.look()).spending
+    assert spending.tokens - 500 <= spending.over_tokens
+    assert (spending.tokens, spending.over_tokens) == (30 * 90, 20 * 90 - 500 + 10 * 90)
+
+
+async def test_rows_that_are_in_flight_when_a_cap_is_given_share_what_it_has_left(world):
+    card = await open_with(world, Budget())
+    await all_accepted(world, (await world.claim(limit=20)).rows)
+    await world.ledger.reopen(replace(card, budget=Budget(tokens=1_000)))
+    await complete(world, tokens=90, cost=0.0)
+    spending = (await world.look()).spending
+    assert (spending.tokens, spending.over_tokens) == (1_800, 20 * (90 - 50))
+
+
+async def test_a_cap_that_is_changed_while_the_run_goes_on_holds_from_the_next_claim_on(world):
+    await open_with(world, Budget(tokens=2_000))
+    assert len((await world.claim(limit=12)).rows) == 12
+    assert await world.ledger.set_budget(world.run, Budget(tokens=1_500))
+    assert len((await world.claim(limit=50)).rows) == 3
+    assert (await world.look()).budget == Budget(tokens=1_500)
+    assert await world.ledger.set_budget(world.run, Budget())
+    assert len((await world.claim(limit=50)).rows) == 25
+    assert not await world.ledger.set_budget("unknown", Budget())
+
+
+async def test_rows_that_may_have_been_sent_by_a_lost_ledger_keep_a_reservation_each(world):
+    card = replace(world.card(total=3), budget=Budget(tokens=1_000))
+    await world.ledger.open_run(card, recover_until=3, ended={}, done=[])
+    await world.ledger.set_reservation(world.run, Reservation(100, 1_000))
+    again = recovered((), card.policy, world.clock())
+    known = recovered([SavedId(1, 5, "task-1")], card.policy, world.clock())
+    twice = recovered([SavedId(2, 5, "task-2")], card.policy, world.clock())
+    await world.ledger.feed(world.run, 0, 3, [FedRow(i, b"{}", one) for i, one in enumerate((again, known, twice))])
+    assert (await world.look()).spending.kept_tokens == 200
+
+
+async def test_generations_of_a_lost_ledger_count_as_beyond_the_cap_whatever_they_use(world):
+    card = replace(world.card(total=9), budget=Budget(tokens=1_000))
+    await world.ledger.open_run(card, recover_until=9, ended={}, done=[], settled=Settled(900, 0, 0))
+    await world.ledger.set_reservation(world.run, Reservation(100, 1_000))
+    known = [recovered([SavedId(1, 5, f"task-{i}")], card.policy, world.clock()) for i in range(9)]
+    await world.ledger.feed(world.run, 0, 9, [FedRow(i, b"{}", one) for i, one in enumerate(known)])
+    await complete(world, tokens=100, cost=0.0)
+    spending = (await world.look()).spending
+    assert (spending.tokens, spending.over_tokens) == (1_800, 900)

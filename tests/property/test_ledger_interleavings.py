@@ -30,7 +30,7 @@ from pipeline.core.answers import (
     Trouble,
 )
 from pipeline.core.budget import Budget, Reservation
-from pipeline.core.late import late_of
+from pipeline.core.late import late_of, used_late
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.pacing import Pace
@@ -39,6 +39,7 @@ from pipeline.core.polling import parse_schedule
 from pipeline.core.records import Ending, unpack_result
 from pipeline.core.retries import after_late_id, after_lost_post, after_query, after_submit
 from pipeline.core.snapshot import RunState
+from pipeline.core.spending import caps_of
 from pipeline.core.steps import Step, abandoned, cancelled
 from pipeline.ports import Claimed, Commit, FedRow, RunCard
 
@@ -48,6 +49,7 @@ RIVAL = "run-2"
 RIVAL_ROWS = 40
 ACCOUNT = "api#key"
 BUDGET = Budget(cost=5.0, tokens=60)
+BUDGETS = st.sampled_from([BUDGET, Budget(), Budget(tokens=20), Budget(cost=1.5, tokens=200)])
 PACES = st.builds(
     Pace,
     rate=st.sampled_from([None, None, 0.5, 3.0, 40.0]),
@@ -150,6 +152,15 @@ class Interleavings(RuleBasedStateMachine):
     @rule(tokens=st.sampled_from([1, 5, 9]), cost=st.sampled_from([100_000, 400_000]))
     def a_reservation_is_made(self, tokens, cost):
         self.both("set_reservation", RUN, Reservation(tokens, cost))
+
+    @rule(budget=BUDGETS, live=st.booleans())
+    def a_person_gives_other_caps(self, budget, live):
+        """While the run goes on, or as its command is given again."""
+        self.card = replace(self.card, budget=budget)
+        if live:
+            assert self.both("set_budget", RUN, budget)
+        else:
+            self.both("reopen", self.card)
 
     @rule(limit=LIMITS, refused=st.booleans())
     def another_run_of_the_account_sends(self, limit, refused):
@@ -345,9 +356,10 @@ class Interleavings(RuleBasedStateMachine):
         claim = self.both("claim_late", RUN, limit)
         assert len({late.generation_id for late in claim.ids}) == len(claim.ids) <= limit
         for late in () if dies else claim.ids:
-            ending = Ending(Outcome.COMPLETED, self.now() * 1000, Completion(prompt_tokens=1)) if ends else None
+            told = Completion(prompt_tokens=7, completion_tokens=4, cost=0.3)
+            ending = Ending(Outcome.COMPLETED, self.now() * 1000, told) if ends else None
             after = replace(late, ending=ending, asked_since_ms=late.asked_since_ms or self.now())
-            self.both("settle_late", RUN, late, after, 500)
+            self.both("settle_late", RUN, late, after, 500, used_late(after, {}))
             self.late -= ends
 
     @rule(limit=LIMITS)
@@ -447,6 +459,13 @@ class Interleavings(RuleBasedStateMachine):
         written = [row for rows in self.on_disk.values() for row in rows]
         assert len(written) == len(set(written))
         assert set(written) <= self.ended
+
+    @invariant()
+    def a_cap_is_overshot_by_no_more_than_is_told(self):
+        run = self.pairs[0][0]._runs[RUN]
+        for cap in caps_of(self.card.budget, run.spending):
+            assert cap.overshot <= cap.over
+            assert cap.kept >= 0
 
     @invariant()
     def a_row_is_in_one_place(self):

@@ -3,7 +3,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.budget import Budget, Reservation, Spending, affordable, held_by_each, reservation, unpriced
+from pipeline.core.answers import Completion
+from pipeline.core.budget import (
+    Budget,
+    Reservation,
+    Settled,
+    Spending,
+    affordable,
+    guess,
+    held_by_each,
+    held_when_given,
+    reservation,
+    tells_usage,
+    unpriced,
+)
 from pipeline.core.costs import Price
 from pipeline.core.observations import Observed
 
@@ -117,3 +130,25 @@ def test_nothing_is_ever_divided_by_a_reservation_of_nothing():
 
 def test_models_without_a_price_are_named():
     assert unpriced(["m", "n"], {"m": CHEAP}) == ["n"]
+
+
+def test_of_a_model_that_was_not_seen_twice_the_mean_of_the_runs_rows_is_guessed_where_that_is_less():
+    prices = {"m": CHEAP}
+    few, small, large = guess(Settled(40, 4), 4), guess(Settled(500, 50), 5), guess(Settled(10**9, 10**9), 5)
+    assert few == large == guess()
+    assert small == Settled(200, 20)
+    assert reservation([], ["m"], prices, small) == Reservation(220, 400)
+    assert reservation(seen("m", *[10] * 5), ["m"], prices, small) == Reservation(10, 20)
+
+
+def test_only_an_answer_that_tells_all_tells_what_it_used():
+    assert not any(map(tells_usage, (Completion(), Completion(prompt_tokens=1), Completion(completion_tokens=1))))
+    assert tells_usage(Completion(prompt_tokens=1, completion_tokens=0))
+
+
+def test_rows_in_flight_share_what_a_new_cap_has_left_and_what_it_has_not_is_told():
+    one = Spending(tokens=700, cost_micro=5, kept_tokens=100, in_flight=4, reserved=Reservation(100, 9))
+    assert held_when_given(Budget(tokens=1_000), one) == (Reservation(50, 9), 0, 0)
+    assert held_when_given(Budget(tokens=9_000), one) == (Reservation(100, 9), 0, 0)
+    assert held_when_given(Budget(tokens=500, cost=0.000002), one) == (Reservation(0, 0), 200, 3)
+    assert held_when_given(Budget(tokens=9_000), Spending(reserved=Reservation(100, 9)))[0] == Reservation(0, 9)

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from pipeline.core.answers import Completion
-from pipeline.core.costs import Price, money, price_of
+from pipeline.core.costs import Price, in_micro, money, price_of
 
 FLAT = Price(input=1.0, output=10.0)
 TIERED = Price(input=1.25, output=10.0, input_long=2.5, output_long=15.0, long_prompt_tokens=200_000)
@@ -31,8 +31,16 @@ def test_tokens_are_paid_at_the_price_of_their_tier(price, prompt, completion, c
 
 def test_the_apis_own_cost_comes_first():
     assert price_of(Completion(cost=0.5, prompt_tokens=9), {"m": FLAT}, "m") == 0.5
-    assert price_of(Completion(cost=0.0, prompt_tokens=9), {"m": FLAT}, "m") == 0.0
     assert price_of(Completion(cost=0.5), {}, "m") == 0.5
+
+
+def test_an_api_that_tells_0_tells_nothing_where_there_is_a_price():
+    assert price_of(Completion(cost=0.0, prompt_tokens=9), {"m": FLAT}, "m") == FLAT.of(9, 0)
+    assert price_of(Completion(cost=0.0, prompt_tokens=9), {}, "m") == 0.0
+
+
+def test_money_is_summed_in_whole_millionths():
+    assert [in_micro(cost) for cost in (None, 0.0, 0.0123456, 1e9)] == [0, 0, 12_346, 10**12]
 
 
 def test_what_is_not_known_costs_nothing_that_could_be_told():

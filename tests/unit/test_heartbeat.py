@@ -5,13 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.answers import Accepted, NothingSent, Problem
+from pipeline.core.answers import Accepted, Completed, Completion, NothingSent, Problem
+from pipeline.core.budget import Budget
+from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
+from pipeline.core.late import ADOPTER
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import State
+from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
-from pipeline.core.retries import after_submit
+from pipeline.core.retries import after_query, after_submit
 from pipeline.core.snapshot import RunState
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.memory_ledger import MemoryLedger
@@ -235,6 +239,42 @@ async def test_a_worker_that_answers_while_its_row_is_being_taken_over_goes_firs
     run = await machine.ledger.snapshot(RUN)
     assert (run.ready, run.pending, run.submitting) == (*place, 0)
     assert run.trouble.split(":")[0] != "worker_lost"
+
+
+async def test_a_row_that_was_only_taken_to_adopt_a_late_id_goes_back_since_nothing_was_sent_for_it(machine):
+    await machine.open()
+    await machine.ticks(2 * LEASE_S)
+    await machine.claim()
+    await machine.ticks(LEASE_S + 2 * TICK_S)
+    before = (await machine.ledger.snapshot(RUN)).spending
+    taken = await machine.ledger.take_ready(RUN, f"worker-1{ADOPTER}", 0)
+    await machine.ticks(LEASE_S + 2 * TICK_S)
+    run = await machine.ledger.snapshot(RUN)
+    assert (run.ready, run.submitting, run.spending) == (1, 0, before)
+    again = await machine.ledger.take_ready(RUN, "worker-2", 0)
+    assert again.record == taken.record
+
+
+# A cap
+
+
+async def test_a_cap_is_reached_by_what_is_known_now_and_not_by_an_older_guess(machine):
+    budget = Budget(tokens=10_000)
+    await machine.open(rows=40, budget=budget, models=("m",), prices={"m": Price(1.0, 10.0)})
+    await machine.ticks(2 * TICK_S)
+    [row] = await machine.claim()
+    await machine.answered(row, Accepted("task-1"))
+    await machine.ticks(6.0)
+    [polled] = (await machine.ledger.claim_polls(RUN, "worker-1", 9)).rows
+    answer = Completed(Completion(prompt_tokens=80, completion_tokens=20))
+    step = after_query(answer, polled.record, POLICY, DEFAULT, now_ms=machine.server(), troubles=0, chance=0.0)
+    await machine.ledger.commit(RUN, [Commit(0, polled.token, replace(step, observed=Observed("m", 1, 9, 80, 20)))])
+    await machine.ticks(TICK_S)
+    run = await machine.ledger.snapshot(RUN)
+    assert (run.state, run.spending.reserved.tokens) == (RunState.RUNNING, 200)
+    await machine.ledger.set_budget(RUN, Budget(tokens=250))
+    await machine.ticks(TICK_S)
+    assert (await machine.ledger.snapshot(RUN)).state is RunState.PAUSED
 
 
 # Tickets

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.answers import Completion
+from pipeline.core.budget import MOST_TOKENS, Settled
 from pipeline.core.columns import NAMES
 from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Outcome
@@ -340,3 +341,18 @@ def test_late_ids_of_a_large_run_leave_its_order_alone(folder, monkeypatch):
     folder.publish()
     assert published(folder) == [[3, 4, 0, 1, 2]]
     assert len(rows(folder)[1]["attempt_log"]) == 2
+
+
+def test_what_is_on_disk_tells_what_was_spent_and_what_may_have_been(folder):
+    write(folder, "e1", 0, 0, prompt_tokens=100, completion_tokens=10, cost=0.0012345)
+    write(folder, "e2", 0, 0, 1, prompt_tokens=100, completion_tokens=10, cost=0.0012345)
+    lost = [entry(None, "unknown"), entry("task-2", prompt_tokens=7, completion_tokens=0, cost=2.0**63)]
+    write(folder, "e1", 2, 2, attempt_log=lost)
+    write(folder, "e1", 3, 3, 4, outcome="failed")
+    write(folder, "e1", 5, 5, outcome="refused", attempt_log=[])
+    write(folder, "e1", 6, 6, prompt_tokens=2**63 - 1, completion_tokens=2**63 - 1, cost=None)
+    told = Settled(200 + 7 + MOST_TOKENS, 20 + MOST_TOKENS, 2 * 1_234 + 10**12, kept=3)
+    assert folder.settled() == told
+    folder.publish()
+    assert folder.settled() == told
+    assert LocalRunFolder(folder.out, "run-2").settled() == Settled()

@@ -343,9 +343,10 @@ def test_one_that_failed_tells_its_duration_too():
     assert step.observed == Observed("m", 0, 9_000, completed=False)
 
 
-def test_one_that_an_earlier_ledger_accepted_tells_nothing_since_nobody_watched_it():
-    done = Completed(Completion(prompt_tokens=30))
-    assert query(done, replace(YOUNG, recovered=True)).observed is None
+def test_one_that_an_earlier_ledger_accepted_tells_what_it_cost_and_not_how_long_it_took():
+    done = Completed(Completion(prompt_tokens=30, completion_tokens=3))
+    seen = query(done, replace(YOUNG, recovered=True)).observed
+    assert (seen.prompt_tokens, seen.completion_tokens, seen.high_ms) == (30, 3, 0)
     assert query(done, replace(YOUNG, submitted_at=None)).observed is None
 
 
@@ -363,9 +364,12 @@ def test_where_the_api_tells_no_cost_it_is_reckoned_by_the_configured_price():
     assert query(Completed(Completion(prompt_tokens=1_000)), YOUNG).cost_micro == 0
 
 
-@pytest.mark.parametrize("absurd", [float("nan"), float("inf"), -1.0, 1e12])
-def test_a_cost_that_no_honest_answer_has_is_taken_as_unknown(absurd):
-    assert query(Completed(Completion(cost=absurd)), YOUNG).cost_micro == 0
+@pytest.mark.parametrize("absurd", [float("nan"), float("inf"), -1.0, 1e6])
+def test_a_cost_that_no_honest_answer_has_is_taken_as_not_told(absurd):
+    done = Completed(Completion(cost=absurd, prompt_tokens=1_000, completion_tokens=0))
+    prices = {"m": Price(1.0, 10.0)}
+    step = after_query(done, YOUNG, POLICY, SCHEDULE, now_ms=NOW, troubles=0, chance=0.0, prices=prices)
+    assert (query(done, YOUNG).cost_micro, step.cost_micro) == (0, 1_000)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +382,10 @@ def test_a_cost_that_no_honest_answer_has_is_taken_as_unknown(absurd):
         (lambda: query(Running("x"), replace(PENDING, looked_at_ms=NOW - 100_000)), 1),
         (lambda: query(Failed(WRONG, retryable=True)), 1),
         (lambda: query(Completed(Completion())), 1),
-        (lambda: query(Completed(Completion(prompt_tokens=1))), 0),
+        (lambda: query(Completed(Completion(prompt_tokens=1))), 1),
+        (lambda: query(Completed(Completion(completion_tokens=1))), 1),
+        (lambda: query(Completed(Completion(cost=0.5))), 1),
+        (lambda: query(Completed(Completion(prompt_tokens=1, completion_tokens=0))), 0),
     ],
 )
 def test_a_row_that_may_have_been_billed_and_never_told_keeps_its_reservation(step, kept):

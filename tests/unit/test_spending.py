@@ -11,6 +11,7 @@ from pipeline.core.spending import (
     budget_lines,
     budget_object,
     budget_reached,
+    budget_words,
     expected_cost,
     receipt_lines,
     spent_words,
@@ -97,12 +98,12 @@ def test_an_overshoot_is_told_with_its_cause():
     assert list(budget_lines(stopped))[:2] == [
         "stopped by the budget: $5.10 of $5.00 is spent, and nothing is left",
         (
-            "$0.1000 more than --max-cost: rows that were in flight when the cap was reached cost $0.1200 more than "
-            "was reserved for them"
+            "$0.1000 more than --max-cost: what was spent or sent before the cap was given or reached cost $0.1200 "
+            "more than it had left"
         ),
     ]
     [line] = receipt_lines(budget_object(stopped))
-    assert line.startswith("budget: $5.10 of $5.00 spent, $0.1000 beyond it: rows that were in flight")
+    assert line.startswith("budget: $5.10 of $5.00 spent, $0.1000 beyond it: what was spent or sent before")
 
 
 def test_a_receipt_tells_the_caps_and_what_became_of_them_and_nothing_of_a_run_without():
@@ -147,3 +148,16 @@ def test_before_enough_is_known_the_plans_estimate_is_told_and_none_where_it_cou
 def test_a_small_run_is_known_when_all_of_it_ended():
     run = replace(RUN, total=2, outcomes={Outcome.COMPLETED: 2})
     assert expected_cost(run) == pytest.approx(4.9)
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (Budget(), ""),
+        (Budget(cost=20.0), "--max-cost 20"),
+        (Budget(cost=1_234_567.891), "--max-cost 1234567.891"),
+        (Budget(cost=12.345678, tokens=5), "--max-cost 12.345678 --max-total-tokens 5"),
+    ],
+)
+def test_a_cap_is_told_as_it_would_be_typed(budget, words):
+    assert budget_words(budget) == words

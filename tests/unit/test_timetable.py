@@ -149,7 +149,7 @@ def rounded(table):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 100_000), st.integers(0, 100_000)), min_size=FEWEST, max_size=40),
+    st.lists(st.tuples(st.integers(0, 100_000), st.integers(1, 100_000)), min_size=FEWEST, max_size=40),
     st.floats(0.01, 100.0),
     st.floats(0.0, 20_000.0),
     st.floats(0.0, 1.0, exclude_max=True),
@@ -158,3 +158,12 @@ def test_whatever_was_seen_the_next_poll_is_within_floor_and_ceiling(pairs, poll
     observed = [Observed("m", min(pair), max(pair)) for pair in pairs]
     table = timetables_of(observed, poll_cost_s, FLOOR_S, CEILING_S)["m"]
     assert FLOOR_S <= table.delay(age_s, chance) <= CEILING_S
+
+
+def test_a_generation_that_nobody_watched_tells_no_time():
+    unwatched = [Observed("m", 0, 0, prompt_tokens=9)] * 20
+    assert timetables_of(unwatched, 1.0, FLOOR_S, CEILING_S) == {}
+    watched = [Observed("m", 4000, 5000)] * 20
+    assert timetables_of([*unwatched, *watched], 1.0, FLOOR_S, CEILING_S) == timetables_of(
+        watched, 1.0, FLOOR_S, CEILING_S
+    )

@@ -1,8 +1,9 @@
 -- Push rows into the window and move the feed cursor, if nobody moved it meanwhile.
 -- KEYS 1 meta, 2 ready, 3 bodies, 4 records, 5 pending, 6 submitting
--- ARGV 1 expected cursor, 2 new cursor, 3 lease ms, then for each row: index, body, record ('' when new), 'ready', 'again'
---      when it may have been sent (a living worker's answer comes first), 'pending' when its generation is known, or
---      'lost' when it may have been sent and is not to be sent again: it is taken up like a row of a dead worker
+-- ARGV 1 expected cursor, 2 new cursor, 3 lease ms, 4 reservations that are kept for what may have been billed, then for
+--      each row: index, body, record ('' when new), 'ready', 'again' when it may have been sent (a living worker's answer
+--      comes first), 'pending' when its generation is known, or 'lost' when it may have been sent and is not to be sent
+--      again: it is taken up like a row of a dead worker
 -- RETURNS 1 when pushed, 0 when the cursor was elsewhere
 -- TTL none: the run's keys live until the run is forgotten
 -- A fresh row's score is its index: below any time of day, so it is due at once, and rows go out in order.
@@ -10,7 +11,7 @@ if redis.call('HGET', KEYS[1], 'fed') ~= ARGV[1] then return 0 end
 local bytes = 0
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 4, #ARGV, 4 do
+for i = 5, #ARGV, 4 do
   local row, body, record = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   redis.call('HSET', KEYS[3], row, body)
   bytes = bytes + #body
@@ -27,4 +28,5 @@ for i = 4, #ARGV, 4 do
 end
 redis.call('HSET', KEYS[1], 'fed', ARGV[2])
 redis.call('HINCRBY', KEYS[1], 'bodies_bytes', bytes)
+if ARGV[4] ~= '0' then redis.call('HINCRBY', KEYS[1], 'kept', ARGV[4]) end
 return 1

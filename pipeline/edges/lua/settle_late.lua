@@ -1,13 +1,25 @@
--- Ask for a late id again later, or save its end and forget it, once.
--- KEYS 1 accepted, 2 late
--- ARGV 1 line as queued, 2 line as it is now, 3 '1' when it has its end, 4 wait ms
+-- Ask for a late id again later, or save its end and forget it, once; what it used is spent from then on.
+-- KEYS 1 accepted, 2 late, 3 meta
+-- ARGV 1 line as queued, 2 line as it is now, 3 '1' when it has its end, 4 wait ms; 5 prompt tokens, 6 completion tokens,
+--      7 micro-cost, 8 reservations that are kept from now on: -1 where one is not needed any more
 -- RETURNS 1, or 0 when the id is not queued any more
 -- TTL none
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
-if ARGV[3] == '1' then
-  redis.call('RPUSH', KEYS[1], ARGV[2])
-else
+if ARGV[3] ~= '1' then
   local time = redis.call('TIME')
   redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[4]), ARGV[2])
+  return 1
+end
+redis.call('RPUSH', KEYS[1], ARGV[2])
+local function add(field, by) if by ~= 0 then redis.call('HINCRBY', KEYS[3], field, by) end end
+local meta = redis.call('HMGET', KEYS[3], 'held_tokens', 'held_micro', 'kept')
+local tokens, micro = tonumber(ARGV[5]) + tonumber(ARGV[6]), tonumber(ARGV[7])
+add('prompt_tokens', tonumber(ARGV[5]))
+add('completion_tokens', tonumber(ARGV[6]))
+add('cost_micro', micro)
+add('kept', -math.min(tonumber(meta[3] or 0), -tonumber(ARGV[8])))
+if meta[1] then
+  add('over_tokens', math.max(0, tokens - tonumber(meta[1])))
+  add('over_micro', math.max(0, micro - tonumber(meta[2])))
 end
 return 1

@@ -178,6 +178,8 @@ def here(monkeypatch, capsys, tmp_path):
                 if value is not None:
                     patch.setenv(name, value)
             patch.setattr(sys, "argv", ["vidbatch", *map(str, words)])
+            # the command keeps packages out that the tests use
+            patch.setattr(sys, "meta_path", list(sys.meta_path))
             with pytest.raises(SystemExit) as ended:
                 run()
         said = capsys.readouterr()

@@ -28,3 +28,17 @@ def test_a_cap_stops_the_run_with_3_and_the_same_command_with_a_higher_one_goes_
     assert budget["caps"] == {"cost": 50.0, "tokens": None}
     assert abs(budget["spent"]["cost"] - whole["cost"]) < 1e-3
     assert terminal("verify", receipt.parent.name, "--out", "out").code == 0
+
+
+def test_a_cap_that_is_given_while_another_command_leads_holds_at_once(terminal, simulator, manifest, look):
+    api = simulator(latency="5s")
+    command = ("run", manifest(60).path, "--out", "out", "--base-url", api.base_url, "--yes")
+    first = terminal.starts(*command, "--max-total-tokens", "9000000", "--json")
+    first.until(lambda: api.summary()["posts_accepted"] >= 4, "POSTs")
+    [path] = (terminal.folder / "out" / "runs").glob("2*")
+    second = terminal.starts(*command, "--max-total-tokens", "50000")
+    second.until(lambda: "from now on the run has --max-total-tokens 50000" in second.said, "it says so")
+    assert look(path.name).budget.tokens == 50_000
+    codes = first.ends().code, second.ends().code
+    assert codes == (3, 3)
+    assert api.summary()["posts_accepted"] < 60
