@@ -26,6 +26,9 @@ AHEAD = 4
 AHEAD_US = 250_000
 """The same for fast lanes, as time."""
 
+AHEAD_PART = 8
+"""And where the limit in flight is the bound, as a part of that: places come free in handfuls, too."""
+
 SHARE = 1_000_000
 """What one permit costs a run of priority 1, on the clock by which runs take turns."""
 
@@ -80,15 +83,26 @@ def waiter(lane: Lane, gap: int, now: int) -> tuple[Lane, int]:
     return replace(lane, turn=comes + gap), comes - now
 
 
+def until_due(lane: Lane, now: int) -> int:
+    """The µs until the next permit, for a run whose turn it is among others that wait: it takes nobody's place."""
+    return min(max(0, lane.tat - now), WAKE_US)
+
+
 def wait_ms(wait_us: int) -> int:
     """A waiter's time in whole ms, never a moment too early: its turn would be lost."""
     return wait_us // 1000 + (wait_us < WAKE_US)
 
 
-def share(own: int, others: Iterable[int], priority: int, gap: int) -> int:
+def ahead_of(gap: int, limit: int | None = None) -> int:
+    """How many permits a run may be ahead: under `limit` generations in flight where that bounds, else by the rate."""
+    if limit is not None:
+        return max(AHEAD, limit // AHEAD_PART)
+    return max(AHEAD, AHEAD_US // gap if gap else 0)
+
+
+def share(own: int, others: Iterable[int], priority: int, ahead: int) -> int:
     """How many permits a run may take before the runs that wait must catch up; all are clocks of turns."""
     cost = SHARE // priority
-    ahead = max(AHEAD, AHEAD_US // gap if gap else 0)
     return max(0, (min(others) + ahead * cost - own) // cost)
 
 

@@ -12,11 +12,13 @@ from pipeline.core.permits import (
     QUIET_MS,
     SHARE,
     TESTER_MS,
+    ahead_of,
     current,
     gap_us,
     room,
     share,
     taken,
+    until_due,
     unwanted,
     wait_ms,
     waiter,
@@ -71,6 +73,7 @@ def _affordable(run: MemoryRun) -> int | None:
 
 def _shared(run: MemoryRun, account: MemoryAccount, in_flight: int, own: tuple[int, str], now: int) -> Granted:
     wanted, bound = own
+    limit = _limit(run, account)
     permitted, tester = _in_flight(run, account, in_flight, now)
     permitted, bound = (permitted, "in flight") if permitted < wanted else (wanted, bound)
     gap, now_us = gap_us(account.pace.rate), now * 1000
@@ -81,7 +84,7 @@ def _shared(run: MemoryRun, account: MemoryAccount, in_flight: int, own: tuple[i
         if free < permitted:
             permitted, bound = free, "rate"
             account.posts.cut_short()
-    clock, turns = _turn(run, account, gap, now)
+    clock, turns = _turn(run, account, gap, now, limit if bound == "in flight" else None)
     # who is too far ahead takes no place among those who wait for the rate, either
     if turns is not None and (turns == 0 or turns < permitted):
         permitted, bound = turns, "turn"
@@ -95,23 +98,36 @@ def _shared(run: MemoryRun, account: MemoryAccount, in_flight: int, own: tuple[i
         account.turns = max(account.turns, clock)
         account.sent_at = now
         account.posts.clock = taken(account.posts.clock, gap, now_us, permitted) if gap else account.posts.clock
-    if bound == "rate":
+    others = account.waiting(run.card.run_id, now)
+    if bound == "rate" and others and account.clocks[run.card.run_id] <= min(others):
+        wait = wait_ms(until_due(account.posts.clock, now_us))
+    elif bound == "rate":
         account.posts.clock, wait_us = waiter(account.posts.clock, gap, now_us)
         wait = wait_ms(wait_us)
     return Granted(permitted, wait, bound, tester and permitted > 0)
 
 
 def _in_flight(run: MemoryRun, account: MemoryAccount, in_flight: int, now: int) -> tuple[int, bool]:
-    pace, bound = account.pace, run.card.policy.max_in_flight
-    most = (bound if pace.most is None else min(bound, pace.most)) - in_flight
-    free = most if pace.cap is None else min(most, pace.cap - in_flight)
+    pace = account.pace
+    most = _most(run, account) - in_flight
+    free = _limit(run, account) - in_flight
     quiet = now - account.sent_at >= QUIET_MS and now >= account.tester_until
     if free <= 0 < most and pace.tests and quiet:
         return 1, True
     return max(0, free), False
 
 
-def _turn(run: MemoryRun, account: MemoryAccount, gap: int, now: int) -> tuple[int, int | None]:
+def _most(run: MemoryRun, account: MemoryAccount) -> int:
+    bound, most = run.card.policy.max_in_flight, account.pace.most
+    return bound if most is None else min(bound, most)
+
+
+def _limit(run: MemoryRun, account: MemoryAccount) -> int:
+    most, cap = _most(run, account), account.pace.cap
+    return most if cap is None else min(most, cap)
+
+
+def _turn(run: MemoryRun, account: MemoryAccount, gap: int, now: int, limit: int | None) -> tuple[int, int | None]:
     """The run's clock, and the permits that it may take before others that wait; nothing where none does."""
     run_id = run.card.run_id
     clock, others = account.clocks.get(run_id, 0), account.waiting(run_id, now)
@@ -120,8 +136,9 @@ def _turn(run: MemoryRun, account: MemoryAccount, gap: int, now: int) -> tuple[i
         clock = max(clock, account.turns)
     if not others:
         return clock, None
-    mine = share(clock, others, run.card.priority, gap)
-    return clock, max(mine, unwanted(account.posts.clock, gap, now * 1000)) if gap else mine
+    mine = share(clock, others, run.card.priority, ahead_of(gap, limit))
+    left = unwanted(account.posts.clock, gap, now * 1000) if gap and limit is None else 0
+    return clock, max(mine, left)
 
 
 def hand_out(account: MemoryAccount, token: str, now: int, *, tester: bool) -> None:

@@ -12,6 +12,7 @@ from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import State
 from pipeline.core.permits import (
     AHEAD,
+    AHEAD_PART,
     AHEAD_US,
     ASKING_MS,
     LATE_US,
@@ -164,7 +165,7 @@ class RedisLedger(RedisAccounts):
         named += [account_key(card.account), account_runs_key(card.account), f"{LOCKS}{lead_lock(run_id)}"]
         args = [holder, limit, _ms(policy.lease_s), policy.first_rows, policy.max_in_flight, RESULTS_BYTES, RUN_PREFIX]
         args += ["1" if card.detached else "", run_id, card.priority, LATE_US, WAKE_US, AHEAD, AHEAD_US, SHARE]
-        args += [ASKING_MS, QUIET_MS, PAUSE_US, UNWANTED_US, TESTER_MS]
+        args += [ASKING_MS, QUIET_MS, PAUSE_US, UNWANTED_US, TESTER_MS, AHEAD_PART]
         reply = await self._door.script("claim_submit", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:

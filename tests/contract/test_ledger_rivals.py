@@ -1,8 +1,11 @@
 """Runs of one account that want more than it allows: none waits for what another had before it came."""
 
+from collections import deque
+from dataclasses import replace
+
 import pytest
 
-from pipeline.core.answers import Problem, Throttled
+from pipeline.core.answers import Problem, Refused, Throttled
 from pipeline.core.pacing import Pace
 from pipeline.ports import FedRow
 
@@ -66,3 +69,55 @@ async def test_a_refusal_of_a_row_that_nobody_had_claimed_is_an_event_like_any_o
     [taken] = (await world.lapsed()).rows
     assert await world.commit(world.sent(taken, Throttled(BUSY, 1.0))) == [True]
     assert (await world.ledger.account_seen(ACCOUNT)).posts.events == 1
+
+
+async def open_with(world, run_id, priority):
+    card = replace(world.card(run_id, total=4_000, first_rows=10_000, guard_first=10**6), priority=priority)
+    await world.ledger.open_run(card, recover_until=0, ended={}, done=[])
+    await world.ledger.feed(run_id, 0, 4_000, [FedRow(i, b"{}") for i in range(4_000)])
+
+
+class Waiting:
+    """One shift of each run, that comes again when it was told to, and no sooner."""
+
+    def __init__(self, world, *run_ids):
+        self.world, self.due = world, dict.fromkeys(run_ids, 0)
+        self.given = dict.fromkeys(run_ids, 0)
+
+    async def passes(self, ms, step_ms=5):
+        for now in range(0, ms, step_ms):
+            for run_id in [run_id for run_id, due in self.due.items() if due <= now]:
+                claim = await self.world.claim(limit=20, run_id=run_id)
+                self.given[run_id] += len(claim.rows)
+                self.due[run_id] = now + claim.wait_ms
+            self.world.clock.advance(step_ms)
+        self.due = dict.fromkeys(self.due, 0)
+        return self.given
+
+
+@pytest.mark.parametrize("rate", [1.0, 5.0, 50.0])
+async def test_one_shift_of_each_run_is_enough_to_share_a_rate_by_priority(world, rate):
+    for run_id, priority in ((world.run, 30), (OTHER, 10)):
+        await open_with(world, run_id, priority)
+    await world.ledger.set_pace(ACCOUNT, b"", Pace(rate=rate))
+    given = await Waiting(world, world.run, OTHER).passes(round(200_000 / rate))
+    assert sum(given.values()) >= 0.95 * 200
+    assert given[world.run] / sum(given.values()) == pytest.approx(0.75, abs=0.05)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_limit_in_flight_is_shared_by_priority_whatever_rate_was_found(world, first):
+    for run_id, priority in ((world.run, 30), (OTHER, 10)):
+        await open_with(world, run_id, priority)
+    await world.ledger.set_pace(ACCOUNT, b"", Pace(rate=5_000.0, most=16))
+    order, flying, taken = [world.run, OTHER][:: 1 if first == 0 else -1], deque(), {world.run: 0, OTHER: 0}
+    for _ in range(150):
+        for run_id in order:
+            rows = (await world.claim(limit=20, run_id=run_id)).rows
+            taken[run_id] += len(rows)
+            flying += [(run_id, row) for row in rows]
+        world.clock.advance(50)
+        for run_id, row in [flying.popleft() for _ in range(min(4, len(flying)))]:
+            await world.commit(world.sent(row, Refused(BUSY), guard_first=10**6), run_id=run_id)
+    assert sum(taken.values()) >= 150 * 4, "no place stays free"
+    assert taken[world.run] / sum(taken.values()) == pytest.approx(0.75, abs=0.05)

@@ -13,17 +13,20 @@ from pipeline.core.permits import (
     SHARE,
     WAKE_US,
     Lane,
+    ahead_of,
     current,
     gap_us,
     room,
     share,
     taken,
+    until_due,
     wait_ms,
     waiter,
 )
 
 WINDOW_US = 10_000_000
 GAPS = st.integers(500, 3_000_000)
+LANES = st.builds(Lane, st.integers(0, 2 * 10**9), st.integers(0, 2 * 10**9))
 
 
 def test_no_rate_is_no_gap_and_a_rate_is_the_time_between_two_requests():
@@ -101,14 +104,27 @@ def test_a_waiter_never_comes_before_its_turn(wait_us):
 
 @given(st.integers(0, 10**9), st.integers(1, 100), GAPS)
 def test_a_run_that_is_not_ahead_may_always_go(clock, priority, gap):
-    assert share(clock, [clock], priority, gap) >= AHEAD
+    assert share(clock, [clock], priority, ahead_of(gap)) >= AHEAD
+
+
+def test_a_run_may_be_ahead_by_a_part_of_whatever_bounds_it():
+    assert [ahead_of(gap) for gap in (0, 10**6, 1_000)] == [AHEAD, AHEAD, 250]
+    assert [ahead_of(1_000, limit) for limit in (1, 50, 800)] == [AHEAD, 6, 100]
+
+
+@given(st.integers(0, 2 * 10**9), LANES, GAPS)
+def test_who_is_first_comes_for_the_very_next_permit(now, lane, gap):
+    lane = current(lane, gap, now)
+    wait = until_due(lane, now)
+    assert 0 <= wait <= WAKE_US
+    assert wait == WAKE_US or room(lane, gap, now + wait) > 0
 
 
 @pytest.mark.parametrize("priority", [1, 10, 100])
 def test_a_run_that_is_too_far_ahead_waits_for_the_others(priority):
     cost = SHARE // priority
-    assert share(100 * cost, [100 * cost - AHEAD * cost], priority, 0) == 0
-    assert share(100 * cost, [100 * cost - cost], priority, 0) == AHEAD - 1
+    assert share(100 * cost, [100 * cost - AHEAD * cost], priority, AHEAD) == 0
+    assert share(100 * cost, [100 * cost - cost], priority, AHEAD) == AHEAD - 1
 
 
 @given(st.integers(1, 100), st.integers(1, 100))
@@ -117,7 +133,7 @@ def test_two_runs_that_always_want_more_share_by_priority(one, other):
     priorities = {"one": one, "other": other}
     for step in range(2_000):
         order = ("one", "other") if step % 2 else ("other", "one")
-        first = next(name for name in order if share(clocks[name], [clocks[_rival(name)]], priorities[name], 0))
+        first = next(name for name in order if share(clocks[name], [clocks[_rival(name)]], priorities[name], AHEAD))
         clocks[first] += SHARE // priorities[first]
         got[first] += 1
     assert got["one"] / 2_000 == pytest.approx(one / (one + other), abs=0.03)

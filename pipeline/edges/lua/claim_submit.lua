@@ -6,8 +6,8 @@
 --      8 '1' when the run needs no leader, 9 run id, 10 priority; then, in µs but for the last two, how late a permit may
 --      be used, the longest wait for a turn, permits to be ahead, the same as time, 15 the cost of a permit at priority 1,
 --      16 ms after which a refused run does not wait any more, 17 ms without a POST before a tester, and in µs: 18 from when
---      on nobody was late, but there was a pause, 19 after which a permit goes to whoever asks, and 20 ms for which a
---      tester is waited for
+--      on nobody was late, but there was a pause, 19 after which a permit goes to whoever asks, 20 ms for which a tester
+--      is waited for, and 21 the part of the limit in flight that a run may be ahead where that is the bound
 -- RETURNS {now ms, troubles, wait ms, bound, token, row, body, record, row, body, record, ...}
 -- TTL none
 local time = redis.call('TIME')
@@ -86,9 +86,10 @@ for _, run in ipairs(runs) do
   in_flight = in_flight + redis.call('ZCARD', ARGV[7] .. run .. ':submitting')
     + redis.call('ZCARD', ARGV[7] .. run .. ':pending')
 end
-local most = math.min(tonumber(ARGV[5]), tonumber(account[7] or ARGV[5])) - in_flight
-local free = most
-if account[8] then free = math.min(free, tonumber(account[8]) - in_flight) end
+local limit = math.min(tonumber(ARGV[5]), tonumber(account[7] or ARGV[5]))
+local most = limit - in_flight
+if account[8] then limit = math.min(limit, tonumber(account[8])) end
+local free = limit - in_flight
 local tester = false
 if free <= 0 and most > 0 and account[9] == '1' and now - tonumber(account[10] or 0) >= tonumber(ARGV[17])
   and now >= tonumber(account[11] or 0) then
@@ -135,9 +136,14 @@ end
 local cost = math.floor(tonumber(ARGV[15]) / tonumber(ARGV[10]))
 if lowest then
   local ahead = tonumber(ARGV[13])
-  if gap > 0 then ahead = math.max(ahead, math.floor(tonumber(ARGV[14]) / gap)) end
+  local by_rate = gap > 0 and bound ~= 'in flight'
+  if bound == 'in flight' then
+    ahead = math.max(ahead, math.floor(limit / tonumber(ARGV[21])))
+  elseif gap > 0 then
+    ahead = math.max(ahead, math.floor(tonumber(ARGV[14]) / gap))
+  end
   local share = math.max(0, math.floor((lowest + ahead * cost - clock) / cost))
-  if gap > 0 and from <= now_us - tonumber(ARGV[19]) then
+  if by_rate and from <= now_us - tonumber(ARGV[19]) then
     share = math.max(share, math.floor((now_us - tonumber(ARGV[19]) - from) / gap) + 1)
   end
   -- who is too far ahead takes no place among those who wait for the rate, either
@@ -162,12 +168,14 @@ if permitted > 0 then
 end
 redis.call('HSET', KEYS[8], 'v:' .. ARGV[9], whole(clock))
 if bound == 'rate' then
-  -- each waiter has a turn of its own, one gap after the last one's
-  local comes = math.max(tat, turn, now_us)
+  -- each waiter has a place of its own, one gap after the last one's; but who is first among others that wait comes for
+  -- the very next permit, else it would go to them
+  local is_first = lowest and clock <= lowest
+  local comes = is_first and math.max(tat, now_us) or math.max(tat, turn, now_us)
   if comes - now_us >= tonumber(ARGV[12]) then
     wait = tonumber(ARGV[12]) / 1000
   else
-    redis.call('HSET', KEYS[8], 'turn', whole(comes + gap))
+    if not is_first then redis.call('HSET', KEYS[8], 'turn', whole(comes + gap)) end
     wait = math.floor((comes - now_us) / 1000) + 1
   end
 end
