@@ -192,6 +192,13 @@ class Ledger(Protocol):
     async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
         """Push rows and move the feed cursor from `cursor` to `until`; False, and nothing pushed, when it moved."""
 
+    async def clock_went_back(self, run_id: str) -> int:
+        """Bring back what lies further ahead than any wait of the run or its account; how much there was.
+
+        Rows in somebody's hand get one more lease, so that the living renew first.
+        """
+        ...
+
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows that may be sent now, together with their permits."""
 
@@ -237,11 +244,18 @@ class Ledger(Protocol):
         """Late ids that are due to be asked for; nobody else gets them for half a minute."""
 
     async def settle_late(
-        self, run_id: str, before: LateId, after: LateId, wait_ms: int, used: Settled = Settled()
+        self,
+        run_id: str,
+        before: LateId,
+        after: LateId,
+        wait_ms: int,
+        used: Settled = Settled(),
+        *,
+        throttled: bool = False,
     ) -> None:
         """Ask for a late id again after `wait_ms`, or, if `after` has an ending, save that and forget it.
 
-        `used` is added to what the run spent, once.
+        `used` is added to what the run spent, once. A poll that was `throttled` holds the account's polls back.
         """
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:

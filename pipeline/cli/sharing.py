@@ -87,5 +87,6 @@ async def runs_of(ledger: Ledger, account: str) -> list[RunSnapshot]:
 
 async def pace_now(ledger: Ledger, account: str, entering: RunCard | None = None) -> AccountSeen:
     """Pace an account at once by all that was given, a run included that is about to begin or to go on."""
-    others = [run.limits for run in await runs_of(ledger, account) if entering is None or run.run_id != entering.run_id]
+    runs = [run for run in await runs_of(ledger, account) if entering is None or run.run_id != entering.run_id]
+    others = [run.limits_in_force for run in runs]
     return await pace_account(ledger, account, [*others, *([entering.limits] if entering else [])])

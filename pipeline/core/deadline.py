@@ -45,7 +45,10 @@ def parse_by(text: str, now: datetime, local: Callable[[datetime], datetime]) ->
     """
     text = text.strip()
     if _DURATION.fullmatch(text):
-        return now + timedelta(seconds=parse_duration("--by", text))
+        try:
+            return now + timedelta(seconds=parse_duration("--by", text))
+        except OverflowError:
+            raise _refused(text) from None
     by = _next(text, now, local) if _TIME.fullmatch(text) else _instant(text, local)
     if by <= now:
         raise SettingsError(f"--by: {text} is over; it is {now:%Y-%m-%dT%H:%M} now")
@@ -70,7 +73,10 @@ def _instant(text: str, local: Callable[[datetime], datetime]) -> datetime:
         raise _refused(text) from None
     if "T" not in text.upper() and " " not in text:
         raise _refused(text)
-    return local(named) if named.tzinfo is None else named
+    try:
+        return local(named) if named.tzinfo is None else named
+    except (ValueError, OverflowError):
+        raise _refused(text) from None
 
 
 def _refused(text: str) -> SettingsError:

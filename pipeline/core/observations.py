@@ -40,6 +40,7 @@ def read_observed(packed: bytes) -> Observed:
 
 
 def tokens_a_row(observed: Sequence[Observed]) -> float | None:
-    """The mean tokens of a row, over those that completed last; nothing while none did."""
-    known = [one.prompt_tokens + one.completion_tokens for one in observed if one.completed][-TOKENS_OVER:]
+    """The mean tokens of a row, over those that completed last and told them; nothing while none did."""
+    told = (one.prompt_tokens + one.completion_tokens for one in observed if one.completed)
+    known = [tokens for tokens in told if tokens][-TOKENS_OVER:]
     return sum(known) / len(known) if known else None

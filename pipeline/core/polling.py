@@ -76,6 +76,22 @@ def together(due_ms: int) -> int:
     return due_ms + -due_ms % TOGETHER_MS
 
 
+LONGEST_RETRY_AFTER_S = 300.0
+"""The most that a `Retry-After` is obeyed: beyond it a mistake is likelier than a wish."""
+
+
+def longest_wait_s(poll: str) -> float:
+    """No row and no account waits for longer than this, with a schedule that is spelt so; twice what any rule asks."""
+    match parse_schedule(poll):
+        case Adaptive(ceiling_s=longest):
+            pass
+        case Steps(steps=steps):
+            longest = max(steps)
+        case _:
+            longest = CEILING_S
+    return 2 * max(LONGEST_RETRY_AFTER_S, longest)
+
+
 DEFAULT = Steps((VENDOR_INTERVAL_S,))
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}

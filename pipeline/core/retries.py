@@ -28,6 +28,7 @@ from pipeline.core.answers import (
 )
 from pipeline.core.costs import PriceList, in_micro, price_of
 from pipeline.core.lifecycle import Event, Outcome, State
+from pipeline.core.mixture import LONGEST_S
 from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import Schedule
@@ -158,7 +159,8 @@ def after_query(
         case Running():
             if watched > policy.generation_deadline_s * 1000:
                 late = Problem("deadline", f"not ready after it was watched for {policy.generation_deadline_s:g} s")
-                return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=late))
+                ending = Ending(Outcome.EXPIRED, now_ms * 1000, problem=late)
+                return Step(here, Event.EXPIRED, asked, ending=ending, observed=_unending(asked, age_ms))
             calm = replace(asked, missing=0, missing_since_ms=0, running_ms=age_ms)
             return Step(here, Event.NOT_READY, calm, _ms(next_s))
         case Throttled(problem=problem, retry_after=retry_after):
@@ -195,6 +197,12 @@ def _observed(record: RowRecord, age_ms: int) -> Observed | None:
     if record.recovered:
         return Observed(record.model, 0, 0, completed=False)
     return Observed(record.model, min(record.running_ms, age_ms), age_ms, completed=False)
+
+
+def _unending(record: RowRecord, age_ms: int) -> Observed:
+    """What a generation tells that was given up while it ran: it takes longer than that, if it ends at all."""
+    longest_ms = round(LONGEST_S * 1000)
+    return Observed(record.model, min(age_ms, longest_ms - 1), longest_ms, completed=False)
 
 
 def _after_completed(record: RowRecord, completion: Completion, age_ms: int, now_ms: int, prices: PriceList) -> Step:

@@ -1,7 +1,7 @@
 """What the ledger looks like at one moment, as values: for the heartbeat, for progress and for people."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pipeline.core.budget import Budget, Spending
@@ -118,6 +118,13 @@ class RunSnapshot:
         """Whether generations may be polled."""
         held = self.polls_held or (self.account_blocked != "" and not self.account_polls)
         return self.state not in {RunState.FINISHED, RunState.ABANDONING} and not held
+
+    @property
+    def limits_in_force(self) -> Limits:
+        """What the run keeps its account to: a run that is paused, or that nobody leads, slows no other down."""
+        sends, limits = self.state is RunState.RUNNING and self.led, self.limits
+        on_polls = Limits(poll_rpm=limits.poll_rpm if self.collects else None)
+        return replace(limits, poll_rpm=on_polls.poll_rpm) if sends else on_polls
 
     @property
     def window_has_room(self) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pipeline.core.account import MASK, Secret, checked_base_url
 from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, SubmitAnswer, Trouble
+from pipeline.core.polling import LONGEST_RETRY_AFTER_S
 from pipeline.core.reading import read_query, read_submit
 from pipeline.edges.http import DoorError, Headers, HttpDoor, HttpReply, NotSentError
 
@@ -32,7 +33,7 @@ class FoxApi:
         door: HttpDoor,
         *,
         clock: Callable[[], float],
-        longest_retry_after_s: float = 300,
+        longest_retry_after_s: float = LONGEST_RETRY_AFTER_S,
     ) -> None:
         base = checked_base_url(base_url)
         self._submit_url = f"{base}/v1/llm/generations"

@@ -33,6 +33,12 @@ class MemoryLane:
         """Count an answer as it should be."""
         self.seen = replace(self.seen, answered=self.seen.answered + 1)
 
+    def throttle(self, now: int, wait: int) -> None:
+        """Hold the lane back; one congestion event, however many requests meet it."""
+        if self.wait_until <= now:
+            self.congest(now, wait)
+        self.wait_until = max(self.wait_until, now + wait)
+
     def congest(self, now: int, wait: int) -> None:
         """Count one congestion event."""
         seen = self.seen
@@ -81,6 +87,20 @@ class MemoryAccount:
         self.clocks.pop(run_id, None)
         self.asking.pop(run_id, None)
 
+    def bring_back(self, now: int, ahead: int) -> int:
+        """A wait may lie ahead, but not further than any is; what happened may not. How much was brought back."""
+        back = 0
+        for lane in (self.posts, self.polling):
+            if lane.wait_until > ahead:
+                lane.wait_until, back = now, back + 1
+            if lane.seen.event_at_ms > now:
+                lane.seen, back = replace(lane.seen, event_at_ms=now), back + 1
+        if self.sent_at > now:
+            self.sent_at, back = now, back + 1
+        if self.tester_until > ahead:
+            self.tester_until, back = now, back + 1
+        return back
+
     def waiting(self, run_id: str, now: int) -> list[int]:
         """The clocks of the other runs that were refused lately."""
         return [self.clocks.get(other, 0) for other in self.asking if other != run_id and self.is_asking(other, now)]
@@ -98,9 +118,7 @@ class MemoryAccount:
         if step.source is State.PENDING and step.trouble is None:
             self.polling.answer()
         if step.lane == "polls":
-            if self.polling.wait_until <= now:
-                self.polling.congest(now, step.wait_ms)
-            self.polling.wait_until = max(self.polling.wait_until, now + step.wait_ms)
+            self.polling.throttle(now, step.wait_ms)
         if step.account_problem is not None:
             self.blocked, self.polls = told(step.account_problem), step.polling_works
 

@@ -16,7 +16,8 @@ class MemoryAccounts(MemoryPresence):
 
     async def account_seen(self, account: str) -> AccountSeen:
         """What an account looks like now."""
-        in_flight = sum(run.in_flight for run in self._runs.values() if run.card.account == account)
+        runs = [run for run in self._runs.values() if run.card.account == account]
+        in_flight = sum(run.in_flight for run in runs if not run.polls_held)
         return self._named(account).look(self._clock(), in_flight)
 
     async def set_pace(self, account: str, found: bytes, pace: Pace) -> None:

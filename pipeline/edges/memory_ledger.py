@@ -13,12 +13,13 @@ from pipeline.core.budget import Settled
 from pipeline.core.late import LateId
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import State
+from pipeline.core.polling import longest_wait_s
 from pipeline.core.records import Ending, RowRecord
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_accounts import MemoryAccounts
 from pipeline.edges.memory_lists import milliseconds
-from pipeline.edges.memory_permits import Granted, granted, hand_out, paced_polls
+from pipeline.edges.memory_permits import Granted, granted, hand_out, paced_late, paced_polls
 from pipeline.edges.memory_run import MemoryRun
 from pipeline.edges.memory_snapshot import snapshot_of
 from pipeline.edges.redis_late import LATE_LEASE_MS
@@ -93,6 +94,13 @@ class MemoryLedger(MemoryAccounts):
         run.push(list(rows), self._clock())
         run.fed = until
         return True
+
+    async def clock_went_back(self, run_id: str) -> int:
+        """Bring back what lies further ahead than any wait of the run or its account; how much there was."""
+        run, now = self._runs[run_id], self._clock()
+        policy = run.card.policy
+        ahead = now + milliseconds(longest_wait_s(policy.poll))
+        return run.bring_back(now, ahead, milliseconds(policy.lease_s)) + self._account(run).bring_back(now, ahead)
 
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows that may be sent now, together with their permits."""
@@ -225,16 +233,24 @@ class MemoryLedger(MemoryAccounts):
 
     async def claim_late(self, run_id: str, limit: int) -> LateClaim:
         """Late ids that are due to be asked for."""
-        run, now = self._runs.get(run_id), self._clock()
-        return LateClaim(() if run is None else run.claim_late(limit, now, LATE_LEASE_MS), now)
+        run, now = self._runs[run_id], self._clock()
+        allowed = paced_late(self._account(run), min(limit, run.late_due(now)), now)
+        return LateClaim(run.claim_late(allowed, now, LATE_LEASE_MS), now)
 
     async def settle_late(
-        self, run_id: str, before: LateId, after: LateId, wait_ms: int, used: Settled = Settled()
+        self,
+        run_id: str,
+        before: LateId,
+        after: LateId,
+        wait_ms: int,
+        used: Settled = Settled(),
+        *,
+        throttled: bool = False,
     ) -> None:
         """Ask for a late id again after `wait_ms`, or save its ending and forget it; `used` is spent, once."""
-        run = self._runs.get(run_id)
-        if run is not None:
-            run.settle_late(before, after, self._clock() + wait_ms, used)
+        run, now = self._runs[run_id], self._clock()
+        if run.settle_late(before, after, now + wait_ms, used) and throttled:
+            self._account(run).polling.throttle(now, wait_ms)
 
     async def renew(self, run_id: str, state: State, rows: Mapping[int, str]) -> None:
         """Extend the leases of rows that are still in hand."""
@@ -268,7 +284,7 @@ class MemoryLedger(MemoryAccounts):
         """Do nothing: there are no connections."""
 
     def _pending(self, run: MemoryRun) -> int:
-        return sum(len(other.rows[State.PENDING]) for other in self._sharing(run))
+        return sum(len(other.rows[State.PENDING]) for other in self._sharing(run) if not other.polls_held)
 
 
 def _taken_over(row: Claimed, before: str) -> Claimed:

@@ -4,7 +4,7 @@ Times are ms since 1970, but for the lanes' clocks, which are in µs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.core.budget import Budget, affordable
 from pipeline.core.lifecycle import Outcome, State
@@ -52,7 +52,7 @@ def granted(run: MemoryRun, account: MemoryAccount, runs: Sequence[MemoryRun], l
         return Granted(0, 500, "budget")
     if due < wanted:
         wanted, bound = due, ""
-    return _shared(run, account, sum(other.in_flight for other in runs), (wanted, bound), now)
+    return _shared(run, account, sum(other.in_flight for other in runs if not other.polls_held), (wanted, bound), now)
 
 
 def _own(run: MemoryRun, account: MemoryAccount, limit: int) -> tuple[int, str]:
@@ -145,6 +145,20 @@ def hand_out(account: MemoryAccount, token: str, now: int, *, tester: bool) -> N
     """Note the token of a tester."""
     if tester:
         account.tester, account.tester_until = token, now + TESTER_MS
+
+
+def paced_late(account: MemoryAccount, due: int, now: int) -> int:
+    """How many of the late ids that are due may be asked for now."""
+    lane, now_us, gap = account.polling, now * 1000, gap_us(account.pace.poll_rate)
+    if lane.wait_until > now:
+        return 0
+    if not gap or not due:
+        return due
+    clock = replace(lane.clock, tat=min(lane.clock.tat, now_us + gap))
+    allowed = min(due, room(clock, gap, now_us))
+    if allowed:
+        lane.clock = taken(clock, gap, now_us, allowed)
+    return allowed
 
 
 def paced_polls(account: MemoryAccount, due: int, now: int) -> tuple[int, int, str]:

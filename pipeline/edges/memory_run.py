@@ -128,6 +128,18 @@ class MemoryRun:
             rows.pop(row, None)
         self.rows[to][row] = score
 
+    def bring_back(self, now: int, ahead: int, lease: int) -> int:
+        """What lies further ahead is due at once, or after one more lease where somebody holds it; how much it was."""
+        back = 0
+        for state, rows in self.rows.items():
+            due = now + lease if state is State.SUBMITTING else now
+            late = [row for row, score in rows.items() if score > ahead]
+            rows.update(dict.fromkeys(late, due))
+            back += len(late)
+        late_ids = [line for line, (_, not_before) in self.late.items() if not_before > ahead]
+        self.late.update({line: (self.late[line][0], now) for line in late_ids})
+        return back + len(late_ids)
+
     def push(self, rows: list[FedRow], now: int) -> None:
         """Take rows into the window; a row whose generation is known is polled."""
         for row in rows:
@@ -202,6 +214,10 @@ class MemoryRun:
             self.accepted.items.append(line)
             self.counts["late"] += 1
 
+    def late_due(self, now: int) -> int:
+        """How many late ids are due."""
+        return sum(not_before <= now for _, not_before in self.late.values())
+
     def claim_late(self, limit: int, now: int, lease: int) -> tuple[LateId, ...]:
         """Late ids whose time has come, under a lease."""
         due = sorted((not_before, line) for line, (_, not_before) in self.late.items() if not_before <= now)[:limit]
@@ -209,16 +225,20 @@ class MemoryRun:
             self.late[line] = (self.late[line][0], now + lease)
         return tuple(self.late[line][0] for _, line in due)
 
-    def settle_late(self, before: LateId, after: LateId, due: int, used: Settled) -> None:
-        """Queue a late id again, or save its end and forget it, once; what it used is spent from then on."""
+    def settle_late(self, before: LateId, after: LateId, due: int, used: Settled) -> bool:
+        """Queue a late id again, or save its end and forget it, once; what it used is spent from then on.
+
+        Whether it was queued again.
+        """
         if self.late.pop(late_line(before), None) is None:
-            return
+            return False
         if after.ending is None:
             self.late[late_line(after)] = (after, due)
-            return
+            return True
         self.accepted.items.append(late_line(after))
         self._spend(used)
         self.counts["kept"] -= min(self.counts["kept"], -used.kept)
+        return False
 
     def _spend(self, used: Settled) -> None:
         tokens = {"prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens}

@@ -52,7 +52,7 @@ def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int, *, led: bool) 
         trouble_since_ms=run.trouble_since,
         doubt_since_ms=run.doubt_since,
         late=len(run.late),
-        late_due=sum(not_before <= now for _, not_before in run.late.values()),
+        late_due=run.late_due(now),
         account_blocked=account.blocked,
         account_polls=account.polls,
         account_wait_until_ms=account.wait_until,

@@ -1,11 +1,11 @@
 """What waits in Redis for the writer: results and accepted ids, noted as a range before they are forgotten."""
 
+from pipeline.edges.redis_cards import RedisCards
 from pipeline.edges.redis_keys import RunKeys
-from pipeline.edges.redis_presence import RedisPresence
 from pipeline.ports import Batch
 
 
-class RedisBatches(RedisPresence):
+class RedisBatches(RedisCards):
     """The part of `ports.Ledger` that the writer drains."""
 
     async def results(self, run_id: str, limit: int) -> Batch:

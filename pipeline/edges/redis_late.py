@@ -7,8 +7,9 @@ import orjson
 
 from pipeline.core.budget import Settled
 from pipeline.core.late import LateId, late_line, read_late
+from pipeline.core.permits import LATE_US, PAUSE_US
 from pipeline.edges.redis_batches import RedisBatches
-from pipeline.edges.redis_keys import RunKeys
+from pipeline.edges.redis_keys import RunKeys, account_key
 from pipeline.ports import LateClaim
 
 LATE_LEASE_MS = 30_000
@@ -26,15 +27,26 @@ class RedisLate(RedisBatches):
         return bool(await self._door.script("late", named, args))
 
     async def claim_late(self, run_id: str, limit: int) -> LateClaim:
-        """Late ids that are due to be asked for."""
-        reply = await self._door.script("claim_late", [RunKeys(run_id)("late")], [limit, LATE_LEASE_MS])
+        """Late ids that are due to be asked for, as far as the account's polls are allowed."""
+        named = [RunKeys(run_id)("late"), account_key((await self._known(run_id)).account)]
+        args = [limit, LATE_LEASE_MS, LATE_US, PAUSE_US]
+        reply = await self._door.script("claim_late", named, args)
         return LateClaim(tuple(read_late(line) for line in reply[1:]), reply[0])
 
     async def settle_late(
-        self, run_id: str, before: LateId, after: LateId, wait_ms: int, used: Settled = Settled()
+        self,
+        run_id: str,
+        before: LateId,
+        after: LateId,
+        wait_ms: int,
+        used: Settled = Settled(),
+        *,
+        throttled: bool = False,
     ) -> None:
         """Ask for a late id again after `wait_ms`, or save its ending and forget it; `used` is spent, once."""
         keys = RunKeys(run_id)
+        account = (await self._known(run_id)).account
         args: list[Any] = [late_line(before), late_line(after), "" if after.ending is None else "1", wait_ms]
-        args += [used.prompt_tokens, used.completion_tokens, used.cost_micro, used.kept]
-        await self._door.script("settle_late", [keys("accepted"), keys("late"), keys("meta")], args)
+        args += [used.prompt_tokens, used.completion_tokens, used.cost_micro, used.kept, "1" if throttled else ""]
+        named = [keys("accepted"), keys("late"), keys("meta"), account_key(account)]
+        await self._door.script("settle_late", named, args)

@@ -23,7 +23,7 @@ from pipeline.core.permits import (
     UNWANTED_US,
     WAKE_US,
 )
-from pipeline.core.polling import TOGETHER_MS
+from pipeline.core.polling import TOGETHER_MS, longest_wait_s
 from pipeline.core.records import Ending, pack, pack_ending, unpack
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.redis_accounts import OBSERVED_KEPT, RedisAccounts
@@ -43,7 +43,6 @@ from pipeline.edges.redis_keys import (
 from pipeline.edges.redis_wire import (
     cap_fields,
     card_fields,
-    check_version,
     commit_arguments,
     done_bitmap,
     pack_card,
@@ -62,7 +61,6 @@ class RedisLedger(RedisAccounts):
 
     def __init__(self, url: str) -> None:
         super().__init__(RedisDoor(url))
-        self._cards: dict[str, RunCard] = {}
 
     async def open_run(
         self,
@@ -88,19 +86,6 @@ class RedisLedger(RedisAccounts):
         if made:
             await self._cap_given(card.run_id)
         return bool(made)
-
-    async def card(self, run_id: str) -> RunCard | None:
-        """The run's card, or nothing; always the newest, since a run may change its account.
-
-        LedgerMismatch where another version's workers look after the run.
-        """
-        packed, version = await self._door.call("HMGET", RunKeys(run_id)("meta"), "card", "version")
-        if packed is None:
-            return None
-        check_version(run_id, version)
-        card = unpack_card(packed)
-        self._cards[run_id] = card
-        return card
 
     async def active_runs(self) -> list[str]:
         """Ids of the runs that are not forgotten, oldest first."""
@@ -156,6 +141,14 @@ class RedisLedger(RedisAccounts):
             args += [row.row_index, row.body, record, row.place]
         named = [keys(name) for name in ("meta", "ready", "bodies", "records", "pending", "submitting")]
         return bool(await self._door.script("feed", named, args))
+
+    async def clock_went_back(self, run_id: str) -> int:
+        """Bring back what lies further ahead than any wait of the run or its account; how much there was."""
+        card = await self._known(run_id)
+        keys = RunKeys(run_id)
+        named = [account_key(card.account), *(keys(name) for name in ("submitting", "ready", "pending", "late"))]
+        args = [_ms(longest_wait_s(card.policy.poll)), _ms(card.policy.lease_s)]
+        return int(await self._door.script("clock_back", named, args))
 
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows that may be sent now, together with their permits."""
@@ -275,12 +268,6 @@ class RedisLedger(RedisAccounts):
     async def close(self) -> None:
         """Close the connections."""
         await self._door.close()
-
-    async def _known(self, run_id: str) -> RunCard:
-        card = self._cards.get(run_id) or await self.card(run_id)
-        if card is None:
-            raise KeyError(run_id)
-        return card
 
 
 _CLAIM_HEAD = 4

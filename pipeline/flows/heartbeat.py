@@ -42,6 +42,11 @@ class Pulse:
     last_now_ms: int = 0
     steady_since: float = float("inf")
 
+    @property
+    def began_anew(self) -> bool:
+        """Whether this is the first look, or the first after a gap or a jump of the clock."""
+        return self.steady_since == self.last_tick
+
 
 class Heartbeat:
     """One heartbeat of one worker process."""
@@ -80,6 +85,10 @@ class Heartbeat:
         runs = await self._look()
         living = [run for run in runs if run.state is not RunState.FINISHED]
         cards = [(run, card) for run in living if (card := await self._ledger.card(run.run_id)) is not None]
+        if self._pulse.began_anew:
+            # the clock may have been put back meanwhile
+            for run, _ in cards:
+                await self._ledger.clock_went_back(run.run_id)
         failures = await self._pacer(cards)
         for run, card in cards:
             try:

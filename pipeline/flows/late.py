@@ -2,7 +2,7 @@
 
 import asyncio
 
-from pipeline.core.answers import Problem, Trouble
+from pipeline.core.answers import Problem, Throttled, Trouble
 from pipeline.core.costs import PriceList
 from pipeline.core.late import LateId, asked_again, used_late
 from pipeline.core.policy import Policy
@@ -23,7 +23,8 @@ async def poll_late(run_id: str, ledger: Ledger, api: Api, policy: Policy, price
         except Exception as error:  # noqa: BLE001 - one answer must not end the others
             answer = Trouble(Problem("internal_error", f"{type(error).__name__} while polling"))
         settled, wait_ms = asked_again(late, answer, policy, claim.now_ms)
-        await ledger.settle_late(run_id, late, settled, wait_ms, used_late(settled, prices))
+        throttled = isinstance(answer, Throttled)
+        await ledger.settle_late(run_id, late, settled, wait_ms, used_late(settled, prices), throttled=throttled)
 
     await asyncio.gather(*(ask(late) for late in claim.ids))
     return len(claim.ids)

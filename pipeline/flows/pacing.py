@@ -4,8 +4,8 @@ The acting heartbeat does so at every tick; the command that begins a run does i
 from the first row on. Two writers at once cost a tick of what was found, never a limit that was given.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.core.budget import Settled, guess, reservation
 from pipeline.core.errors import LedgerUnavailable
@@ -15,7 +15,7 @@ from pipeline.core.observations import Observed, tokens_a_row
 from pipeline.core.pacing import AccountSeen, Pace, found_now
 from pipeline.core.polling import Adaptive, parse_schedule
 from pipeline.core.snapshot import RunSnapshot
-from pipeline.core.timetable import pack_timetables, timetables_of
+from pipeline.core.timetable import Timetable, pack_timetables, timetables_of
 from pipeline.ports import Clock, Ledger, RunCard
 
 LEARN_S = 2.0
@@ -34,6 +34,27 @@ def _by_tokens(seen: AccountSeen, given: Iterable[Limits]) -> bool:
     return any(limits.tpm is not None for limits in (seen.limits, *given))
 
 
+_Asked = tuple[str, float, float, float]
+"""A model, and what a schedule asks of its timetable: the cost of a poll, floor and ceiling."""
+
+
+def _by_model(observed: Iterable[Observed]) -> dict[str, tuple[Observed, ...]]:
+    found: dict[str, list[Observed]] = {}
+    for one in observed:
+        found.setdefault(one.model, []).append(one)
+    return {model: tuple(told) for model, told in found.items()}
+
+
+def _of_run(
+    tables: Mapping[_Asked, tuple[tuple[Observed, ...], Timetable | None]], card: RunCard, bounds: tuple[float, ...]
+) -> dict[str, Timetable]:
+    return {
+        asked[0]: table
+        for asked, (_, table) in tables.items()
+        if table is not None and asked[1:] == bounds and (not card.models or asked[0] in card.models)
+    }
+
+
 @dataclass(slots=True)
 class _Account:
     """What one heartbeat remembers of an account: the pace that it set, what it last learnt, and which runs heard."""
@@ -43,6 +64,7 @@ class _Account:
     learnt_at: float = float("-inf")
     set: tuple[bytes, Pace] | None = None
     tokens: float | None = None
+    tables: dict[_Asked, tuple[tuple[Observed, ...], Timetable | None]] = field(default_factory=dict)
 
 
 class Pacer:
@@ -73,15 +95,15 @@ class Pacer:
         known = self._accounts.setdefault(account, _Account())
         seen = await self._ledger.account_seen(account)
         names = frozenset(run.run_id for run, _ in runs)
-        unreserved = any(card.budget.caps and not run.spending.reserved.tokens for run, card in runs)
-        if unreserved or not names <= known.taught or self._is_news(known, seen):
-            await self._learn(account, known, runs)
-            known.observed, known.learnt_at, known.taught = seen.observed, self._clock.monotonic(), names
-        limits = strictest([seen.limits, *(run.limits for run, _ in runs)])
+        limits = strictest([seen.limits, *(run.limits_in_force for run, _ in runs)])
         now = found_now(seen, limits, known.tokens)
         if now != known.set:
             await self._ledger.set_pace(account, *now)
             known.set = now
+        unreserved = any(card.budget.caps and not run.spending.reserved.tokens for run, card in runs)
+        if unreserved or not names <= known.taught or self._is_news(known, seen):
+            await self._learn(account, known, runs)
+            known.observed, known.learnt_at, known.taught = seen.observed, self._clock.monotonic(), names
 
     def _is_news(self, known: _Account, seen: AccountSeen) -> bool:
         return seen.observed != known.observed and self._clock.monotonic() - known.learnt_at >= LEARN_S
@@ -89,13 +111,22 @@ class Pacer:
     async def _learn(self, account: str, known: _Account, runs: Sequence[tuple[RunSnapshot, RunCard]]) -> None:
         observed = await self._ledger.observed(account)
         known.tokens = tokens_a_row(observed)
+        by_model = _by_model(observed)
+        tables: dict[_Asked, tuple[tuple[Observed, ...], Timetable | None]] = {}
         for run, card in runs:
             schedule = parse_schedule(card.policy.poll)
-            if isinstance(schedule, Adaptive):
+            if isinstance(schedule, Adaptive) and run.ended < run.total:
                 bounds = (card.policy.poll_cost, schedule.floor_s, schedule.ceiling_s)
-                await self._ledger.set_timetables(run.run_id, pack_timetables(timetables_of(observed, *bounds)))
+                for model in by_model if not card.models else card.models:
+                    asked, told = (model, *bounds), by_model.get(model, ())
+                    before = known.tables.get(asked)
+                    fresh = tables.get(asked) or (before if before and before[0] == told else None)
+                    # a fit costs tens of ms: one for all runs that ask alike, and none where nothing is new
+                    tables[asked] = fresh or (told, timetables_of(told, *bounds).get(model))
+                await self._ledger.set_timetables(run.run_id, pack_timetables(_of_run(tables, card, bounds)))
             if card.budget.caps:
                 await self._reserve(run, card, observed)
+        known.tables = tables
 
     async def reserve(self, run: RunSnapshot, card: RunCard) -> None:
         """What a row of this run may cost, by all that ended until now: a cap is not reached on older knowledge."""

@@ -8,6 +8,7 @@ import pytest
 from pipeline.core.answers import Accepted, Completed, Completion, Failed, Missing, Problem, Throttled
 from pipeline.core.late import LateId, is_late, read_late
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.pacing import Pace
 from pipeline.core.records import Attempt, Ending, RowRecord, unpack_result
 from pipeline.core.retries import after_lost_post
 from pipeline.core.snapshot import RunState
@@ -252,3 +253,34 @@ async def test_a_state_is_changed_only_from_the_one_that_was_seen(world):
     assert not await world.ledger.set_state(world.run, RunState.PAUSED, "a person", only_from=RunState.RUNNING)
     assert (await world.look()).state is RunState.STOPPING
     assert await world.ledger.set_state(world.run, RunState.PAUSED, "a person", only_from=RunState.STOPPING)
+
+
+async def test_late_ids_are_asked_for_no_faster_than_the_accounts_polls_are_allowed(world):
+    await world.open(rows=1)
+    for number in range(60):
+        await world.ledger.note_late(world.run, replace(LATE, generation_id=f"task-{number}"))
+    await world.ledger.set_pace("api#key", b"", Pace(poll_rate=1.0))
+    got = 0
+    for _ in range(100):
+        got += len((await world.ledger.claim_late(world.run, 64)).ids)
+        world.clock.advance(100)
+    assert 10 <= got <= 12
+
+
+async def test_a_throttled_poll_of_a_late_id_holds_everybodys_polls_back(world):
+    await world.open(rows=1)
+    [row] = (await world.claim(limit=1)).rows
+    await world.commit(world.sent(row, Accepted("task-1")))
+    world.clock.advance(60_000)
+    await world.ledger.note_late(world.run, LATE)
+    await world.ledger.claim_late(world.run, 9)
+    for _ in range(2):
+        await world.ledger.settle_late(world.run, LATE, LATE, 30_000, throttled=True)
+    claim = await world.polls()
+    assert (claim.rows, claim.bound, claim.wait_ms) == ((), "back-off", 30_000)
+    seen = await world.ledger.account_seen("api#key")
+    assert (seen.polls.events, seen.polls.event_wait_ms) == (1, 30_000)
+    world.clock.advance(29_000)
+    assert (await world.ledger.claim_late(world.run, 9)).ids == ()
+    world.clock.advance(1_000)
+    assert (await world.ledger.claim_late(world.run, 9)).ids == (LATE,)

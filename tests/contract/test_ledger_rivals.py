@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.answers import Problem, Refused, Throttled
+from pipeline.core.answers import Accepted, Missing, Problem, Refused, Throttled
 from pipeline.core.pacing import Pace
 from pipeline.ports import FedRow
 
@@ -121,3 +121,18 @@ async def test_a_limit_in_flight_is_shared_by_priority_whatever_rate_was_found(w
             await world.commit(world.sent(row, Refused(BUSY), guard_first=10**6), run_id=run_id)
     assert sum(taken.values()) >= 150 * 4, "no place stays free"
     assert taken[world.run] / sum(taken.values()) == pytest.approx(0.75, abs=0.05)
+
+
+async def test_generations_that_the_api_no_longer_finds_take_no_other_runs_place(world):
+    await world.open(rows=20, guard_missing=2)
+    await world.open(rows=20, run_id=OTHER)
+    await world.ledger.set_pace(ACCOUNT, b"", Pace(most=10))
+    rows = (await world.claim(limit=10)).rows
+    await world.commit(*(world.sent(row, Accepted(f"task-{row.row_index}")) for row in rows))
+    assert (await world.claim(limit=5, run_id=OTHER)).bound == "in flight"
+    world.clock.advance(60_000)
+    gone = [world.polled(row, Missing(BUSY)) for row in (await world.polls(limit=2)).rows]
+    await world.commit(*gone)
+    assert (await world.look()).polls_held
+    assert (await world.ledger.account_seen(ACCOUNT)).in_flight == 0
+    assert len((await world.claim(limit=20, run_id=OTHER)).rows) == 10

@@ -65,10 +65,20 @@ def test_a_night_in_which_clocks_are_put_back_is_an_hour_longer():
     assert (parse_by("06:00", evening, berlin).astimezone(UTC) - evening.astimezone(UTC)) == timedelta(hours=9)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "25:00", "06:61", "6", "2026-11-25", "2026-11-22T21:59", "0h", "-8h"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "25:00", "06:61", "6", "2026-11-25", "2026-11-22T21:59", "0h", "-8h", "99999999h"]
+)
 def test_what_names_no_time_to_come_is_refused_by_the_options_name(text):
     with pytest.raises(SettingsError, match="--by"):
         parse_by(text, NOW, berlin)
+
+
+def test_a_day_that_this_place_has_no_time_for_is_refused():
+    def nowhere(_):
+        raise OverflowError("date value out of range")
+
+    with pytest.raises(SettingsError, match="--by"):
+        parse_by("0001-01-01T00:00", NOW, nowhere)
 
 
 def test_rows_that_are_sent_less_than_a_latency_before_are_late():

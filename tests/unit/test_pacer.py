@@ -12,7 +12,10 @@ from pipeline.core.observations import Observed, tokens_a_row
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.retries import after_query, after_submit
+from pipeline.core.snapshot import RunState
+from pipeline.core.timetable import read_timetables, timetables_of
 from pipeline.edges.memory_ledger import MemoryLedger
+from pipeline.flows import pacing
 from pipeline.flows.pacing import LEARN_S, Pacer, pace_account
 from pipeline.ports import Commit, FedRow, RunCard
 
@@ -130,6 +133,7 @@ async def test_tokens_a_minute_become_a_rate_of_rows_by_what_rows_use(world):
     await world.tick()
     await world.clock.sleep(LEARN_S)
     await world.tick()
+    await world.tick()
     pace = await world.pace()
     assert (pace.rate, pace.why) == (pytest.approx(1.0), "tokens")
 
@@ -189,3 +193,49 @@ async def test_a_run_without_a_cap_reserves_nothing(world):
 def test_a_rows_tokens_are_those_of_rows_that_completed():
     assert tokens_a_row([]) is None
     assert tokens_a_row([Observed("m", 0, 1, 100, 20), Observed("m", 0, 1, completed=False)]) == 120
+    assert tokens_a_row([Observed("m", 0, 1, 100, 20), Observed("m", 0, 1)]) == 120, "one that told nothing is not free"
+
+
+async def test_a_run_that_is_paused_or_that_nobody_leads_binds_no_other_with_its_limits(world):
+    await world.open(limits=Limits(rpm=6.0, poll_rpm=60.0), detached=True)
+    await world.open("run-2", limits=Limits(rpm=600.0), detached=True)
+    await world.tick("run-1", "run-2")
+    assert (await world.pace()).rate == 0.1
+    await world.ledger.set_state("run-1", RunState.PAUSED, "a person")
+    await world.tick("run-1", "run-2")
+    pace = await world.pace()
+    assert (pace.rate, pace.poll_rate) == (10.0, 1.0)
+
+
+async def test_runs_that_ask_alike_share_one_fit_and_none_is_made_where_nothing_is_new(world, monkeypatch):
+    made = []
+
+    def fit(observed, *bounds):
+        made.append((observed[0].model, bounds))
+        return timetables_of(observed, *bounds)
+
+    monkeypatch.setattr(pacing, "timetables_of", fit)
+    for number in (1, 2, 3):
+        await world.open(f"run-{number}", policy=Policy(poll="adaptive", poll_cost=1.0 + (number == 3)))
+    world.ledger._named(ACCOUNT).observed = [Observed("m", 900, 1_500)] * 20 + [Observed("other", 9, 99)] * 20
+    await world.tick("run-1", "run-2", "run-3")
+    assert [cost for _, (cost, *_) in made] == [1.0, 2.0]
+    tables = [read_timetables(await world.ledger.timetables(f"run-{number}")) for number in (1, 2, 3)]
+    assert [set(one) for one in tables] == [{"m"}] * 3
+    assert tables[0] == tables[1] != tables[2]
+    await world.open("run-4", policy=Policy(poll="adaptive"))
+    await world.tick("run-1", "run-2", "run-3", "run-4")
+    assert len(made) == 2
+    assert read_timetables(await world.ledger.timetables("run-4")) == tables[0]
+
+
+async def test_an_account_is_paced_although_what_it_observed_cannot_be_read(world):
+    await world.open(limits=Limits(rpm=60.0))
+
+    async def unreadable(_):
+        raise ValueError("no JSON")
+
+    world.ledger.observed = unreadable
+    failures = await world.pacer([(await world.ledger.snapshot("run-1"), await world.ledger.card("run-1"))])
+    assert [str(one) for one in failures] == ["no JSON"]
+    assert (await world.pace()).rate == 1.0

@@ -1,12 +1,30 @@
--- Late ids that are due to be asked for; nobody else gets them for a while.
--- KEYS 1 late
--- ARGV 1 limit, 2 lease ms
+-- Late ids that are due to be asked for, as far as the account allows polls; nobody else gets them for a while.
+-- The arithmetic of permits is that of core/permits.py.
+-- KEYS 1 late, 2 account
+-- ARGV 1 limit, 2 lease ms, and in µs: 3 how late a permit may be used, 4 from when on nobody was late, but there was a
+--      pause
 -- RETURNS {now ms, line, line, ...}
 -- TTL none
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_us = time[1] * 1000000 + time[2]
+local limit = tonumber(ARGV[1])
+local pace = redis.call('HMGET', KEYS[2], 'poll_wait_until', 'poll_gap', 'poll_tat')
+if tonumber(pace[1] or 0) > now then return {now} end
+local gap = tonumber(pace[2] or 0)
+local due = redis.call('ZCOUNT', KEYS[1], '-inf', now)
+if gap > 0 and due > 0 then
+  local tat = math.min(tonumber(pace[3] or 0), now_us + gap)
+  local from = math.max(tat, now_us - tonumber(ARGV[3]))
+  if tat < now_us - tonumber(ARGV[4]) then from = now_us end
+  local room = 0
+  if from <= now_us then room = math.floor((now_us - from) / gap) + 1 end
+  limit = math.min(limit, due, room)
+  if limit == 0 then return {now} end
+  redis.call('HSET', KEYS[2], 'poll_tat', string.format('%.0f', from + limit * gap))
+end
 local reply = {now}
-for _, line in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, tonumber(ARGV[1]))) do
+for _, line in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, limit)) do
   redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), line)
   reply[#reply + 1] = line
 end

@@ -83,8 +83,11 @@ local permitted = wanted
 local in_flight = 0
 local runs = redis.call('SMEMBERS', KEYS[9])
 for _, run in ipairs(runs) do
-  in_flight = in_flight + redis.call('ZCARD', ARGV[7] .. run .. ':submitting')
-    + redis.call('ZCARD', ARGV[7] .. run .. ':pending')
+  -- generations that the API no longer finds take nobody's place
+  if redis.call('HGET', ARGV[7] .. run .. ':meta', 'polls') ~= '0' then
+    in_flight = in_flight + redis.call('ZCARD', ARGV[7] .. run .. ':submitting')
+      + redis.call('ZCARD', ARGV[7] .. run .. ':pending')
+  end
 end
 local limit = math.min(tonumber(ARGV[5]), tonumber(account[7] or ARGV[5]))
 local most = limit - in_flight

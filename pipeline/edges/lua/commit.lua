@@ -26,7 +26,9 @@ if not tester or tester == '' then tester = nil end
 local function pending_now()
   local pending = 0
   for _, run in ipairs(redis.call('SMEMBERS', KEYS[12])) do
-    pending = pending + redis.call('ZCARD', ARGV[4] .. run .. ':pending')
+    if redis.call('HGET', ARGV[4] .. run .. ':meta', 'polls') ~= '0' then
+      pending = pending + redis.call('ZCARD', ARGV[4] .. run .. ':pending')
+    end
   end
   return pending
 end

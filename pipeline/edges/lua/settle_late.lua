@@ -1,13 +1,25 @@
 -- Ask for a late id again later, or save its end and forget it, once; what it used is spent from then on.
--- KEYS 1 accepted, 2 late, 3 meta
+-- KEYS 1 accepted, 2 late, 3 meta, 4 account
 -- ARGV 1 line as queued, 2 line as it is now, 3 '1' when it has its end, 4 wait ms; 5 prompt tokens, 6 completion tokens,
---      7 micro-cost, 8 reservations that are kept from now on: -1 where one is not needed any more
+--      7 micro-cost, 8 reservations that are kept from now on: -1 where one is not needed any more; 9 '1' when the poll was
+--      throttled, and holds everybody's polls back
 -- RETURNS 1, or 0 when the id is not queued any more
 -- TTL none
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
 if ARGV[3] ~= '1' then
   local time = redis.call('TIME')
-  redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[4]), ARGV[2])
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local due = now + tonumber(ARGV[4])
+  redis.call('ZADD', KEYS[2], due, ARGV[2])
+  if ARGV[9] == '1' then
+    local lane = redis.call('HMGET', KEYS[4], 'poll_wait_until', 'poll_answered')
+    local until_then = tonumber(lane[1] or 0)
+    if due > until_then then redis.call('HSET', KEYS[4], 'poll_wait_until', due) end
+    if until_then <= now then
+      redis.call('HINCRBY', KEYS[4], 'poll_events', 1)
+      redis.call('HSET', KEYS[4], 'poll_event_at', now, 'poll_event_wait', ARGV[4], 'poll_event_answered', lane[2] or 0)
+    end
+  end
   return 1
 end
 redis.call('RPUSH', KEYS[1], ARGV[2])
