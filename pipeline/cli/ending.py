@@ -13,7 +13,7 @@ from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Stop, Stopped
 from pipeline.cli.wording import again_words, cancel_words, collect_words, retry_words
 from pipeline.core.errors import LedgerMismatch
-from pipeline.core.snapshot import RunSnapshot
+from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spending import budget_lines, budget_object, receipt_lines
 from pipeline.core.standing import COLLECTS, RETRY_OF, Remains
 from pipeline.core.summary import all_completed, summary_of
@@ -28,7 +28,8 @@ AGAIN = "run the same command again to go on"
 def end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
     """Say how the run stands; the exit code."""
     if stop.why is Stopped.LEFT:
-        told = "is with the fleet" if stop.reason == "detached" else "goes on"
+        paused = stop.run is not None and stop.run.state is RunState.PAUSED
+        told = "is with the fleet" if stop.reason == "detached" else "stays paused" if paused else "goes on"
         screen.say(f"run {prepared.folder.run_id} {told}; look at it with `vidbatch status {prepared.folder.run_id}`")
         if not stop.reason:
             _say_waits(stop, screen)

@@ -82,7 +82,7 @@ SENDING = (
         type=click.IntRange(1, 100),
         default=10,
         show_default=True,
-        help="The run's share of its account's limits against other runs that want them, too, in proportion.",
+        help="The run's share of its account's limits against other runs that want them, too, in proportion: 1 to 100.",
     ),
     click.option(
         "--account",
@@ -92,6 +92,9 @@ SENDING = (
     ),
 )
 """Options of a command that sends."""
+
+rpm = _option("rpm", sends=True)
+"""For a command that only reckons with it."""
 
 CHANGING = tuple(_option(name, sends=False) for name in LIMITS)
 """Options of a command that changes limits: what is not typed stays as it is."""

@@ -12,14 +12,17 @@ from pipeline.cli import options
 from pipeline.cli.ledger_access import known_run, ledger_url
 from pipeline.cli.limit_options import CHANGING, LIMITS, changed
 from pipeline.cli.sharing import pace_now, runs_of
-from pipeline.core.bounds import bound_of, given_words, in_flight_words, per_minute, rate_words
+from pipeline.core.bounds import bound_of, given_words, in_flight_words, poll_rate_words, rate_words
 from pipeline.core.errors import LedgerMismatch, UsageError
 from pipeline.core.limits import Limits, strictest
-from pipeline.core.pacing import AccountSeen, Pace
+from pipeline.core.pacing import AccountSeen, Pace, found_now
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.waiting import duration
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import Ledger
+
+IDLE = 5
+"""So many accounts without a run are named; others had theirs long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,15 @@ class View:
     @property
     def limits(self) -> Limits:
         """What counts of all that was given."""
-        return strictest([self.seen.limits, *(run.limits for run in self.runs)])
+        return strictest([self.seen.limits, *(run.limits_in_force for run in self.runs)])
+
+    @property
+    def pace(self) -> Pace | None:
+        """What it keeps to, or would if a run came now; nothing where nothing was given, nor found."""
+        if self.runs:
+            return self.runs[0].pace
+        _, pace = found_now(self.seen, self.seen.limits, None)
+        return None if pace.why == "starting" else pace
 
 
 def _changing_options(command: options.Command) -> options.Command:
@@ -68,7 +79,8 @@ def _lines(views: Sequence[View], *, named: bool) -> Iterator[str]:
     for view in told:
         yield from view_lines(view)
     if idle := [view.account for view in views if view not in told]:
-        yield f"no run is at work on {', '.join(idle)}"
+        more = f" and {len(idle) - IDLE:,} more" if len(idle) > IDLE else ""
+        yield f"no run is at work on {', '.join(idle[:IDLE])}{more}"
     if not views:
         yield "no account is known: none had a run here"
 
@@ -146,7 +158,8 @@ def view_lines(view: View) -> Iterator[str]:
     if view.runs:
         yield from (f"  {name:<10}{words}" for name, words in _holds(view, view.runs[0]))
     else:
-        yield "  no run is at work"
+        known = "" if view.pace is None else f"; the next one begins with POSTs as {rate_words(view.pace)}"
+        yield f"  no run is at work{known}"
     if given := given_words(seen.limits):
         yield f"  given to the account: {given}"
     for run in view.runs:
@@ -157,7 +170,7 @@ def _holds(view: View, run: RunSnapshot) -> Iterator[tuple[str, str]]:
     """What the account keeps to; any of its runs tells that."""
     pace = run.pace
     yield "POSTs", rate_words(pace) or "not paced yet"
-    yield "polls", _poll_words(pace, view.limits)
+    yield "polls", poll_rate_words(pace) or "not paced yet"
     if view.limits.tpm is not None:
         yield "tokens", f"given: {view.limits.tpm:,.0f} a minute"
     yield "in flight", f"{view.seen.in_flight:,} ({in_flight_words(pace)})"
@@ -165,13 +178,6 @@ def _holds(view: View, run: RunSnapshot) -> Iterator[tuple[str, str]]:
         yield "back-off", f"{duration((run.account_wait_until_ms - run.now_ms) / 1000)} more"
     if run.account_blocked:
         yield "refused", run.account_blocked
-
-
-def _poll_words(pace: Pace, limits: Limits) -> str:
-    if pace.poll_rate is None:
-        return "not paced yet"
-    given = limits.poll_rpm is not None and pace.poll_rate * 60 >= limits.poll_rpm * 0.999
-    return f"{'given' if given else 'found so far'}: {per_minute(pace.poll_rate)} a minute"
 
 
 def _run_words(run: RunSnapshot) -> Iterator[str]:
@@ -191,7 +197,7 @@ def as_object(view: View) -> dict[str, Any]:
     return {
         "account": view.account,
         "given": asdict(view.seen.limits),
-        "holds": None if run is None else _held(run.pace, view.limits),
+        "holds": None if view.pace is None else _held(view.pace, view.limits),
         "in_flight": view.seen.in_flight,
         "back_off_s": back_off_ms / 1000,
         "refused": "" if run is None else run.account_blocked,
@@ -214,6 +220,7 @@ def _held(pace: Pace, limits: Limits) -> dict[str, Any]:
         "rpm": None if pace.rate is None else pace.rate * 60,
         "rpm_by": pace.why,
         "poll_rpm": None if pace.poll_rate is None else pace.poll_rate * 60,
+        "poll_rpm_by": pace.poll_why,
         "tpm": limits.tpm,
         "max_in_flight": min((bound for bound in (pace.cap, pace.most) if bound is not None), default=None),
     }

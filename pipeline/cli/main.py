@@ -119,5 +119,5 @@ def run() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("vidbatch: interrupted; the same command goes on from here", err=True)
+        click.echo("vidbatch: interrupted; a run goes on by its own command, a view ends without harm", err=True)
         sys.exit(INTERRUPTED)

@@ -27,6 +27,9 @@ out = click.option(
     help="Folder of the dataset; made if absent.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, for programs.")
+POLL_COST: Final = (0.001, 86_400)
+"""Seconds of lag that one poll may be worth."""
+
 redis_url = click.option(
     "--redis",
     "redis_url",
@@ -41,6 +44,18 @@ workers = click.option(
     show_default=True,
     help="Submit and poll shifts at a time of the private worker.",
 )
+
+
+def _poll_cost(context: click.Context, parameter: click.Parameter, value: float) -> float:
+    """Seconds above 0. SettingsError for anything else, and for what is no number."""
+    del context
+    if not POLL_COST[0] <= value <= POLL_COST[1]:
+        raise SettingsError(
+            f"{parameter.opts[0]}: found {value:g}; allowed are seconds from {POLL_COST[0]:g} to {POLL_COST[1]:,}"
+        )
+    return value
+
+
 poll = click.option(
     "--poll",
     envvar="VIDBATCH_POLL",
@@ -52,9 +67,10 @@ poll = click.option(
 poll_cost = click.option(
     "--poll-cost",
     envvar="VIDBATCH_POLL_COST",
-    type=click.FloatRange(min=0.001, max=86_400),
+    type=float,
     default=1.0,
     show_default=True,
+    callback=_poll_cost,
     help="Seconds that an answer may wait to save one poll; adaptive polling weighs the two by it.",
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import orjson
 
-from pipeline.cli import options
+from pipeline.cli import limit_options, options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
 from pipeline.cli.plan_text import plan_lines, promise_lines
@@ -29,6 +29,7 @@ from pipeline.edges.run_folder import LocalRunFolder
 @options.max_cost
 @options.max_total_tokens
 @options.by
+@limit_options.rpm
 @options.json_output
 @click.pass_obj
 def command(

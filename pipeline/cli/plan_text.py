@@ -87,7 +87,9 @@ def _tokens(count: float) -> str:
 def deadline_line(described: Mapping[str, Any], rpm: float | None, now: datetime, by: datetime) -> str:
     """Whether the rate that was given, or found before, suffices; where none is known, only the run can tell."""
     if rpm is None:
-        return f"by {clock_words(by, now)}: the run tells whether the rate suffices, when it has found it"
+        return (
+            f"by {clock_words(by, now)}: without --rpm the run tells whether the rate suffices, once it has found one"
+        )
     return forecast_words(forecast(described["requests"], rpm, now, by, 0.0), now)
 
 

@@ -17,9 +17,11 @@ from pipeline.cli.screen import Screen
 from pipeline.cli.sharing import Share, live_card, pace_now, shared
 from pipeline.cli.watching import Stop, Stopped
 from pipeline.core.account import Secret, key_fingerprint
+from pipeline.core.bounds import given_words
 from pipeline.core.budget import Budget, Settled
 from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
 from pipeline.core.lead import LEAD_S, lead_lock, place_of
+from pipeline.core.limits import left_out
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
 from pipeline.core.spending import budget_words
@@ -66,7 +68,7 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
     try:
         begin(prepared, place_of(url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
-        card = await _card(prepared, operation, ledger)
+        card = await _card(prepared, operation, ledger, screen)
         if (stop := await _follow_who_leads(card, operation, ledger, screen)) is not None:
             return stop
         await _replay_spilled(card, operation, ledger, url)
@@ -86,7 +88,7 @@ async def _with_own_worker(prepared: Prepared, operation: Operation, server: Emb
     try:
         begin(prepared, place_of(server.url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
-        card = await _card(prepared, operation, ledger)
+        card = await _card(prepared, operation, ledger, screen)
         if (stop := await _follow_who_leads(card, operation, ledger, screen)) is not None:
             return stop
         await _replay_spilled(card, operation, ledger, server.url)
@@ -132,7 +134,7 @@ async def _tell_cancelled(prepared: Prepared, ledger: RedisLedger) -> None:
         await ledger.set_state(prepared.folder.run_id, state_of(prepared.folder))
 
 
-async def _card(prepared: Prepared, operation: Operation, ledger: RedisLedger) -> RunCard:
+async def _card(prepared: Prepared, operation: Operation, ledger: RedisLedger, screen: Screen) -> RunCard:
     """The run's card with the options of this command. KeyMissing where answers wait that only the key can fetch."""
     known = await live_card(ledger, prepared.folder.run_id)
     if operation.key is None:
@@ -143,7 +145,10 @@ async def _card(prepared: Prepared, operation: Operation, ledger: RedisLedger) -
                 "more is sent: set VIDBATCH_API_KEY, or VIDBATCH_API_KEY_FILE, and give the command again to collect "
                 "them; with --abandon it does not wait for them, and keeps their ids"
             )
-    return card_of(prepared, operation, known)
+    card = card_of(prepared, operation, known)
+    if known is not None and (gone := given_words(left_out(known.limits, card.limits))):
+        screen.say(f"limits that are not given again are found from here on; the run had {gone}")
+    return card
 
 
 async def _waiting_for_answers(prepared: Prepared, operation: Operation, ledger: RedisLedger) -> int:

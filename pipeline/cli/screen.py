@@ -140,7 +140,7 @@ def left(run: RunSnapshot, rate: float) -> str:
     rest = run.total - run.ended
     if rest == 0:
         return "finishing"
-    if rate <= 0:
+    if rate <= 0 or run.state is RunState.PAUSED:
         return "time left unknown"
     seconds = int(rest / rate)
     hours, minutes = divmod(seconds // 60, 60)

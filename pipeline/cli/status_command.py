@@ -84,6 +84,8 @@ def as_object(run: RunSnapshot, lack: str, waits: str) -> dict[str, Any]:
     reasons = {"reason": run.reason, "trouble": run.trouble, "account_blocked": run.account_blocked}
     reasons |= {"lacking": lack, "waits_for": waits}
     paced = {"account": run.account, "priority": run.priority, "pace": asdict(run.pace), "limits": asdict(run.limits)}
+    rates = {"rpm": run.pace.rate, "poll_rpm": run.pace.poll_rate}
+    paced |= {name: None if rate is None else round(60 * rate, 3) for name, rate in rates.items()}
     bound = bound_of(run)
     paced |= {"bound": "" if bound is None else bound.kind, "budget": budget_object(run)}
     return {**summary_of(run), "state": run.state.value, **now, **reasons, **paced}

@@ -18,9 +18,11 @@ from pipeline.cli.preparing import found
 from pipeline.cli.screen import Screen, Speedometer
 from pipeline.cli.status_command import as_object
 from pipeline.cli.watching import Stop, Stopped
+from pipeline.core.deadline import Outlook, forecast_object
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import RunSnapshot
 from pipeline.core.waiting import waits_for
+from pipeline.edges.clock import local_now
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.ports import RunCard
@@ -49,7 +51,7 @@ async def _watch(url: str, run_id: str, screen: Screen, by: datetime | None, *, 
         run, card = await known_run(ledger, run_id)
         folder = _folder_here(card)
         screen.estimate = folder.described().get("estimate") if folder else None
-        show = Lines(click.echo) if as_json else screen.show
+        show = Lines(click.echo, by) if as_json else screen.show
 
         def shown(run: RunSnapshot) -> None:
             last[:] = [run]
@@ -88,8 +90,9 @@ def told(stop: Stop, last: RunSnapshot, folder: LocalRunFolder | None, screen: S
 class Lines:
     """One JSON object a line, for each look at which more than the time has changed."""
 
-    def __init__(self, echo: Callable[[bytes], None]) -> None:
+    def __init__(self, echo: Callable[[bytes], None], by: datetime | None = None) -> None:
         self._echo = echo
+        self._outlook = None if by is None else Outlook(by)
         self._speed = Speedometer()
         self._last: object = None
 
@@ -97,6 +100,8 @@ class Lines:
         """Print the run as it is now, unless it was so before."""
         speed = self._speed.add(time.monotonic(), run)
         content = as_object(run, "", waits_for(run, ""))
+        if self._outlook is not None:
+            content["forecast"] = forecast_object(self._outlook.look(run, local_now()))
         if content != self._last:
             self._last = content
             rates = {"posts_a_minute": round(speed.posts, 1), "account_posts_a_minute": round(speed.account_posts, 1)}

@@ -129,8 +129,8 @@ class _Look:
             return Stop(Stopped.INTERRUPTED, run, "left at once; the workers finish what they have in hand")
         if count and self._once("stopping"):
             self._watch.say(
-                f"stopping: nothing more is sent; waiting for {run.in_flight} rows that were asked "
-                "(Ctrl-C again leaves at once)"
+                "stopping: nothing more is sent; waiting for what was sent "
+                f"({run.in_flight} in flight; Ctrl-C again leaves at once)"
             )
             if run.state is RunState.RUNNING or person_paused(run):
                 await self._ledger.set_state(self._watch.run_id, RunState.STOPPING)

@@ -4,6 +4,7 @@ The words follow from what the ledger told and decide nothing. A bound that no l
 may be long ago.
 """
 
+import math
 from dataclasses import dataclass
 
 from pipeline.core.limits import Limits
@@ -34,8 +35,22 @@ def rate_words(pace: Pace) -> str:
     """Who sets the rate of POSTs, and which it is: `found: 583 a minute`; empty where nothing bounds it."""
     if pace.rate is None:
         return ""
-    sets = {"given": "given", "tokens": "by tokens", "starting": "still to be found, now"}.get(pace.why, "found")
-    return f"{sets}: {per_minute(pace.rate)} a minute"
+    return f"{_SETS.get(pace.why, pace.why)}: {per_minute(pace.rate)} a minute"
+
+
+def poll_rate_words(pace: Pace) -> str:
+    """The same of polls; empty where nobody looked yet."""
+    return "" if pace.poll_rate is None else f"{_SETS.get(pace.poll_why, 'now')}: {per_minute(pace.poll_rate)} a minute"
+
+
+_SETS = {
+    "given": "given",
+    "tokens": "by the tokens that rows take",
+    "starting": "still to be found, now",
+    "searching": "being found, now",
+    "found": "found",
+}
+"""Who sets a rate, in words."""
 
 
 def bound_of(run: RunSnapshot) -> Bound | None:
@@ -43,7 +58,9 @@ def bound_of(run: RunSnapshot) -> Bound | None:
     if run.state is not RunState.RUNNING or run.ready + run.total - run.fed == 0:
         return None
     if run.account_wait_until_ms > run.now_ms or run.bound == "back-off":
-        return Bound("back-off", "the API's back-off", "one of a few rows that try whether the API accepts again")
+        more = run.account_wait_until_ms - run.now_ms
+        rest = f", {math.ceil(more / 1000)} s more" if more > 0 else ""
+        return Bound("back-off", f"the API's back-off{rest}", "one of a few rows that try whether it accepts again")
     if run.results_bytes >= RESULTS_BYTES:
         return Bound("results", "the disk", "results to be on disk")
     match run.bound:
@@ -69,7 +86,7 @@ def in_flight_words(pace: Pace) -> str:
     """Who set the bound in flight that holds, and which it is: `found: 50`."""
     if _found_holds(pace):
         return f"found: {pace.cap:,}"
-    return "still to be found" if pace.most is None else f"given: {pace.most:,}"
+    return "no limit was met yet" if pace.most is None else f"given: {pace.most:,}"
 
 
 def _full(pace: Pace) -> str:
@@ -86,8 +103,7 @@ def _budget_words(run: RunSnapshot) -> str:
     caps = caps_of(run.budget, run.spending)
     if not caps:
         return ""
-    are = "are" if caps[0].option == "--max-total-tokens" else "is"
-    return f": what {are} left of {caps[0].words(caps[0].cap)} is reserved for rows in flight"
+    return f": all that is left of {caps[0].words(caps[0].cap)} is reserved for rows in flight"
 
 
 def sending_words(run: RunSnapshot, own: float, account: float) -> str:

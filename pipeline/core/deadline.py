@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from typing import Any
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.lifecycle import Outcome
 from pipeline.core.polling import parse_duration
 from pipeline.core.snapshot import RunSnapshot, RunState
 
@@ -24,6 +26,12 @@ AT_LEAST_MS = 10_000
 
 NEWS_S = 60.0
 """A forecast that wavers is told again no more often than this."""
+
+OTHER = 0.2
+"""And one of as many rows, more or less, is no news."""
+
+_SURE = ("given", "tokens", "found")
+"""Who sets a rate that is going to last."""
 
 _DURATION = re.compile(r"[\d.]+(s|m|h)")
 _TIME = re.compile(r"\d{1,2}:\d\d")
@@ -117,42 +125,81 @@ def forecast_words(told: Forecast, now: datetime) -> str:
     return f"{by}: at this rate every row is done, the last one about {at}"
 
 
+def forecast_object(told: Forecast | None) -> dict[str, Any] | None:
+    """A forecast for programs: times as ISO 8601 to the minute, since they move all the time."""
+    if told is None:
+        return None
+    at = told.finishes_at
+    ends = None if at is None else at.astimezone(told.by.tzinfo).isoformat(timespec="minutes")
+    return {"by": told.by.isoformat(timespec="minutes"), "late_rows": told.late_rows, "finishes_at": ends}
+
+
 def clock_words(moment: datetime, now: datetime) -> str:
     """The time of day; with the day where it is not the next such time."""
     return f"{moment:%H:%M}" if moment - now < timedelta(days=1) else f"{moment:%Y-%m-%d %H:%M}"
 
 
 class Outlook:
-    """The forecast of a run under way, by the rate at which its rows were accepted over the last minute."""
+    """The forecast of a run under way.
+
+    Where the account's rate is what bounds it, that holds from the next row on; else the rate at which its rows were
+    accepted over the last minute, once its first rows have completed: until then a few go alone.
+    """
 
     def __init__(self, by: datetime) -> None:
         self._by = by
-        self._seen: deque[tuple[int, int]] = deque()
-        self._told: tuple[bool, datetime] | None = None
+        self._seen: deque[tuple[int, int, int]] = deque()
+        self._told: tuple[int, datetime] | None = None
+        self._over = False
 
     def news(self, run: RunSnapshot, now: datetime) -> str | None:
-        """The forecast in words, the first time that there is one and when it turns to good or bad; else nothing."""
+        """The forecast in words: the first that there is, when it turns, and when it is much another; nothing else.
+
+        Once the time is over, how many rows were not done by then.
+        """
+        if now >= self._by:
+            return self._is_over(run, now)
         forecast = self.look(run, now) if run.state is RunState.RUNNING else None
-        if forecast is None:
+        if forecast is None or (self._told and not self._is_news(forecast.late_rows, now)):
             return None
-        suffices = forecast.late_rows == 0
-        if self._told and (self._told[0] == suffices or (now - self._told[1]).total_seconds() < NEWS_S):
-            return None
-        self._told = suffices, now
+        self._told = forecast.late_rows, now
         return forecast_words(forecast, now)
+
+    def _is_over(self, run: RunSnapshot, now: datetime) -> str | None:
+        rest = run.total - run.ended
+        if self._over or not rest:
+            return None
+        self._over = True
+        return f"{clock_words(self._by, now)} is over: {rest:,} row{' is' if rest == 1 else 's are'} not done yet"
+
+    def _is_news(self, late_rows: int, now: datetime) -> bool:
+        before, at = self._told or (0, now)
+        turned, other = (before == 0) != (late_rows == 0), abs(late_rows - before) > OTHER * max(before, late_rows)
+        return (now - at).total_seconds() >= NEWS_S and (turned or other)
 
     def look(self, run: RunSnapshot, now: datetime) -> Forecast | None:
         """The forecast with this look included; nothing while the rate is not known, or nothing is to be sent."""
-        seen, unsent = self._seen, run.total - run.ended - run.in_flight
-        if seen and run.accepted < seen[-1][1]:
-            seen.clear()  # the ledger was made anew
-        seen.append((run.now_ms, run.accepted))
-        while run.now_ms - seen[0][0] > OVER_MS:
-            seen.popleft()
-        passed_ms = run.now_ms - seen[0][0]
-        if passed_ms < AT_LEAST_MS or unsent <= 0:
+        measured, share = self._measured(run)
+        unsent = run.total - run.ended - run.in_flight
+        paced = run.pace.rate if run.bound == "rate" and run.pace.why in _SURE else None
+        a_second = measured if paced is None else paced * share
+        if a_second is None or unsent <= 0:
             return None
-        a_second = (run.accepted - seen[0][1]) / passed_ms * 1000
         # Little's law: what is in flight is what came during one latency
         latency_s = run.in_flight / a_second if a_second else 0.0
         return forecast(unsent, a_second * 60, now, self._by, latency_s)
+
+    def _measured(self, run: RunSnapshot) -> tuple[float | None, float]:
+        """Rows that were accepted a second, nothing while that is not known, and the run's share of its account."""
+        seen = self._seen
+        if seen and run.accepted < seen[-1][1]:
+            seen.clear()  # the ledger was made anew
+        if run.outcomes.get(Outcome.COMPLETED, 0):
+            seen.append((run.now_ms, run.accepted, run.account_answered))
+        while seen and run.now_ms - seen[0][0] > OVER_MS:
+            seen.popleft()
+        if not seen or run.now_ms - seen[0][0] < AT_LEAST_MS:
+            return None, 1.0
+        at_ms, accepted, of_account = seen[0]
+        own = run.accepted - accepted
+        return own / (run.now_ms - at_ms) * 1000, min(1.0, own / max(1, own, run.account_answered - of_account))

@@ -25,3 +25,9 @@ def strictest(limits: Iterable[Limits]) -> Limits:
         values = [value for one in given if (value := getattr(one, limit.name)) is not None]
         lowest[limit.name] = min(values, default=None)
     return Limits(**lowest)
+
+
+def left_out(before: Limits, now: Limits) -> Limits:
+    """Of limits that were given before, those that are not given any more."""
+    gone = {limit.name: getattr(before, limit.name) for limit in fields(Limits) if getattr(now, limit.name) is None}
+    return Limits(**gone)

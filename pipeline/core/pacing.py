@@ -178,7 +178,9 @@ def _why(search: Search, at_most: bool, given: str) -> str:
     """What sets the rate of a lane."""
     if at_most:
         return given
-    return "found" if search.anchor else "starting"
+    if not search.anchor:
+        return "starting"
+    return "found" if search.sure else "searching"
 
 
 def _packed(finder: _Finder) -> bytes:

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.bounds import bound_of, given_words, in_flight_words, per_minute, rate_words, sending_words
+from pipeline.core.bounds import (
+    bound_of,
+    given_words,
+    in_flight_words,
+    per_minute,
+    poll_rate_words,
+    rate_words,
+    sending_words,
+)
 from pipeline.core.budget import Budget, Reservation, Spending
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.limits import Limits
@@ -43,7 +51,11 @@ def bound(**changes):
     [
         ({"bound": "rate"}, "the account's rate limit (found: 583 a minute)", "the account's rate limit (found: 583"),
         ({"bound": "rate", "pace": Pace(rate=10.0, why="given")}, "limit (given: 600 a minute)", "(given: 600"),
-        ({"bound": "rate", "pace": Pace(rate=0.5, why="tokens")}, "(by tokens: 30 a minute)", "(by tokens: 30"),
+        (
+            {"bound": "rate", "pace": Pace(rate=0.5, why="tokens")},
+            "(by the tokens that rows take: 30 a minute)",
+            "rows take: 30",
+        ),
         ({"bound": "rate", "pace": Pace(rate=40.0, why="starting")}, "still to be found, now: 2,400", "to be found"),
         ({"bound": "rate", "pace": Pace()}, "the account's rate limit", "the account's rate limit"),
         (
@@ -57,13 +69,18 @@ def bound(**changes):
             "48 are in flight, the most that the API",
         ),
         ({"bound": "in flight", "pace": Pace(cap=60, most=50)}, "(given: 50)", "50 are in flight, as was given"),
-        ({"bound": "in flight"}, "still to be found", "as many are in flight as are risked"),
+        ({"bound": "in flight"}, "no limit was met yet", "as many are in flight as are risked"),
         ({"bound": "turn", "priority": 30}, "other runs of the account (priority 30)", "its turn among other runs"),
-        ({"bound": "budget", **COST}, "the budget: what is left of $10.00 is reserved", "the budget: what is left"),
+        (
+            {"bound": "budget", **COST},
+            "the budget: all that is left of $10.00 is reserved",
+            "the budget: all that is left",
+        ),
         ({"bound": "budget"}, "the budget", "the budget"),
         ({"bound": "first rows"}, "the first rows, which go alone", "one of the first rows"),
         ({"bound": "back-off"}, "the API's back-off", "one of a few rows that try"),
-        ({"bound": "rate", "account_wait_until_ms": 11_000}, "the API's back-off", "a few rows"),
+        ({"bound": "rate", "account_wait_until_ms": 11_000}, "the API's back-off, 1 s more", "a few rows"),
+        ({"bound": "rate", "pace": Pace(rate=40.0, why="searching")}, "being found, now: 2,400", "being found"),
         ({"bound": "rate", "results_bytes": RESULTS_BYTES}, "the disk", "results to be on disk"),
     ],
 )
@@ -110,4 +127,6 @@ def test_limits_that_were_given_are_told_in_the_order_of_their_options():
 
 def test_an_account_that_nothing_paces_has_no_words_for_a_rate():
     assert rate_words(Pace()) == ""
-    assert in_flight_words(Pace()) == "still to be found"
+    assert in_flight_words(Pace()) == "no limit was met yet"
+    assert poll_rate_words(Pace()) == ""
+    assert poll_rate_words(Pace(poll_rate=100.0, poll_why="given")) == "given: 6,000 a minute"

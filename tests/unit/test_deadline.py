@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.deadline import Forecast, Outlook, forecast, forecast_words, parse_by
+from pipeline.core.deadline import Forecast, Outlook, forecast, forecast_object, forecast_words, parse_by
 from pipeline.core.errors import SettingsError
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.pacing import Pace
 from pipeline.core.snapshot import RunSnapshot, RunState
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -38,8 +39,9 @@ RUN = RunSnapshot(
     accepted_unsaved=0,
     lapsed=0,
     accepted=0,
-    outcomes=dict.fromkeys(Outcome, 0),
+    outcomes={**dict.fromkeys(Outcome, 0), Outcome.COMPLETED: 1},
 )
+UNSENT = RUN.total - 1
 
 
 @pytest.mark.parametrize(
@@ -144,6 +146,68 @@ def test_a_forecast_that_turns_is_told_again_but_not_at_every_turn():
         assert news is None or "won't be done" in news
 
 
+def test_a_forecast_of_many_more_rows_is_told_again_once_a_minute_has_passed():
+    outlook = Outlook(NOW + timedelta(minutes=5))
+    known = replace(RUN, bound="rate", pace=Pace(rate=1.0, why="given"))
+    told = []
+    for seconds, rate in ((0, 1.0), (30, 0.1), (61, 0.1), (130, 0.1)):
+        pace = replace(known.pace, rate=rate)
+        run = replace(known, pace=pace, now_ms=1_000_000 + seconds * 1000)
+        told.append(outlook.news(run, NOW + timedelta(seconds=seconds)))
+    assert [bool(one) for one in told] == [True, False, True, False]
+
+
+def test_a_rate_that_holds_tells_the_forecast_before_a_row_was_sent_and_one_that_is_being_found_does_not():
+    outlook = Outlook(NOW + timedelta(minutes=10))
+    run = replace(RUN, accepted=0, outcomes={}, bound="rate", pace=Pace(rate=1.0, why="given"))
+    assert outlook.look(replace(run, pace=Pace(rate=9.0, why="searching")), NOW) is None
+    forecast = outlook.look(run, NOW)
+    assert (forecast.late_rows, forecast.finishes_at) == (RUN.total - 600, NOW + timedelta(seconds=RUN.total))
+
+
+def test_first_rows_that_go_alone_do_not_pass_for_the_rate():
+    outlook = Outlook(NOW + timedelta(minutes=10))
+    for seconds in (0, 20, 40):
+        run = replace(RUN, now_ms=1_000_000 + seconds * 1000, accepted=4, outcomes={}, bound="first rows")
+        assert outlook.look(run, NOW) is None
+
+
+def test_a_run_that_shares_its_account_has_its_own_part_of_the_rate():
+    outlook = Outlook(NOW + timedelta(minutes=10))
+    for ms in (0, 30_000):
+        run = replace(
+            RUN,
+            now_ms=1_000_000 + ms,
+            accepted=ms // 2000,
+            account_answered=ms // 1000,
+            bound="rate",
+            pace=Pace(rate=1.0, why="found"),
+        )
+        forecast = outlook.look(run, NOW)
+    assert forecast.finishes_at == NOW + timedelta(seconds=2 * UNSENT)
+
+
+def test_when_the_time_is_over_it_is_told_once_how_many_rows_are_not_done():
+    outlook = Outlook(NOW + timedelta(minutes=1))
+    late = NOW + timedelta(minutes=1)
+    assert (
+        outlook.news(replace(RUN, state=RunState.PAUSED), late)
+        == f"22:01 is over: {RUN.total - 1:,} rows are not done yet"
+    )
+    assert outlook.news(RUN, late) is None
+    assert Outlook(NOW).news(replace(RUN, outcomes={Outcome.COMPLETED: RUN.total}), NOW) is None
+
+
+def test_a_forecast_for_programs_has_times_to_the_minute():
+    assert forecast_object(None) is None
+    told = forecast(600, 10, NOW, NOW + timedelta(minutes=10), 0.0)
+    assert forecast_object(told) == {
+        "by": "2026-11-22T22:10+01:00",
+        "late_rows": 500,
+        "finishes_at": "2026-11-22T23:00+01:00",
+    }
+
+
 def test_what_is_in_flight_tells_the_latency():
     outlook = Outlook(NOW + timedelta(minutes=20))
     told = [
@@ -151,7 +215,7 @@ def test_what_is_in_flight_tells_the_latency():
     ]
     assert told[0] is None
     assert told[1] is not None
-    assert told[1].finishes_at == NOW + timedelta(seconds=900 + 100)
+    assert told[1].finishes_at == NOW + timedelta(seconds=UNSENT - 100 + 100)
 
 
 def test_nothing_is_told_of_a_run_that_stands_or_has_sent_all():

@@ -148,7 +148,7 @@ def test_the_first_refusal_leaves_at_least_almost_half_of_the_rate():
     api.refuse()
     api.step()
     assert before / 2 * 0.97 <= api.pace.rate < before
-    assert api.pace.why == "found"
+    assert api.pace.why == "searching"
 
 
 def test_many_refusals_of_one_event_cut_the_rate_once():

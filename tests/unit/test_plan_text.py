@@ -72,7 +72,7 @@ def test_whether_a_run_ends_in_time_is_told_where_its_rate_was_given():
     assert known == "by 22:05: about 5 rows won't be done; at this rate the last one is about 22:10"
     for rate in ({}, {"rpm": None}, {"rpm": "auto"}):
         [unknown] = promise_lines({**given, **rate}, described(), NOW)
-        assert unknown == "by 22:05: the run tells whether the rate suffices, when it has found it"
+        assert unknown == "by 22:05: without --rpm the run tells whether the rate suffices, once it has found one"
     assert list(promise_lines({**given, "by": None}, described(), NOW)) == []
 
 

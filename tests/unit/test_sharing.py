@@ -171,7 +171,7 @@ def test_finished_runs_and_those_of_other_accounts_allow_nothing(ledger):
 
 def test_an_account_is_shown_with_what_holds_who_gave_it_and_its_runs(ledger):
     async def act():
-        await open_run(ledger, replace(CARD, limits=Limits(rpm=600.0, tpm=1e6), priority=30))
+        await open_run(ledger, replace(CARD, limits=Limits(rpm=600.0, tpm=1e6), priority=30, detached=True))
         await change(ledger, "api#key", give(max_in_flight=2))
         await ledger.claim_submit("run-1", "worker", 20)
         await ledger.claim_submit("run-1", "worker", 20)
@@ -181,16 +181,23 @@ def test_an_account_is_shown_with_what_holds_who_gave_it_and_its_runs(ledger):
     *head, run = view_lines(view)
     assert head == [
         "account api#key",
-        "  POSTs     by tokens: 50 a minute",
-        "  polls     found so far: 6,000 a minute",
+        "  POSTs     by the tokens that rows take: 50 a minute",
+        "  polls     still to be found, now: 6,000 a minute",
         "  tokens    given: 1,000,000 a minute",
         "  in flight 1 (given: 2)",
         "  given to the account: 2 in flight",
     ]
     assert run.startswith("  run run-1: running, priority 30, 1 in flight, allows 600 POSTs a minute, 1,000,000 tokens")
-    assert run.endswith("bound by the account's rate limit (by tokens: 50 a minute)")
+    assert run.endswith("bound by the account's rate limit (by the tokens that rows take: 50 a minute)")
     told = as_object(view)
-    assert told["holds"] == {"rpm": 50.0, "rpm_by": "tokens", "poll_rpm": 6_000.0, "tpm": 1e6, "max_in_flight": 2}
+    assert told["holds"] == {
+        "rpm": 50.0,
+        "rpm_by": "tokens",
+        "poll_rpm": 6_000.0,
+        "poll_rpm_by": "starting",
+        "tpm": 1e6,
+        "max_in_flight": 2,
+    }
     assert told["given"] == {"rpm": None, "poll_rpm": None, "tpm": None, "max_in_flight": 2}
     [run] = told["runs"]
     assert (run["run_id"], run["given"]["rpm"], run["bound"], run["priority"]) == ("run-1", 600.0, "rate", 30)
@@ -202,8 +209,20 @@ def test_an_account_without_a_run_shows_what_was_given_to_it(ledger):
         return View("mine", await ledger.account_seen("mine"), [])
 
     view = asyncio.run(act())
-    told = ["account mine", "  no run is at work", "  given to the account: 60 POSTs a minute"]
-    assert list(view_lines(view)) == told
+    assert list(view_lines(view)) == [
+        "account mine",
+        "  no run is at work; the next one begins with POSTs as given: 60 a minute",
+        "  given to the account: 60 POSTs a minute",
+    ]
+    assert as_object(view)["holds"]["rpm"] == 60.0
+
+
+def test_an_account_of_which_nothing_is_known_says_so(ledger):
+    async def act():
+        return View("mine", await ledger.account_seen("mine"), [])
+
+    view = asyncio.run(act())
+    assert list(view_lines(view)) == ["account mine", "  no run is at work"]
     assert as_object(view)["holds"] is None
 
 

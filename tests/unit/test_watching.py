@@ -167,7 +167,7 @@ def test_one_interrupt_stops_sending_and_waits_a_second_one_leaves():
     stop = scene.run([(0.5, claimed), (1, scene.interrupt), (3, again)])
     assert stop.why is Stopped.INTERRUPTED
     assert stop.reason
-    assert [line for line in scene.said if "waiting for 1 rows" in line]
+    assert [line for line in scene.said if "(1 in flight; Ctrl-C again" in line]
 
 
 def test_news_of_a_run_are_said_once():

@@ -78,7 +78,7 @@ def test_answers_that_were_paid_for_are_not_given_up_for_lack_of_a_key(alone, si
     typed.until(lambda: api.summary()["posts_accepted"] == 4, "the first rows are sent")
     [run] = (tmp_path / "out" / "runs").glob("2*")
     typed.interrupt()
-    typed.until(lambda: "waiting for 4 rows that were asked" in typed.said, "their ids are recorded")
+    typed.until(lambda: "(4 in flight; Ctrl-C again" in typed.said, "their ids are recorded")
     typed.interrupt()
     assert typed.ends().code == 130
     cancel = ("cancel", run.name, "--out", "out")
