@@ -70,4 +70,5 @@ def _amount(told: Mapping[str, float]) -> Amount:
 def saved_ids(command: Command) -> set[str]:
     """Ids of the generations that the run knows of: those that its writer saved."""
     files = (command.out / "runs" / command.run_id / "sent").glob("*.jsonl")
-    return {orjson.loads(line)[1] for file in files for line in file.read_bytes().splitlines()}
+    lines = (orjson.loads(line) for file in files for line in file.read_bytes().splitlines())
+    return {(line["late"] if isinstance(line, dict) else line)[1] for line in lines}
