@@ -62,6 +62,7 @@ def test_a_changed_limit_is_shown_with_who_gave_it_and_holds_for_the_next_claim(
         "rpm": 30.0,
         "rpm_by": "given",
         "poll_rpm": None,
+        "poll_rpm_by": "starting",
         "tpm": None,
         "max_in_flight": 7,
     }
@@ -99,7 +100,11 @@ def test_of_an_account_without_a_run_and_a_limit_the_name_is_enough(known, limit
     assert limits("idle").out == "account idle\n  no run is at work\n"
     assert limits("kept", "--rpm", "60").code == 0
     shown = limits().out.splitlines()
-    assert shown[:3] == ["account kept", "  no run is at work", "  given to the account: 60 POSTs a minute"]
+    assert shown[:3] == [
+        "account kept",
+        "  no run is at work; the next one begins with POSTs as given: 60 a minute",
+        "  given to the account: 60 POSTs a minute",
+    ]
     assert shown[3:] == ["no run is at work on idle"]
 
 
