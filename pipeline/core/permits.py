@@ -9,13 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 LATE_US = 150_000
-"""How late a permit may be used: a busy worker wakes some ms late. Beyond it permits are not saved up."""
+"""How late a permit may be used at most: a busy worker wakes some ms late. Beyond it permits are not saved up."""
+
+LATE_PERMITS = 5
+"""As long as so many permits take is late enough: what is made up for goes at once, and a limit's bucket is small."""
+
+LEAST_LATE_US = 80_000
+"""But at no rate is less forgiven: fast lanes are asked as seldom as others."""
 
 PAUSE_US = 1_000_000
 """Who is later than this was not late: there was a back-off, or nobody had anything to send."""
-
-UNWANTED_US = 100_000
-"""A permit that the run whose turn it is did not take for so long goes to another: else it would be lost."""
 
 WAKE_US = 500_000
 """Who waits looks again at least this often: a changed limit, a pause or a resume takes effect within a second."""
@@ -56,6 +59,11 @@ def gap_us(rate: float | None) -> int:
     return 0 if rate is None else max(1, round(1_000_000 / rate))
 
 
+def late_us(gap: int) -> int:
+    """How late a permit may be used under this gap."""
+    return min(LATE_US, max(LEAST_LATE_US, LATE_PERMITS * gap))
+
+
 def current(lane: Lane, gap: int, now: int) -> Lane:
     """The lane as it is under this gap: after a raised rate, or a clock put back, nobody waits as long as before.
 
@@ -66,13 +74,13 @@ def current(lane: Lane, gap: int, now: int) -> Lane:
 
 def room(lane: Lane, gap: int, now: int) -> int:
     """How many requests may go now."""
-    due = _due(lane, now)
+    due = _due(lane, gap, now)
     return 0 if due > now else (now - due) // gap + 1
 
 
 def taken(lane: Lane, gap: int, now: int, count: int) -> Lane:
     """The lane after `count` requests went."""
-    return replace(lane, tat=_due(lane, now) + count * gap)
+    return replace(lane, tat=_due(lane, gap, now) + count * gap)
 
 
 def waiter(lane: Lane, gap: int, now: int) -> tuple[Lane, int]:
@@ -107,13 +115,14 @@ def share(own: int, others: Iterable[int], priority: int, ahead: int) -> int:
 
 
 def unwanted(lane: Lane, gap: int, now: int) -> int:
-    """How many of the permits have waited for so long that whoever asks may have them, whosever turn it is."""
-    due = _due(lane, now)
-    return 0 if due > now - UNWANTED_US else (now - UNWANTED_US - due) // gap + 1
+    """How many permits whoever asks may have, whosever turn it is: not taken for long, they would soon be lost."""
+    due, since = _due(lane, gap, now), now - late_us(gap) * 2 // 3
+    return 0 if due > since else (since - due) // gap + 1
 
 
-def _due(lane: Lane, now: int) -> int:
+def _due(lane: Lane, gap: int, now: int) -> int:
     """When the next request is due: what a lateness missed is made up for, up to a bound, and a pause is not."""
-    if lane.tat >= now - LATE_US:
+    late = late_us(gap)
+    if lane.tat >= now - late:
         return lane.tat
-    return now - LATE_US if lane.tat >= now - PAUSE_US else now
+    return now - late if lane.tat >= now - PAUSE_US else now

@@ -7,7 +7,7 @@ import orjson
 
 from pipeline.core.budget import Settled
 from pipeline.core.late import LateId, late_line, read_late
-from pipeline.core.permits import LATE_US, PAUSE_US
+from pipeline.core.permits import LATE_PERMITS, LATE_US, LEAST_LATE_US, PAUSE_US
 from pipeline.edges.redis_batches import RedisBatches
 from pipeline.edges.redis_keys import RunKeys, account_key
 from pipeline.ports import LateClaim
@@ -29,7 +29,7 @@ class RedisLate(RedisBatches):
     async def claim_late(self, run_id: str, limit: int) -> LateClaim:
         """Late ids that are due to be asked for, as far as the account's polls are allowed."""
         named = [RunKeys(run_id)("late"), account_key((await self._known(run_id)).account)]
-        args = [limit, LATE_LEASE_MS, LATE_US, PAUSE_US]
+        args = [limit, LATE_LEASE_MS, LATE_US, PAUSE_US, LEAST_LATE_US, LATE_PERMITS]
         reply = await self._door.script("claim_late", named, args)
         return LateClaim(tuple(read_late(line) for line in reply[1:]), reply[0])
 

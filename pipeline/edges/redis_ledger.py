@@ -15,12 +15,13 @@ from pipeline.core.permits import (
     AHEAD_PART,
     AHEAD_US,
     ASKING_MS,
+    LATE_PERMITS,
     LATE_US,
+    LEAST_LATE_US,
     PAUSE_US,
     QUIET_MS,
     SHARE,
     TESTER_MS,
-    UNWANTED_US,
     WAKE_US,
 )
 from pipeline.core.polling import TOGETHER_MS, longest_wait_s
@@ -158,7 +159,7 @@ class RedisLedger(RedisAccounts):
         named += [account_key(card.account), account_runs_key(card.account), f"{LOCKS}{lead_lock(run_id)}"]
         args = [holder, limit, _ms(policy.lease_s), policy.first_rows, policy.max_in_flight, RESULTS_BYTES, RUN_PREFIX]
         args += ["1" if card.detached else "", run_id, card.priority, LATE_US, WAKE_US, AHEAD, AHEAD_US, SHARE]
-        args += [ASKING_MS, QUIET_MS, PAUSE_US, UNWANTED_US, TESTER_MS, AHEAD_PART]
+        args += [ASKING_MS, QUIET_MS, PAUSE_US, LEAST_LATE_US, TESTER_MS, AHEAD_PART, LATE_PERMITS]
         reply = await self._door.script("claim_submit", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:
@@ -186,7 +187,8 @@ class RedisLedger(RedisAccounts):
         card = await self._known(run_id)
         keys = RunKeys(run_id)
         named = [keys("meta"), keys(state), keys("records"), keys("tokens"), account_key(card.account)]
-        args = [holder, limit, _ms(card.policy.lease_s), "1" if polling else "", LATE_US, WAKE_US, PAUSE_US]
+        args = [holder, limit, _ms(card.policy.lease_s), "1" if polling else ""]
+        args += [LATE_US, WAKE_US, PAUSE_US, LEAST_LATE_US, LATE_PERMITS]
         reply = await self._door.script("claim_due", named, args)
         rows: list[Claimed] = []
         if len(reply) > _CLAIM_HEAD:

@@ -52,8 +52,8 @@ BUDGET = Budget(cost=5.0, tokens=60)
 BUDGETS = st.sampled_from([BUDGET, Budget(), Budget(tokens=20), Budget(cost=1.5, tokens=200)])
 PACES = st.builds(
     Pace,
-    rate=st.sampled_from([None, None, 0.5, 3.0, 40.0]),
-    poll_rate=st.sampled_from([None, None, 1.0, 20.0]),
+    rate=st.sampled_from([None, None, 0.5, 3.0, 40.0, 200.0]),
+    poll_rate=st.sampled_from([None, None, 1.0, 20.0, 100.0]),
     cap=st.sampled_from([None, None, 2, 5]),
     most=st.sampled_from([None, None, 3, 6]),
     tests=st.booleans(),

@@ -16,10 +16,12 @@ from pipeline.core.permits import (
     ahead_of,
     current,
     gap_us,
+    late_us,
     room,
     share,
     taken,
     until_due,
+    unwanted,
     wait_ms,
     waiter,
 )
@@ -51,6 +53,23 @@ def test_no_window_of_ten_seconds_holds_more_than_its_rate_and_what_may_come_lat
     most = WINDOW_US / gap + 1 + LATE_US / gap
     for place, start in enumerate(times):
         assert bisect_left(times, start + WINDOW_US) - place <= most
+
+
+@pytest.mark.parametrize(
+    ("gap", "late"), [(100_000, 150_000), (30_000, 150_000), (20_000, 100_000), (10_000, 80_000), (1_000, 80_000)]
+)
+def test_a_fast_lane_makes_up_for_less_so_that_a_small_bucket_takes_it(gap, late):
+    assert late_us(gap) == late
+    lane = taken(Lane(), gap, 10**15, 1)
+    assert room(lane, gap, 10**15 + PAUSE_US) == late // gap + 1
+
+
+def test_nobody_has_to_leave_a_permit_until_it_is_lost():
+    gap = 10_000
+    lane = taken(Lane(), gap, 10**15, 1)
+    waited = [count for ms in range(0, 120, 10) if (count := unwanted(lane, gap, 10**15 + gap + ms * 1_000))]
+    assert waited[0] == 1
+    assert waited[-1] == (late_us(gap) - late_us(gap) * 2 // 3) // gap + 1
 
 
 @given(st.integers(500, LATE_US), st.lists(st.integers(1, LATE_US // 2), min_size=50, max_size=200))

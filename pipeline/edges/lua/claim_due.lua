@@ -1,7 +1,8 @@
 -- Claim rows of a set whose score has come: pending rows to be polled, or submitting rows whose lease ran out.
 -- KEYS 1 meta, 2 set, 3 records, 4 tokens, 5 account
 -- ARGV 1 holder, 2 limit, 3 lease ms, 4 '1' when the account must allow polling, then in µs how late a permit may be
---      used, the longest wait for a turn, and from when on nobody was late, but there was a pause
+--      used at most, the longest wait for a turn, from when on nobody was late, but there was a pause, and how late a
+--      permit may be used at least; 9 as long as so many permits take is late enough
 -- RETURNS {now ms, troubles, wait ms, bound, row, token, old token, record, row, token, old token, record, ...}
 --         a row that was taken over bears the lost claim's token before its own, so that a second takeover, after a
 --         first one that also died, still knows when and by whom the row was sent; holders have no '|' in their names
@@ -31,7 +32,8 @@ if ARGV[4] == '1' then
       tat, turn = math.min(tat, now_us + gap), math.min(turn, now_us + tonumber(ARGV[6]) + gap)
       redis.call('HSET', KEYS[5], 'poll_tat', string.format('%.0f', tat), 'poll_turn', string.format('%.0f', turn))
     end
-    local from = math.max(tat, now_us - tonumber(ARGV[5]))
+    local late = math.min(tonumber(ARGV[5]), math.max(tonumber(ARGV[8]), tonumber(ARGV[9]) * gap))
+    local from = math.max(tat, now_us - late)
     if tat < now_us - tonumber(ARGV[7]) then from = now_us end
     local room = 0
     if from <= now_us then room = math.floor((now_us - from) / gap) + 1 end

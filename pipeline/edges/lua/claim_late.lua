@@ -1,8 +1,8 @@
 -- Late ids that are due to be asked for, as far as the account allows polls; nobody else gets them for a while.
 -- The arithmetic of permits is that of core/permits.py.
 -- KEYS 1 late, 2 account
--- ARGV 1 limit, 2 lease ms, and in µs: 3 how late a permit may be used, 4 from when on nobody was late, but there was a
---      pause
+-- ARGV 1 limit, 2 lease ms, and in µs: 3 how late a permit may be used at most, 4 from when on nobody was late, but
+--      there was a pause, 5 how late it may be used at least; 6 as long as so many permits take is late enough
 -- RETURNS {now ms, line, line, ...}
 -- TTL none
 local time = redis.call('TIME')
@@ -15,7 +15,8 @@ local gap = tonumber(pace[2] or 0)
 local due = redis.call('ZCOUNT', KEYS[1], '-inf', now)
 if gap > 0 and due > 0 then
   local tat = math.min(tonumber(pace[3] or 0), now_us + gap)
-  local from = math.max(tat, now_us - tonumber(ARGV[3]))
+  local late = math.min(tonumber(ARGV[3]), math.max(tonumber(ARGV[5]), tonumber(ARGV[6]) * gap))
+  local from = math.max(tat, now_us - late)
   if tat < now_us - tonumber(ARGV[4]) then from = now_us end
   local room = 0
   if from <= now_us then room = math.floor((now_us - from) / gap) + 1 end

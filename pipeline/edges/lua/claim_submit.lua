@@ -4,10 +4,11 @@
 --      10 lock of the command that leads the run
 -- ARGV 1 holder, 2 limit, 3 lease ms, 4 first rows, 5 most in flight, 6 results bytes that stop submitting, 7 key prefix,
 --      8 '1' when the run needs no leader, 9 run id, 10 priority; then, in µs but for the last two, how late a permit may
---      be used, the longest wait for a turn, permits to be ahead, the same as time, 15 the cost of a permit at priority 1,
---      16 ms after which a refused run does not wait any more, 17 ms without a POST before a tester, and in µs: 18 from when
---      on nobody was late, but there was a pause, 19 after which a permit goes to whoever asks, 20 ms for which a tester
---      is waited for, and 21 the part of the limit in flight that a run may be ahead where that is the bound
+--      be used at most, the longest wait for a turn, permits to be ahead, the same as time, 15 the cost of a permit at
+--      priority 1, 16 ms after which a refused run does not wait any more, 17 ms without a POST before a tester, and in µs:
+--      18 from when on nobody was late, but there was a pause, 19 how late a permit may be used at least; 20 ms for which
+--      a tester is waited for, 21 the part of the limit in flight that a run may be ahead where that is the bound, and
+--      22 as long as so many permits take is late enough
 -- RETURNS {now ms, troubles, wait ms, bound, token, row, body, record, row, body, record, ...}
 -- TTL none
 local time = redis.call('TIME')
@@ -112,7 +113,8 @@ if gap > 0 and (tat > now_us + gap or turn > now_us + tonumber(ARGV[12]) + gap) 
 end
 -- what a lateness missed is made up for, up to a bound, and a pause is not
 local from = tat
-if tat < now_us - tonumber(ARGV[18]) then from = now_us else from = math.max(tat, now_us - tonumber(ARGV[11])) end
+local late = math.min(tonumber(ARGV[11]), math.max(tonumber(ARGV[19]), tonumber(ARGV[22]) * gap))
+if tat < now_us - tonumber(ARGV[18]) then from = now_us else from = math.max(tat, now_us - late) end
 if gap > 0 and permitted > 0 then
   local room = 0
   if from <= now_us then room = math.floor((now_us - from) / gap) + 1 end
@@ -146,8 +148,9 @@ if lowest then
     ahead = math.max(ahead, math.floor(tonumber(ARGV[14]) / gap))
   end
   local share = math.max(0, math.floor((lowest + ahead * cost - clock) / cost))
-  if by_rate and from <= now_us - tonumber(ARGV[19]) then
-    share = math.max(share, math.floor((now_us - tonumber(ARGV[19]) - from) / gap) + 1)
+  local since = now_us - math.floor(late * 2 / 3)
+  if by_rate and from <= since then
+    share = math.max(share, math.floor((since - from) / gap) + 1)
   end
   -- who is too far ahead takes no place among those who wait for the rate, either
   if share == 0 or share < permitted then
