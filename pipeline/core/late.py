@@ -4,6 +4,7 @@ Such a generation may have been billed beside the row's own. It is polled until 
 once when the id is noted, and once more when its end is known. The dataset takes it up when parts are published.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,6 +58,37 @@ def used_late(late: LateId, prices: PriceList) -> Settled:
         return Settled()
     used = used_by(answer, in_micro(price_of(answer, prices, late.model)))
     return replace(used, kept=-1) if tells_usage(answer) else used
+
+
+def is_news(row_index: int, kept: int, recover_until: int) -> bool:
+    """Whether what a late id used is not in the sums yet; `kept` reservations are those of its row.
+
+    A POST that the ledger gave up keeps one, and a ledger that was made anew does not know all POSTs of the rows that
+    an earlier one had. Else it is an id with which its row went on, offered twice since the first reply was lost.
+    """
+    return kept > 0 or row_index < recover_until
+
+
+def with_late(total: Settled, log: Sequence[Mapping[str, Any]], ids: Sequence[LateId], prices: PriceList) -> Settled:
+    """The sums with what late ids of one row used; those that its attempt log has are in the sums already.
+
+    One that tells its usage needs no reservation any more, where the log keeps one for a POST that nobody heard of.
+    """
+    known = {entry["generation_id"] for entry in log}
+    untold = sum(entry["generation_id"] is None for entry in log)
+    for late in ids:
+        used = used_late(late, prices)
+        if late.generation_id in known or used == Settled():
+            continue
+        freed = min(untold, -used.kept)
+        untold -= freed
+        total = Settled(
+            total.prompt_tokens + used.prompt_tokens,
+            total.completion_tokens + used.completion_tokens,
+            total.cost_micro + used.cost_micro,
+            total.kept - freed,
+        )
+    return total
 
 
 def late_line(late: LateId) -> bytes:

@@ -125,7 +125,7 @@ def after_late_id(taken: RowRecord, late: RowRecord, token: str) -> Step | None:
     if taken.recovered and taken.generation_id is None and taken.given_up is None:
         # an earlier ledger was lost with what it knew of the row: this id was paid for, others may have been
         kept = replace(late, attempts=taken.attempts, log=taken.log[:-1], resubmits=1, possible_duplicate=True)
-        return Step(State.READY, Event.ADOPTED, replace(kept, recovered=True, given_up=None))
+        return Step(State.READY, Event.ADOPTED, replace(kept, recovered=True, given_up=None), returned=True)
     return None
 
 

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from pipeline.core.budget import MOST_TOKENS, Settled
 from pipeline.core.columns import ANNOTATION, SCHEMA_VERSION
-from pipeline.core.costs import MICRO, MOST_COST
+from pipeline.core.costs import MICRO, MOST_COST, PriceList
 from pipeline.core.errors import StorageError
+from pipeline.core.late import LateId, with_late
 from pipeline.core.receipt import Sums, Usage, UsageKey, UsageSums
 from pipeline.edges.files import replaced
 from pipeline.edges.tally import COLUMNS, Tally
@@ -117,17 +118,24 @@ def read_usage(path: Path) -> dict[UsageKey, UsageSums]:
     }
 
 
-def settled(paths: Iterable[Path]) -> Settled:
+def settled(paths: Iterable[Path], late: Mapping[int, Sequence[LateId]], prices: PriceList) -> Settled:
     """What the POSTs of the rows in these files used, as the ledger counts it; a row that two files have counts once.
 
-    StorageError for an unreadable file.
+    `late` ids by their row, with what they used, stand beside those that the rows' attempt logs have. StorageError for
+    an unreadable file.
     """
     total, seen = Settled(), set[int]()
     for path in sorted(paths):
         for batch in batches(path, ("row_index", "attempt_log")):
-            new = [index not in seen for index in batch["row_index"].to_pylist()]
-            seen.update(batch["row_index"].to_pylist())
+            indexes = batch["row_index"].to_pylist()
+            new = [index not in seen for index in indexes]
+            seen.update(indexes)
             total = _plus(total, batch["attempt_log"].filter(pa.array(new, pa.bool_())).flatten())
+            for place, index in enumerate(indexes):
+                if new[place] and index in late:
+                    total = with_late(total, batch["attempt_log"][place].as_py(), late[index], prices)
+    for index, ids in late.items():
+        total = total if index in seen else with_late(total, [], ids, prices)
     return total
 
 

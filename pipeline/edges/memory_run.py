@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from pipeline.core.budget import Reservation, Settled, Spending, held_by_each, held_when_given
-from pipeline.core.late import LateId, late_line
+from pipeline.core.late import LateId, is_news, late_line
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.limits import Limits
 from pipeline.core.polling import together
@@ -48,6 +48,8 @@ class MemoryRun:
     trouble: str = ""
     trouble_since: int = 0
     doubt_since: int = 0
+    kept: Counter[int] = field(default_factory=Counter)
+    """Reservations that are kept, by row; `counts` has their sum."""
     late: dict[bytes, tuple[LateId, int]] = field(default_factory=dict)
     """Late ids by their line, each with its "not before"."""
     streak_like: str = ""
@@ -146,7 +148,7 @@ class MemoryRun:
             self.bodies[row.row_index] = row.body
             if row.record is not None:
                 self.records[row.row_index] = row.record
-                self.counts["kept"] += row.record.untold
+                self._keep(row.row_index, row.record.untold)
             # a fresh row's score is its index: below any time of day, so rows go out in order
             state, score = {
                 "ready": (State.READY, row.row_index),
@@ -177,7 +179,7 @@ class MemoryRun:
                 self._miss(step)
             elif step.counts_as:
                 self._count_like(step.counts_as, None)
-        self.counts["kept"] += step.keeps
+        self._keep(row, step.keeps)
         line = accepted_line(commit)
         account.learn(commit, pending, now, accepted=bool(line))
         if line:
@@ -198,12 +200,17 @@ class MemoryRun:
         """End rows that wait in one state, while the run is being cancelled or abandoned."""
         waiting = self.rows[state]
         rows = sorted(waiting, key=lambda row: (waiting[row], str(row)))[:limit]
-        ended = 0
         for row in rows:
             self.tokens.pop(row, None)
-            ended += self._close(row, self.records.get(row, RowRecord()), ending)
-        self.counts["kept"] += ended if state is State.PENDING else 0
+            if self._close(row, self.records.get(row, RowRecord()), ending) and state is State.PENDING:
+                self._keep(row, 1)
         return len(rows)
+
+    def _keep(self, row: int, by: int) -> None:
+        """Keep reservations for a row; it gives back no more than is kept for it."""
+        if by > 0 or self.kept[row] > 0:
+            self.kept[row] += by
+            self.counts["kept"] += by
 
     def note_late(self, late: LateId, now: int) -> None:
         """Keep, count and queue a late id, unless its row knows it."""
@@ -236,8 +243,9 @@ class MemoryRun:
             self.late[late_line(after)] = (after, due)
             return True
         self.accepted.items.append(late_line(after))
-        self._spend(used)
-        self.counts["kept"] -= min(self.counts["kept"], -used.kept)
+        if is_news(after.row_index, self.kept[after.row_index], self.recover_until):
+            self._spend(used)
+            self._keep(after.row_index, used.kept)
         return False
 
     def _spend(self, used: Settled) -> None:

@@ -33,7 +33,7 @@ class RunKeys:
     def every(self) -> list[str]:
         """All keys of the run, to forget them."""
         names = ["meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done"]
-        names += ["late", "timetables"]
+        names += ["late", "timetables", "kept"]
         names += [f"{kind}:{role}" for kind in ("shifts", "tickets") for role in ROLES]
         return [self(name) for name in names]
 

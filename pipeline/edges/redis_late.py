@@ -48,5 +48,6 @@ class RedisLate(RedisBatches):
         account = (await self._known(run_id)).account
         args: list[Any] = [late_line(before), late_line(after), "" if after.ending is None else "1", wait_ms]
         args += [used.prompt_tokens, used.completion_tokens, used.cost_micro, used.kept, "1" if throttled else ""]
-        named = [keys("accepted"), keys("late"), keys("meta"), account_key(account)]
+        args.append(before.row_index)
+        named = [keys("accepted"), keys("late"), keys("meta"), account_key(account), keys("kept")]
         await self._door.script("settle_late", named, args)

@@ -135,12 +135,12 @@ class RedisLedger(RedisAccounts):
     async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
         """Push rows and move the feed cursor, if nobody moved it meanwhile."""
         keys = RunKeys(run_id)
-        untold = sum(row.record.untold for row in rows if row.record is not None)
-        args: list[Any] = [cursor, until, _ms((await self._known(run_id)).policy.lease_s), untold]
+        args: list[Any] = [cursor, until, _ms((await self._known(run_id)).policy.lease_s)]
         for row in rows:
             record = b"" if row.record is None else pack(row.record)
-            args += [row.row_index, row.body, record, row.place]
-        named = [keys(name) for name in ("meta", "ready", "bodies", "records", "pending", "submitting")]
+            untold = 0 if row.record is None else row.record.untold
+            args += [row.row_index, row.body, record, row.place, untold]
+        named = [keys(name) for name in ("meta", "ready", "bodies", "records", "pending", "submitting", "kept")]
         return bool(await self._door.script("feed", named, args))
 
     async def clock_went_back(self, run_id: str) -> int:
@@ -220,7 +220,7 @@ class RedisLedger(RedisAccounts):
         names = ("meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done")
         account = card.account
         named = [*(keys(name) for name in names), account_key(account), account_runs_key(account)]
-        named.append(account_observed_key(account))
+        named += [account_observed_key(account), keys("kept")]
         args: list[Any] = [card.policy.guard_first, card.policy.guard_later, card.policy.guard_missing]
         args += [RUN_PREFIX, OBSERVED_KEPT, card.policy.most_doubts, TOGETHER_MS]
         for commit in commits:
@@ -237,7 +237,8 @@ class RedisLedger(RedisAccounts):
 
     async def _end_rows(self, run_id: str, state: str, limit: int, ending: Ending, abandoning: str) -> int:
         keys = RunKeys(run_id)
-        named = [keys(name) for name in ("meta", state, "bodies", "records", "results", "done", "tokens", "late")]
+        names = ("meta", state, "bodies", "records", "results", "done", "tokens", "late", "kept")
+        named = [keys(name) for name in names]
         args = [limit, pack_ending(ending), ending.outcome, abandoning]
         return int(await self._door.script("end_rows", named, args))
 

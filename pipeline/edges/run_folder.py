@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from pipeline.core.budget import Budget, Settled
-from pipeline.core.costs import Price
+from pipeline.core.costs import Price, PriceList
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId
 from pipeline.core.receipt import Found
@@ -167,14 +167,16 @@ class LocalRunFolder:
         return sorted(set(annotations_file.ended_rows(paths)))
 
     def settled(self) -> Settled:
-        """What the rows whose end is on disk really used."""
-        return annotations_file.settled(
-            {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
-        )
+        """What the rows whose end is on disk really used, and late ids whose end is there."""
+        paths = {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
+        late = sent_ids.late_ids(self.path / "sent")
+        return annotations_file.settled(paths, late, self._prices() if late else {})
+
+    def _prices(self) -> PriceList:
+        return {model: Price(**price) for model, price in self.described().get("prices", {}).items()}
 
     def publish(self) -> Totals:
         """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""
-        described = self.described()
         publish_new(
             Publication(
                 parts=sorted((self.path / "parts").glob("part-*.parquet")),
@@ -182,7 +184,7 @@ class LocalRunFolder:
                 sent=self.path / "sent",
                 scratch=self.path,
                 schema=self._schema(),
-                prices={model: Price(**price) for model, price in described.get("prices", {}).items()},
+                prices=self._prices(),
             )
         )
         tally = annotations_file.summed(self.published)

@@ -1,5 +1,6 @@
 """Parts become the dataset: each row once, whatever crashed between."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
@@ -356,3 +357,18 @@ def test_what_is_on_disk_tells_what_was_spent_and_what_may_have_been(folder):
     folder.publish()
     assert folder.settled() == told
     assert LocalRunFolder(folder.out, "run-2").settled() == Settled()
+
+
+def test_what_late_ids_used_is_spent_in_a_ledger_that_is_made_anew_too(folder):
+    lost = [entry(None, "unknown"), entry("task-1", prompt_tokens=7, completion_tokens=1, cost=0.1)]
+    write(folder, "e1", 0, 1, attempt_log=lost)
+    write(folder, "e1", 1, 2, prompt_tokens=7, completion_tokens=1, cost=0.1)
+    before = folder.settled()
+    used = Completion("A dog.", prompt_tokens=100, completion_tokens=10, cost=0.5)
+    ids = [LateId(row, f"task-late-{row}", ACCEPTED, 1, 0, ended(completion=used)) for row in (1, 9)]
+    late(folder, *ids, LateId(2, "task-2", ACCEPTED, 1, 0, ended(completion=used)), LateId(3, "task-3", ACCEPTED, 1))
+    after = replace(before, prompt_tokens=before.prompt_tokens + 200, completion_tokens=before.completion_tokens + 20)
+    after = replace(after, cost_micro=before.cost_micro + 1_000_000, kept=before.kept - 1)
+    assert folder.settled() == after
+    folder.publish()
+    assert folder.settled() == after

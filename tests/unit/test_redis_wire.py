@@ -120,5 +120,5 @@ def test_a_card_comes_back_as_it_was():
 
 def test_all_keys_of_a_run_are_known_and_named_by_it():
     every = RunKeys("run-1").every()
-    assert len(every) == len(set(every)) == 12 + 2 * len(ROLES)
+    assert len(every) == len(set(every)) == 13 + 2 * len(ROLES)
     assert all(key.startswith("vidbatch:run:run-1:") for key in every)

@@ -1,6 +1,6 @@
 -- Apply a group of steps, each under the token of its claim; a stale token changes nothing.
 -- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 results, 9 accepted, 10 done,
---      11 account, 12 account's runs, 13 what ended generations told
+--      11 account, 12 account's runs, 13 what ended generations told, 14 reservations that are kept, by row
 -- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, 4 key prefix, 5 most
 --      that is kept of what ended generations told, 6 ambiguous answers in a row that hold the account back, 7 ms of
 --      the grid on which polls are due, then 20 for each row: index, token, from, to, wait ms, record, ending,
@@ -22,6 +22,13 @@ local doubts = tonumber(redis.call('HGET', KEYS[11], 'doubts') or 0)
 local held_by_each = redis.call('HMGET', KEYS[1], 'held_tokens', 'held_micro')
 local tester = redis.call('HGET', KEYS[11], 'tester')
 if not tester or tester == '' then tester = nil end
+
+-- a row gives back no more than is kept for it
+local function keep(row, by)
+  if by < 0 and tonumber(redis.call('HGET', KEYS[14], row) or 0) <= 0 then return end
+  if redis.call('HINCRBY', KEYS[14], row, by) <= 0 then redis.call('HDEL', KEYS[14], row) end
+  add('kept', by)
+end
 
 local function pending_now()
   local pending = 0
@@ -187,9 +194,7 @@ for i = 8, #ARGV, 20 do
       observed = observed + 1
       redis.call('RPUSH', KEYS[13], ARGV[i + 18])
     end
-    if ARGV[i + 19] ~= '' then
-      add('kept', tonumber(ARGV[i + 19]))
-    end
+    if ARGV[i + 19] ~= '' then keep(row, tonumber(ARGV[i + 19])) end
     if ARGV[i + 2] == 'submitting' and tester == ARGV[i + 1] then
       tested(ARGV[i + 9] ~= '' and 'accepted' or ARGV[i + 17] == 'posts' and 'refused' or '')
     end

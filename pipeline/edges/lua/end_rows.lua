@@ -1,5 +1,5 @@
 -- End rows that wait in one set, while the run is being cancelled or abandoned.
--- KEYS 1 meta, 2 set, 3 bodies, 4 records, 5 results, 6 done, 7 tokens, 8 late
+-- KEYS 1 meta, 2 set, 3 bodies, 4 records, 5 results, 6 done, 7 tokens, 8 late, 9 reservations that are kept, by row
 -- ARGV 1 limit, 2 ending, 3 outcome, 4 '1' when only an abandoned run may end them, and forgets its late ids
 -- RETURNS how many ended
 -- TTL none
@@ -20,6 +20,8 @@ for i, row in ipairs(rows) do
     redis.call('RPUSH', KEYS[5], result)
     results_bytes = results_bytes + #result
     ended = ended + 1
+    -- rows that were sent may be billed, and nobody waits to hear what they cost
+    if ARGV[4] == '1' then redis.call('HINCRBY', KEYS[9], row, 1) end
     if string.find(record, '"q":true', 1, true) then flagged = flagged + 1 end
   end
 end
@@ -27,7 +29,6 @@ redis.call('ZREM', KEYS[2], unpack(rows))
 redis.call('HDEL', KEYS[3], unpack(rows))
 redis.call('HDEL', KEYS[4], unpack(rows))
 redis.call('HDEL', KEYS[7], unpack(rows))
--- rows that were sent may be billed, and nobody waits to hear what they cost
 local kept = ARGV[4] == '1' and ended or 0
 local sums = {kept = kept, bodies_bytes = -bodies_bytes, results_bytes = results_bytes, ['o:' .. ARGV[3]] = ended,
   possible_duplicates = flagged, double_ends = double}
