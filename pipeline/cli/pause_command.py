@@ -6,6 +6,8 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.ledger_access import known_run, ledger_url
+from pipeline.cli.sharing import runs_of
+from pipeline.core.bounds import given_words
 from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import Ledger
@@ -39,10 +41,23 @@ async def pause(ledger: Ledger, run_id: str) -> str:
     if await ledger.set_state(run_id, RunState.PAUSED, PERSON_PAUSED, only_from=RunState.RUNNING):
         return (
             f"run {run_id} is paused; {run.in_flight:,} rows that were sent are collected; `vidbatch resume {run_id}` "
-            "goes on"
+            f"goes on{await _freed(ledger, run)}"
         )
     run, _ = await known_run(ledger, run_id)  # somebody else was faster
     return not_paused(run) or f"run {run_id} is not paused: it stood otherwise just now, and goes on by now"
+
+
+async def _freed(ledger: Ledger, run: RunSnapshot) -> str:
+    """What others may do now that the run's limits do not hold for them any more; a person pauses to calm things."""
+    given = given_words(run.limits)
+    at_work = [one.run_id for one in await runs_of(ledger, run.account) if one.state is RunState.RUNNING and one.led]
+    others = [name for name in at_work if name != run.run_id]
+    if not given or not others:
+        return ""
+    return (
+        f"\nits limits, {given}, do not hold for {', '.join(others)} while it is paused: "
+        f"`vidbatch limits {run.account}` gives the account its own"
+    )
 
 
 def not_paused(run: RunSnapshot) -> str | None:

@@ -27,6 +27,9 @@ AT_LEAST_MS = 10_000
 NEWS_S = 60.0
 """A forecast that wavers is told again no more often than this."""
 
+NEAR = timedelta(minutes=10)
+"""Times so near are told to the second."""
+
 OTHER = 0.2
 """And one of as many rows, more or less, is no news."""
 
@@ -135,7 +138,9 @@ def forecast_object(told: Forecast | None) -> dict[str, Any] | None:
 
 
 def clock_words(moment: datetime, now: datetime) -> str:
-    """The time of day; with the day where it is not the next such time."""
+    """The time of day; with the day where it is not the next such time, with seconds where it is near."""
+    if moment.second and abs(moment - now) < NEAR:
+        return f"{moment:%H:%M:%S}"
     return f"{moment:%H:%M}" if moment - now < timedelta(days=1) else f"{moment:%Y-%m-%d %H:%M}"
 
 

@@ -87,11 +87,16 @@ def budget_lines(run: RunSnapshot) -> Iterator[str]:
     caps = caps_of(run.budget, run.spending)
     yield f"stopped by the budget: {run.reason.removeprefix(BUDGET_REACHED)}"
     yield from _over_lines(caps)
-    options = " or ".join(cap.option for cap in caps[:1]) or "--max-cost"
     yield (
-        f"no row failed for it, {run.total - run.ended:,} are still to be done: the same command with a higher "
-        f"{options} goes on"
+        f"no row failed for it, {run.total - run.ended:,} are still to be done: the same command with "
+        f"{a_higher_cap(run)} goes on"
     )
+
+
+def a_higher_cap(run: RunSnapshot) -> str:
+    """What lets a run go on that its cap stopped: the option that binds it most."""
+    caps = caps_of(run.budget, run.spending)
+    return f"a higher {caps[0].option if caps else '--max-cost'}"
 
 
 def _over_lines(caps: list[Cap]) -> Iterator[str]:

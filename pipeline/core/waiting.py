@@ -3,8 +3,12 @@
 A pure function of how the ledger looks; it promises nothing, and names a command only where that command helps.
 """
 
-from pipeline.core.bounds import bound_of
-from pipeline.core.snapshot import PERSON_PAUSED, RESULTS_BYTES, RunSnapshot, RunState
+from pipeline.core.bounds import bound_of, poll_rate_words
+from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RESULTS_BYTES, RunSnapshot, RunState
+from pipeline.core.spending import a_higher_cap
+
+BEHIND_S = 2.0
+"""More than the polls of so many seconds are not due by chance: the account's poll limit holds them up."""
 
 
 def waits_for(run: RunSnapshot, lack: str, patience_s: float = 0.0) -> str:
@@ -32,6 +36,8 @@ def _held(run: RunSnapshot) -> str:
     match run.state:
         case RunState.PAUSED if run.reason == PERSON_PAUSED:
             return person_paused(run)
+        case RunState.PAUSED if run.reason.startswith(BUDGET_REACHED):
+            return f"a person: {run.reason}; its command with {a_higher_cap(run)} goes on"
         case RunState.PAUSED:
             return f"a person, since it is paused: {run.reason or 'no reason was told'}; its command again goes on"
         case RunState.STOPPING if run.quiet:
@@ -74,7 +80,9 @@ def _under_way(run: RunSnapshot, patience_s: float) -> str:
         early = run.ready - run.ready_due
         parts += [f"{_counted(early, 'row')} that may not be sent yet"] * (early > 0)
     parts += [f"the answers to {_counted(run.submitting, 'POST')}"] * (run.submitting > 0)
-    parts += [f"{_counted(run.pending, 'generation')} still running"] * (run.pending > 0)
+    behind = _behind(run)
+    parts += [f"{_counted(behind, 'generation')} to be polled (polls {poll_rate_words(run.pace)})"] * (behind > 0)
+    parts += [f"{_counted(run.pending - behind, 'generation')} still running"] * (run.pending > behind)
     parts += [f"{_counted(run.late, 'late id')} to be asked for"] * (run.late > 0)
     parts += [f"{_counted(run.results, 'result')} to be written"] * (run.results > 0)
     parts += [f"{_counted(run.accepted_unsaved, 'accepted id')} to be saved"] * (run.accepted_unsaved > 0)
@@ -83,6 +91,12 @@ def _under_way(run: RunSnapshot, patience_s: float) -> str:
         if patience_s:
             parts[-1] += f"; each is given up after {duration(patience_s)} of asking, and its id is kept"
     return ", ".join(parts) + (_told(run) if parts else "")
+
+
+def _behind(run: RunSnapshot) -> int:
+    """Generations that are due to be polled, where the account's polls take longer for them than a moment."""
+    rate = run.pace.poll_rate
+    return run.pending_due if rate is not None and run.pending_due > BEHIND_S * rate else 0
 
 
 def _told(run: RunSnapshot) -> str:

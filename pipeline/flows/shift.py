@@ -30,6 +30,9 @@ LINGER_S = 0.6
 PACED = frozenset(("rate", "turn", "in flight"))
 """What a claimer waits out in its shift: it is told when to come, and nobody sooner."""
 
+TIMED = frozenset(("not before", "back-off"))
+"""What a claimer waits out where it ends within its shift: who leaves may find its place taken for another shift."""
+
 PACED_WAIT_S = 0.04
 """Between two claims under a fast rate: its permits come in handfuls, and not one by one."""
 
@@ -165,7 +168,8 @@ class Shift:
 
     def _nothing_soon(self, got: Claim, left: float, idle_since: float) -> bool:
         lingered = self._clock.monotonic() - idle_since >= LINGER_S
-        return lingered and got.bound not in PACED and (got.bound != "not before" or got.wait_ms / 1000 > left)
+        comes = got.bound in TIMED and got.wait_ms / 1000 <= left
+        return lingered and got.bound not in PACED and not comes
 
     async def _claim(self, claim: Claims, limit: int) -> Claim:
         try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.deadline import Forecast, Outlook, forecast, forecast_object, forecast_words, parse_by
+from pipeline.core.deadline import Forecast, Outlook, clock_words, forecast, forecast_object, forecast_words, parse_by
 from pipeline.core.errors import SettingsError
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.pacing import Pace
@@ -128,6 +128,14 @@ def looks(outlook, count, *, a_second, every_s=5, pending=0, start=0):
         )
         told.append(outlook.news(run, NOW + timedelta(seconds=number * every_s)))
     return told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(45, "22:00:45"), (120, "22:02"), (599, "22:09:59"), (601, "22:10"), (90_000, "2026-11-23 23:00")],
+)
+def test_a_time_is_told_to_the_second_where_it_is_near(seconds, told):
+    assert clock_words(NOW + timedelta(seconds=seconds), NOW) == told
 
 
 def test_a_run_under_way_tells_its_forecast_once_when_its_rate_is_known():

@@ -10,6 +10,7 @@ from pipeline.cli.ledger_access import known_run
 from pipeline.cli.pause_command import not_paused, pause
 from pipeline.cli.resume_command import not_resumed
 from pipeline.core.errors import UsageError
+from pipeline.core.limits import Limits
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import PERSON_PAUSED, RunState
 from pipeline.edges.memory_ledger import MemoryLedger
@@ -51,6 +52,22 @@ def test_a_run_at_work_is_paused_by_a_person(ledger):
     assert asyncio.run(pause(ledger, "run-1")).startswith("run run-1 is paused; 0 rows that were sent are collected")
     run = asyncio.run(ledger.snapshot("run-1"))
     assert (run.state, run.reason) == (RunState.PAUSED, PERSON_PAUSED)
+
+
+def test_who_pauses_a_run_is_told_for_whom_its_limits_hold_no_more(ledger):
+    async def act():
+        free = replace(CARD, run_id="run-3", account="own", detached=True)
+        limited = replace(free, run_id="run-2", limits=Limits(rpm=60.0))
+        await ledger.open_run(limited, recover_until=0, ended={}, done=[])
+        alone = await pause(ledger, "run-2")
+        await ledger.reopen(limited)
+        await ledger.open_run(free, recover_until=0, ended={}, done=[])
+        return alone, await pause(ledger, "run-2"), await pause(ledger, "run-3")
+
+    alone, beside, without = asyncio.run(act())
+    told = "its limits, 60 POSTs a minute, do not hold for run-3 while it is paused: `vidbatch limits own`"
+    assert told in beside
+    assert not any("its limits" in said for said in (alone, without))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pipeline.core.answers import (
     Problem,
     Refused,
     Running,
+    Throttled,
 )
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import Outcome, State
@@ -190,6 +191,21 @@ async def test_a_shift_with_nothing_to_do_lingers_a_moment_and_leaves(work):
     await work.open(rows=0)
     assert await work.submit(Api(accepted), seconds=60.0) == 0
     assert LINGER_S <= work.clock.monotonic() <= LINGER_S + 1.0
+
+
+async def test_a_shift_waits_out_a_back_off_that_ends_within_it_for_others_would_take_its_place(work):
+    await work.open(rows=1)
+    answers = [Throttled(LOST, 3.0)]
+    api = Api(lambda row: answers.pop() if answers else accepted(row))
+    await work.submit(api, seconds=10.0)
+    assert len(api.asked) == 2
+    assert 3.0 <= api.at[1] - api.at[0] < 4.0
+
+
+async def test_a_shift_does_not_wait_for_a_back_off_that_is_longer_than_it(work):
+    await work.open(rows=1)
+    await work.submit(Api(Throttled(LOST, 30.0)), seconds=10.0)
+    assert work.clock.monotonic() < 2.0
 
 
 async def test_a_shift_that_is_over_records_what_it_has_in_hand(work):

@@ -5,9 +5,10 @@ from itertools import product
 
 import pytest
 
+from pipeline.core.budget import Budget
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.pacing import Pace
-from pipeline.core.snapshot import PERSON_PAUSED, RESULTS_BYTES, RunSnapshot, RunState
+from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.core.waiting import duration, waits_for
 
 QUIET = RunSnapshot(
@@ -62,6 +63,18 @@ LACK = "no worker is running: start some with `vidbatch worker`"
         ),
         ({"state": RunState.PAUSED, "reason": PERSON_PAUSED, "pending": 1}, "meanwhile: nothing but 1 generation"),
         ({"state": RunState.PAUSED, "reason": "4 like ends", "ready": 1}, "a person, since it is paused: 4 like ends"),
+        (
+            {"state": RunState.PAUSED, "reason": f"{BUDGET_REACHED}$5 are spent", "budget": Budget(5.0), "ready": 1},
+            "a person: budget: $5 are spent; its command with a higher --max-cost goes on",
+        ),
+        (
+            {"pending": 50, "pending_due": 45, "pace": Pace(poll_rate=20.0, poll_why="found")},
+            "45 generations to be polled (polls found: 1,200 a minute), 5 generations still running",
+        ),
+        (
+            {"pending": 50, "pending_due": 40, "pace": Pace(poll_rate=20.0, poll_why="found")},
+            "nothing but 50 generations still running",
+        ),
         ({"state": RunState.STOPPING, "pending": 3}, "what was sent, since its command was interrupted"),
         ({"state": RunState.STOPPING, "ready": 3}, "its command, which was interrupted"),
         ({"state": RunState.CANCELLING, "pending": 3}, "what was sent, since it is being cancelled"),
