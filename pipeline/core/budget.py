@@ -164,33 +164,23 @@ def _beyond(cap: int | None, spent: int) -> int:
     return 0 if cap is None else max(0, spent - cap)
 
 
-def guess(settled: Settled = Settled(), rows: int = 0) -> Settled:
-    """What a row of a model of which nothing was seen may use: twice the mean of the run's rows, where that is less."""
-    if rows < FEW:
-        return Settled(GUESSED_PROMPT_TOKENS, GUESSED_COMPLETION_TOKENS)
-    mean = (FEW_TIMES * settled.prompt_tokens // rows, FEW_TIMES * settled.completion_tokens // rows)
-    return Settled(min(GUESSED_PROMPT_TOKENS, mean[0]), min(GUESSED_COMPLETION_TOKENS, mean[1]))
-
-
-def reservation(
-    observed: Sequence[Observed], models: Iterable[str], prices: PriceList, guessed: Settled | None = None
-) -> Reservation:
+def reservation(observed: Sequence[Observed], models: Iterable[str], prices: PriceList) -> Reservation:
     """What one row of these models may cost: the 95th percentile of what was seen, of the dearest model.
 
-    What is `guessed` for a model of which nothing was seen, since its rows may come next; never 0, by which nothing
-    could be divided. Money that nobody knows, of a model without a price, is taken at the dearest price configured.
+    A guess for a model of which nothing was seen, whatever rows of the others cost: its own may come next. Never 0, by
+    which nothing could be divided. Money that nobody knows, of a model without a price, is taken at the dearest price
+    configured.
     """
-    guessed = guessed or guess()
-    each = [_of_model([one for one in observed if one.model == model], model, prices, guessed) for model in models]
-    each = each or [_of_model([], "", prices, guessed)]
+    each = [_of_model([one for one in observed if one.model == model], model, prices) for model in models]
+    each = each or [_of_model([], "", prices)]
     return Reservation(max(one.tokens for one in each), max(one.cost_micro for one in each))
 
 
-def _of_model(observed: Sequence[Observed], model: str, prices: PriceList, guessed: Settled) -> Reservation:
+def _of_model(observed: Sequence[Observed], model: str, prices: PriceList) -> Reservation:
     tokens = [total for one in observed if (total := one.prompt_tokens + one.completion_tokens)]
     costs = [cost for one in observed if (cost := _cost_of(one, prices))]
-    most = guessed.prompt_tokens + guessed.completion_tokens
-    return Reservation(_reserved(tokens, most), _reserved(costs, _guessed_cost(model, prices, guessed)))
+    guessed = GUESSED_PROMPT_TOKENS + GUESSED_COMPLETION_TOKENS
+    return Reservation(_reserved(tokens, guessed), _reserved(costs, _guessed_cost(model, prices)))
 
 
 def _cost_of(one: Observed, prices: PriceList) -> int:
@@ -209,9 +199,9 @@ def _reserved(seen: Sequence[int], guess: int) -> int:
     return max(1, sorted(seen)[math.ceil(SHARE * len(seen)) - 1])
 
 
-def _guessed_cost(model: str, prices: PriceList, guessed: Settled) -> int:
+def _guessed_cost(model: str, prices: PriceList) -> int:
     known = [prices[model]] if model in prices else prices.values()
-    dearest = max((one.of(guessed.prompt_tokens, guessed.completion_tokens) for one in known), default=0.0)
+    dearest = max((one.of(GUESSED_PROMPT_TOKENS, GUESSED_COMPLETION_TOKENS) for one in known), default=0.0)
     return math.ceil(dearest * MICRO)
 
 

@@ -7,9 +7,8 @@ from the first row on. Two writers at once cost a tick of what was found, never 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.core.budget import Settled, guess, reservation
+from pipeline.core.budget import reservation
 from pipeline.core.errors import LedgerUnavailable
-from pipeline.core.lifecycle import Outcome
 from pipeline.core.limits import Limits, strictest
 from pipeline.core.observations import Observed, tokens_a_row
 from pipeline.core.pacing import AccountSeen, Pace, found_now
@@ -57,7 +56,10 @@ def _of_run(
 
 @dataclass(slots=True)
 class _Account:
-    """What one heartbeat remembers of an account: the pace that it set, what it last learnt, and which runs heard."""
+    """What one heartbeat remembers of an account: the pace that it set, what it last learnt, and which runs heard.
+
+    `cost` are, by model, the last ends that told what they cost: those of one model push another's out of the ledger.
+    """
 
     observed: int = -1
     taught: frozenset[str] = frozenset()
@@ -65,6 +67,12 @@ class _Account:
     set: tuple[bytes, Pace] | None = None
     tokens: float | None = None
     tables: dict[_Asked, tuple[tuple[Observed, ...], Timetable | None]] = field(default_factory=dict)
+    cost: dict[str, tuple[Observed, ...]] = field(default_factory=dict)
+
+    def costs(self, observed: Iterable[Observed]) -> list[Observed]:
+        """These ends, and those of models that are not among them any more."""
+        self.cost |= _by_model(one for one in observed if one.prompt_tokens or one.completion_tokens or one.cost_micro)
+        return [one for told in self.cost.values() for one in told]
 
 
 class Pacer:
@@ -111,7 +119,7 @@ class Pacer:
     async def _learn(self, account: str, known: _Account, runs: Sequence[tuple[RunSnapshot, RunCard]]) -> None:
         observed = await self._ledger.observed(account)
         known.tokens = tokens_a_row(observed)
-        by_model = _by_model(observed)
+        by_model, costs = _by_model(observed), known.costs(observed)
         tables: dict[_Asked, tuple[tuple[Observed, ...], Timetable | None]] = {}
         for run, card in runs:
             schedule = parse_schedule(card.policy.poll)
@@ -125,14 +133,13 @@ class Pacer:
                     tables[asked] = fresh or (told, timetables_of(told, *bounds).get(model))
                 await self._ledger.set_timetables(run.run_id, pack_timetables(_of_run(tables, card, bounds)))
             if card.budget.caps:
-                await self._reserve(run, card, observed)
+                await self._reserve(run, card, costs)
         known.tables = tables
 
     async def reserve(self, run: RunSnapshot, card: RunCard) -> None:
         """What a row of this run may cost, by all that ended until now: a cap is not reached on older knowledge."""
-        await self._reserve(run, card, await self._ledger.observed(card.account))
+        known = self._accounts.setdefault(card.account, _Account())
+        await self._reserve(run, card, known.costs(await self._ledger.observed(card.account)))
 
-    async def _reserve(self, run: RunSnapshot, card: RunCard, observed: Sequence[Observed]) -> None:
-        settled = Settled(run.prompt_tokens, run.completion_tokens)
-        guessed = guess(settled, run.outcomes.get(Outcome.COMPLETED, 0))
-        await self._ledger.set_reservation(run.run_id, reservation(observed, card.models, card.prices, guessed))
+    async def _reserve(self, run: RunSnapshot, card: RunCard, costs: Sequence[Observed]) -> None:
+        await self._ledger.set_reservation(run.run_id, reservation(costs, card.models, card.prices))

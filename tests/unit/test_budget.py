@@ -7,10 +7,8 @@ from pipeline.core.answers import Completion
 from pipeline.core.budget import (
     Budget,
     Reservation,
-    Settled,
     Spending,
     affordable,
-    guess,
     held_by_each,
     held_when_given,
     reservation,
@@ -130,15 +128,6 @@ def test_nothing_is_ever_divided_by_a_reservation_of_nothing():
 
 def test_models_without_a_price_are_named():
     assert unpriced(["m", "n"], {"m": CHEAP}) == ["n"]
-
-
-def test_of_a_model_that_was_not_seen_twice_the_mean_of_the_runs_rows_is_guessed_where_that_is_less():
-    prices = {"m": CHEAP}
-    few, small, large = guess(Settled(40, 4), 4), guess(Settled(500, 50), 5), guess(Settled(10**9, 10**9), 5)
-    assert few == large == guess()
-    assert small == Settled(200, 20)
-    assert reservation([], ["m"], prices, small) == Reservation(220, 400)
-    assert reservation(seen("m", *[10] * 5), ["m"], prices, small) == Reservation(10, 20)
 
 
 def test_only_an_answer_that_tells_all_tells_what_it_used():

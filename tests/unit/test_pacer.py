@@ -151,6 +151,40 @@ async def test_a_run_with_a_cap_reserves_what_rows_cost(world):
     assert (await world.ledger.snapshot("run-1")).spending.reserved == Reservation(100, 500_000)
 
 
+async def test_of_a_model_that_was_not_seen_the_flat_guess_is_reserved_however_cheap_the_others_are(world):
+    await world.open(rows=40, budget=Budget(tokens=1_000_000), models=("m", "dear"))
+    await world.tick()
+    for _ in range(8):
+        await world.complete(1, tokens=100)
+        await world.clock.sleep(LEARN_S)
+        await world.tick()
+    run = await world.ledger.snapshot("run-1")
+    assert (run.spending.tokens, run.spending.reserved.tokens) == (800, 22_000)
+
+
+async def test_what_rows_of_a_model_cost_is_known_after_others_pushed_them_out_of_the_ledger(world):
+    card = await world.open(budget=Budget(tokens=30_000), models=("m", "other"))
+    account = world.ledger._named(ACCOUNT)
+    account.observed = [Observed("m", 0, 1_500, 200)] * 20 + [Observed("other", 0, 1_500, 100)] * 20
+    await world.tick()
+    account.observed = [Observed("m", 0, 1_500)] + [Observed("other", 0, 1_500, 100)] * 20
+    await world.pacer.reserve(await world.ledger.snapshot("run-1"), card)
+    assert (await world.ledger.snapshot("run-1")).spending.reserved.tokens == 200
+    account.observed, account.observed_count = [Observed("other", 0, 1_500, 100)] * 20, 1
+    await world.clock.sleep(LEARN_S)
+    await world.tick()
+    assert (await world.ledger.snapshot("run-1")).spending.reserved.tokens == 200
+
+
+async def test_a_run_of_cheap_rows_goes_on_to_the_end_of_its_cap(world):
+    await world.open(rows=20, budget=Budget(tokens=2_100))
+    for _ in range(20):
+        await world.tick()
+        await world.complete(1, tokens=100)
+        await world.clock.sleep(LEARN_S)
+    assert (await world.ledger.snapshot("run-1")).spending.tokens == 2_000
+
+
 async def test_what_ended_is_read_only_when_something_did_and_not_at_every_tick(world):
     await world.open()
     for _ in range(20):
