@@ -104,10 +104,14 @@ class Pacer:
         seen = await self._ledger.account_seen(account)
         names = frozenset(run.run_id for run, _ in runs)
         limits = strictest([seen.limits, *(run.limits_in_force for run, _ in runs)])
-        now = found_now(seen, limits, known.tokens)
-        if now != known.set:
-            await self._ledger.set_pace(account, *now)
-            known.set = now
+        try:
+            if known.observed < 0 and limits.tpm is not None:
+                known.tokens = tokens_a_row(await self._ledger.observed(account))
+        finally:
+            now = found_now(seen, limits, known.tokens)
+            if now != known.set:
+                await self._ledger.set_pace(account, *now)
+                known.set = now
         unreserved = any(card.budget.caps and not run.spending.reserved.tokens for run, card in runs)
         if unreserved or not names <= known.taught or self._is_news(known, seen):
             await self._learn(account, known, runs)

@@ -138,6 +138,14 @@ async def test_tokens_a_minute_become_a_rate_of_rows_by_what_rows_use(world):
     assert (pace.rate, pace.why) == (pytest.approx(1.0), "tokens")
 
 
+async def test_tokens_a_minute_are_kept_by_what_is_known_from_the_first_tick_of_a_heartbeat_on(world):
+    await world.open(limits=Limits(tpm=60_000.0))
+    world.ledger._named(ACCOUNT).observed = [Observed("m", 0, 1_500, 60_000)] * 20
+    await world.tick()
+    pace = await world.pace()
+    assert (pace.rate, pace.why) == (pytest.approx(1 / 60), "tokens")
+
+
 async def test_a_run_with_a_cap_reserves_what_rows_cost(world):
     await world.open(budget=Budget(cost=100.0), prices={"m": Price(1.0, 2.0)})
     await world.tick()
@@ -263,8 +271,9 @@ async def test_runs_that_ask_alike_share_one_fit_and_none_is_made_where_nothing_
     assert read_timetables(await world.ledger.timetables("run-4")) == tables[0]
 
 
-async def test_an_account_is_paced_although_what_it_observed_cannot_be_read(world):
-    await world.open(limits=Limits(rpm=60.0))
+@pytest.mark.parametrize("tpm", [None, 1e9])
+async def test_an_account_is_paced_although_what_it_observed_cannot_be_read(world, tpm):
+    await world.open(limits=Limits(rpm=60.0, tpm=tpm))
 
     async def unreadable(_):
         raise ValueError("no JSON")
