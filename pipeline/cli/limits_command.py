@@ -12,9 +12,10 @@ from pipeline.cli import options
 from pipeline.cli.ledger_access import known_run, ledger_url
 from pipeline.cli.limit_options import CHANGING, LIMITS, changed
 from pipeline.cli.sharing import pace_now, runs_of
-from pipeline.core.bounds import bound_of, given_words, in_flight_words, poll_rate_words, rate_words
+from pipeline.core.bounds import begins_words, bound_of, given_words, in_flight_words, poll_rate_words, rate_words
 from pipeline.core.errors import LedgerMismatch, UsageError
 from pipeline.core.limits import Limits, strictest
+from pipeline.core.observations import tokens_a_row
 from pipeline.core.pacing import AccountSeen, Pace, found_now
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.waiting import duration
@@ -27,11 +28,12 @@ IDLE = 5
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """An account, with its runs that are not finished."""
+    """An account, with its runs that are not finished, and what a row takes by what ended, where that is known."""
 
     account: str
     seen: AccountSeen
     runs: Sequence[RunSnapshot]
+    tokens_a_row: float | None = None
 
     @property
     def limits(self) -> Limits:
@@ -43,7 +45,7 @@ class View:
         """What it keeps to, or would if a run came now; nothing where nothing was given, nor found."""
         if self.runs:
             return self.runs[0].pace
-        _, pace = found_now(self.seen, self.seen.limits, None)
+        _, pace = found_now(self.seen, self.seen.limits, self.tokens_a_row)
         return None if pace.why == "starting" else pace
 
 
@@ -91,7 +93,7 @@ async def _with_ledger(url: str, name: str | None, given: Mapping[str, Any]) -> 
         if name is None:
             return [], await _all(ledger, given)
         told, account = await change(ledger, name, given)
-        return told, [await _view(ledger, account)]
+        return told, [await view_of(ledger, account)]
     finally:
         await ledger.close()
 
@@ -99,11 +101,13 @@ async def _with_ledger(url: str, name: str | None, given: Mapping[str, Any]) -> 
 async def _all(ledger: Ledger, given: Mapping[str, Any]) -> list[View]:
     if any(given[limit] is not None for limit in LIMITS):
         raise UsageError("whose limits? Name a run or an account; `vidbatch limits` alone shows those that are known")
-    return [await _view(ledger, account) for account in await _accounts(ledger)]
+    return [await view_of(ledger, account) for account in await _accounts(ledger)]
 
 
-async def _view(ledger: Ledger, account: str) -> View:
-    return View(account, await ledger.account_seen(account), await runs_of(ledger, account))
+async def view_of(ledger: Ledger, account: str) -> View:
+    """An account as it is shown."""
+    tokens = tokens_a_row(await ledger.observed(account))
+    return View(account, await ledger.account_seen(account), await runs_of(ledger, account), tokens)
 
 
 async def _accounts(ledger: Ledger) -> list[str]:
@@ -158,7 +162,7 @@ def view_lines(view: View) -> Iterator[str]:
     if view.runs:
         yield from (f"  {name:<10}{words}" for name, words in _holds(view, view.runs[0]))
     else:
-        known = "" if view.pace is None else f"; the next one begins with POSTs as {rate_words(view.pace)}"
+        known = "" if view.pace is None else f"; the next one begins with {begins_words(view.pace)}"
         yield f"  no run is at work{known}"
     if given := given_words(seen.limits):
         yield f"  given to the account: {given}"

@@ -10,6 +10,7 @@ from pipeline.cli.limit_options import limits_of
 from pipeline.core.account import Secret, account_id, key_fingerprint
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.limits import Limits
+from pipeline.core.observations import tokens_a_row
 from pipeline.core.pacing import AccountSeen, found_now
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.edges.redis_ledger import RedisLedger
@@ -47,7 +48,7 @@ def shared(card: RunCard, share: Share | None, known: RunCard | None) -> RunCard
 
 
 def found_before(given: Mapping[str, Any], base_url: str, key: Secret | None) -> float | None:
-    """The POSTs a minute that the account was found to allow by earlier runs; nothing while none met a limit."""
+    """The POSTs a minute that the account allows, by its own limits and what earlier runs found; none while neither tells."""
     share = share_of(given)
     if key is None and share.account is None:
         return None
@@ -59,10 +60,10 @@ def found_before(given: Mapping[str, Any], base_url: str, key: Secret | None) ->
 async def _found(url: str, account: str) -> float | None:
     ledger = RedisLedger(url)
     try:
-        seen = await ledger.account_seen(account)
+        seen, tokens = await ledger.account_seen(account), tokens_a_row(await ledger.observed(account))
     finally:
         await ledger.close()
-    _, pace = found_now(seen, seen.limits, None)
+    _, pace = found_now(seen, seen.limits, tokens)
     return None if pace.rate is None or pace.why == "starting" else 60 * pace.rate
 
 

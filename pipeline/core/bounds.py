@@ -33,24 +33,34 @@ def per_minute(rate: float) -> str:
 
 def rate_words(pace: Pace) -> str:
     """Who sets the rate of POSTs, and which it is: `found: 583 a minute`; empty where nothing bounds it."""
-    if pace.rate is None:
-        return ""
-    return f"{_SETS.get(pace.why, pace.why)}: {per_minute(pace.rate)} a minute"
+    return "" if pace.rate is None else f"{_sets(pace.why)}: {per_minute(pace.rate)} a minute"
 
 
 def poll_rate_words(pace: Pace) -> str:
     """The same of polls; empty where nobody looked yet."""
-    return "" if pace.poll_rate is None else f"{_SETS.get(pace.poll_why, 'now')}: {per_minute(pace.poll_rate)} a minute"
+    return "" if pace.poll_rate is None else f"{_sets(pace.poll_why) or 'now'}: {per_minute(pace.poll_rate)} a minute"
+
+
+def begins_words(pace: Pace) -> str:
+    """With what the next run begins: `583 POSTs a minute (found)`; empty where nothing bounds it."""
+    return "" if pace.rate is None else f"{per_minute(pace.rate)} POSTs a minute ({_SETS.get(pace.why, pace.why)})"
+
+
+def _sets(why: str) -> str:
+    """Who sets a rate; one that is not settled is that of now."""
+    return f"{_SETS.get(why, why)}{', now' if why in _UNSETTLED else ''}"
 
 
 _SETS = {
     "given": "given",
     "tokens": "by the tokens that rows take",
-    "starting": "still to be found, now",
-    "searching": "being found, now",
+    "starting": "still to be found",
+    "searching": "being found",
     "found": "found",
 }
 """Who sets a rate, in words."""
+
+_UNSETTLED = ("starting", "searching")
 
 
 def bound_of(run: RunSnapshot) -> Bound | None:

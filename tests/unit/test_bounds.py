@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.bounds import (
+    begins_words,
     bound_of,
     given_words,
     in_flight_words,
@@ -130,3 +131,19 @@ def test_an_account_that_nothing_paces_has_no_words_for_a_rate():
     assert in_flight_words(Pace()) == "no limit was met yet"
     assert poll_rate_words(Pace()) == ""
     assert poll_rate_words(Pace(poll_rate=100.0, poll_why="given")) == "given: 6,000 a minute"
+    assert poll_rate_words(Pace(poll_rate=100.0, poll_why="searching")) == "being found, now: 6,000 a minute"
+    assert poll_rate_words(Pace(poll_rate=100.0)) == "now: 6,000 a minute"
+
+
+@pytest.mark.parametrize(
+    ("why", "words"),
+    [
+        ("given", "30 POSTs a minute (given)"),
+        ("tokens", "30 POSTs a minute (by the tokens that rows take)"),
+        ("searching", "30 POSTs a minute (being found)"),
+        ("found", "30 POSTs a minute (found)"),
+    ],
+)
+def test_with_what_a_run_begins_is_told_as_a_number_and_who_set_it(why, words):
+    assert begins_words(Pace(rate=0.5, why=why)) == words
+    assert begins_words(Pace(why=why)) == ""

@@ -10,10 +10,11 @@ from click.testing import CliRunner
 
 from pipeline.cli import options
 from pipeline.cli.limit_options import changed, limits_of
-from pipeline.cli.limits_command import View, as_object, change, view_lines
+from pipeline.cli.limits_command import View, as_object, change, view_lines, view_of
 from pipeline.cli.sharing import Share, found_before, live_card, pace_now, runs_of, share_of, shared
 from pipeline.core.errors import SettingsError, UsageError
 from pipeline.core.limits import Limits
+from pipeline.core.observations import Observed, pack_observed
 from pipeline.core.pacing import LaneSeen, found_now
 from pipeline.core.policy import Policy
 from pipeline.core.snapshot import RunState
@@ -211,10 +212,23 @@ def test_an_account_without_a_run_shows_what_was_given_to_it(ledger):
     view = asyncio.run(act())
     assert list(view_lines(view)) == [
         "account mine",
-        "  no run is at work; the next one begins with POSTs as given: 60 a minute",
+        "  no run is at work; the next one begins with 60 POSTs a minute (given)",
         "  given to the account: 60 POSTs a minute",
     ]
     assert as_object(view)["holds"]["rpm"] == 60.0
+
+
+def test_an_account_tells_the_rate_by_tokens_with_which_its_next_run_really_begins(ledger):
+    async def act():
+        await ledger.set_account_limits("mine", Limits(tpm=600_000.0))
+        ledger._named("mine").observed = [Observed("m", 1, 2, 900, 100)] * 50
+        view = await view_of(ledger, "mine")
+        await pace_now(ledger, "mine")
+        return view, ledger._named("mine").pace
+
+    view, pace = asyncio.run(act())
+    told = "  no run is at work; the next one begins with 600 POSTs a minute (by the tokens that rows take)"
+    assert (list(view_lines(view))[1], pace.rate) == (told, 10.0)
 
 
 def test_an_account_of_which_nothing_is_known_says_so(ledger):
@@ -332,3 +346,16 @@ def test_the_rate_that_an_earlier_run_found_is_known_before_the_next_one_sends(r
     rate = asyncio.run(meet_a_limit())
     assert found_before(given_to(redis_url), "https://api", None) == pytest.approx(60 * rate)
     assert found_before(given_to(redis_url, account=None), "https://api", None) is None  # whose, without a key?
+
+
+def test_what_rows_took_before_tells_how_many_an_accounts_tokens_a_minute_allow(redis_url):
+    async def give():
+        ledger = RedisLedger(redis_url)
+        await ledger.set_account_limits("ours", Limits(tpm=60_000.0))
+        await ledger.close()
+
+    asyncio.run(give())
+    client = redis.Redis.from_url(redis_url)
+    client.rpush("vidbatch:account:ours:observed", *[pack_observed(Observed("m", 1, 2, 900, 100))] * 5)
+    client.close()
+    assert found_before(given_to(redis_url), "https://api", None) == pytest.approx(60.0)

@@ -102,7 +102,7 @@ def test_of_an_account_without_a_run_and_a_limit_the_name_is_enough(known, limit
     shown = limits().out.splitlines()
     assert shown[:3] == [
         "account kept",
-        "  no run is at work; the next one begins with POSTs as given: 60 a minute",
+        "  no run is at work; the next one begins with 60 POSTs a minute (given)",
         "  given to the account: 60 POSTs a minute",
     ]
     assert shown[3:] == ["no run is at work on idle"]
