@@ -93,8 +93,8 @@ SENDING = (
 )
 """Options of a command that sends."""
 
-rpm = _option("rpm", sends=True)
-"""For a command that only reckons with it."""
+RECKONED = tuple(_option(name, sends=True) for name in ("rpm", "tpm"))
+"""For a command that only reckons with them."""
 
 CHANGING = tuple(_option(name, sends=False) for name in LIMITS)
 """Options of a command that changes limits: what is not typed stays as it is."""

@@ -18,6 +18,12 @@ from pipeline.edges.clock import local_now
 from pipeline.edges.run_folder import LocalRunFolder
 
 
+def _reckoned_limits(command: options.Command) -> options.Command:
+    for option in reversed(limit_options.RECKONED):
+        command = option(command)
+    return command
+
+
 @click.command(name="plan")
 @options.manifests
 @click.option(
@@ -29,7 +35,7 @@ from pipeline.edges.run_folder import LocalRunFolder
 @options.max_cost
 @options.max_total_tokens
 @options.by
-@limit_options.rpm
+@_reckoned_limits
 @options.json_output
 @click.pass_obj
 def command(

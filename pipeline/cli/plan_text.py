@@ -84,13 +84,35 @@ def _tokens(count: float) -> str:
     return f"{count:,.0f} tokens"
 
 
-def deadline_line(described: Mapping[str, Any], rpm: float | None, now: datetime, by: datetime) -> str:
-    """Whether the rate that was given, or found before, suffices; where none is known, only the run can tell."""
-    if rpm is None:
+def deadline_line(
+    described: Mapping[str, Any], rpm: float | None, tpm: float | None, now: datetime, by: datetime
+) -> str:
+    """Whether what was given, or found before, suffices; where that is not known, only the run can tell.
+
+    `tpm` bounds it as `rpm` does, by what the estimate says of a row; where that says nothing the rate alone promises
+    nothing.
+    """
+    row = _row_tokens(described.get("estimate"))
+    rates = [rpm] if rpm is not None else []
+    rates += [tpm / row] if tpm is not None and row else []
+    told = forecast(described["requests"], min(rates), now, by, 0.0) if rates else None
+    at = f"by {clock_words(by, now)}"
+    if tpm is not None and not row and not (told and told.late_rows):
         return (
-            f"by {clock_words(by, now)}: without --rpm the run tells whether the rate suffices, once it has found one"
+            f"{at}: the tokens a minute may bound it, and what a row takes is not known yet: the run tells whether "
+            "they suffice"
         )
-    return forecast_words(forecast(described["requests"], rpm, now, by, 0.0), now)
+    if told is None:
+        return f"{at}: without --rpm the run tells whether the rate suffices, once it has found one"
+    return forecast_words(told, now)
+
+
+def _row_tokens(estimate: Mapping[str, Any] | None) -> float | None:
+    """What a row takes by the estimate, in the mean; nothing where that does not count all rows."""
+    if not estimate or not estimate["tokens"] or not 0 < estimate["rows"] == estimate["counted"]:
+        return None
+    _, likely, _ = estimate["tokens"]
+    return float(likely) / float(estimate["rows"])
 
 
 def promise_lines(
@@ -105,9 +127,9 @@ def promise_lines(
     """
     yield from cap_lines(budget_of(given), described)
     if given["by"] is not None:
-        typed = given.get("rpm")
-        rates = [rate for rate in (None if isinstance(typed, str) else typed, found()) if rate is not None]
-        yield deadline_line(described, min(rates, default=None), now, given["by"])
+        rpm, tpm = (None if isinstance(typed := given.get(name), str) else typed for name in ("rpm", "tpm"))
+        rates = [rate for rate in (rpm, found()) if rate is not None]
+        yield deadline_line(described, min(rates, default=None), tpm, now, given["by"])
 
 
 def summary_lines(

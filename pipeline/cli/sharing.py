@@ -48,7 +48,7 @@ def shared(card: RunCard, share: Share | None, known: RunCard | None) -> RunCard
 
 
 def found_before(given: Mapping[str, Any], base_url: str, key: Secret | None) -> float | None:
-    """The POSTs a minute that the account allows, by its own limits and what earlier runs found; none while neither tells."""
+    """The POSTs a minute that the account allows, by its limits and what was found before; nothing while neither tells."""
     share = share_of(given)
     if key is None and share.account is None:
         return None

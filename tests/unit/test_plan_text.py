@@ -76,6 +76,38 @@ def test_whether_a_run_ends_in_time_is_told_where_its_rate_was_given():
     assert list(promise_lines({**given, "by": None}, described(), NOW)) == []
 
 
+@pytest.mark.parametrize(
+    ("limits", "found", "told"),
+    [
+        ({"tpm": 20.0}, None, "by 22:05: at this rate every row is done, the last one about 22:05"),
+        ({"tpm": 10.0}, None, "by 22:05: about 5 rows won't be done; at this rate the last one is about 22:10"),
+        ({"tpm": 10.0, "rpm": 600.0}, None, "about 5 rows won't be done"),
+        ({"tpm": 1e6, "rpm": 1.0}, None, "about 5 rows won't be done"),
+        ({"tpm": 10.0}, 600.0, "about 5 rows won't be done"),
+        ({"tpm": 1e6}, 600.0, "at this rate every row is done, the last one about 22:00"),
+        ({"tpm": "auto"}, 600.0, "at this rate every row is done"),
+    ],
+)
+def test_tokens_a_minute_bound_a_run_by_what_the_estimate_says_of_a_row(limits, found, told):
+    given = {"max_cost": None, "max_total_tokens": None, "by": NOW + timedelta(minutes=5), **limits}
+    [line] = promise_lines(given, described(estimate=ESTIMATE), NOW, lambda: found)
+    assert told in line
+
+
+@pytest.mark.parametrize("estimate", [None, {**ESTIMATE, "counted": 9}, {**ESTIMATE, "counted": 0, "tokens": None}])
+def test_where_nobody_knows_what_a_row_takes_tokens_a_minute_are_left_to_the_run(estimate):
+    given = {"max_cost": None, "max_total_tokens": None, "by": NOW + timedelta(minutes=5), "tpm": 1_000.0}
+    unknown = (
+        "by 22:05: the tokens a minute may bound it, and what a row takes is not known yet: the run tells whether they "
+        "suffice"
+    )
+    plan = described(estimate=estimate)
+    assert list(promise_lines(given, plan, NOW)) == [unknown]
+    assert list(promise_lines({**given, "rpm": 600.0}, plan, NOW)) == [unknown]
+    [late] = promise_lines({**given, "rpm": 1.0}, plan, NOW)
+    assert late == "by 22:05: about 5 rows won't be done; at this rate the last one is about 22:10"
+
+
 def test_money_is_capped_only_where_every_model_has_a_price():
     refuse_unpriced(Budget(tokens=5), ["m"], {}, fixed=False)
     refuse_unpriced(Budget(cost=5.0), ["m"], {"m": PRICE}, fixed=False)
@@ -119,6 +151,11 @@ def test_a_plan_learns_from_the_dataset_that_it_is_shown_and_writes_nothing_ther
     assert estimate["cost"] == [2.0, 2.0, 2.0]
     assert estimate["tokens"] == [4_000, 4_000, 4_000]
     assert sorted(tmp_path.glob("out/**/*")) == before
+
+
+def test_a_plan_reckons_with_tokens_a_minute(plan):
+    assert "won't be done" in plan([TIMED], "--by", "1h", "--tpm", "1").output
+    assert "the run tells whether they suffice" in plan([UNTIMED], "--by", "1h", "--tpm", "1").output
 
 
 def test_tokens_a_second_may_be_written_down(plan, tmp_path):
