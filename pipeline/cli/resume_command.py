@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.ledger_access import known_run, ledger_url
+from pipeline.cli.sharing import pace_now
 from pipeline.cli.wording import again_words
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.core.snapshot import RunSnapshot, RunState
@@ -42,7 +43,9 @@ async def _resume(url: str, run_id: str) -> str:
             )
         if folder.cancelled:
             raise UsageError(f"run {run_id} was cancelled; its own command ends it: {_own_command(folder)}")
-        await ledger.reopen(replace(card, limits=run.limits))  # those of by now, not those of its command
+        card = replace(card, limits=run.limits)  # those of by now, not those of its command
+        await pace_now(ledger, card.account, card)  # a run that is paused binds nobody with them
+        await ledger.reopen(card)
         return f"run {run_id} goes on"
     finally:
         await ledger.close()

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from pipeline.core.limits import Limits
+from pipeline.core.pacing import Pace
 from pipeline.core.policy import Policy
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import FedRow, RunCard
@@ -130,3 +131,11 @@ def test_a_resumed_run_keeps_the_limits_that_it_was_given_meanwhile(runs, known,
     assert here("pause", "run-1", "--redis", redis_url).code == 0
     assert here("resume", "run-1", "--redis", redis_url).out == "run run-1 goes on\n"
     assert known(lambda ledger: ledger.snapshot("run-1")).limits == Limits(rpm=12.0)
+
+
+def test_a_given_limit_holds_from_the_moment_in_which_a_run_is_resumed(runs, known, here, limits, redis_url):
+    assert limits("run-1", "--max-in-flight", "2").code == 0
+    assert here("pause", "run-1", "--redis", redis_url).code == 0
+    known(lambda ledger: ledger.set_pace("api#key", b"", Pace(rate=1_000.0)))  # what others of the account may
+    assert here("resume", "run-1", "--redis", redis_url).code == 0
+    assert known(lambda ledger: ledger.snapshot("run-1")).pace.most == 2
