@@ -11,8 +11,9 @@ from pipeline.cli.configuration import Configuration, api_key
 from pipeline.cli.ending import end
 from pipeline.cli.family import the_run
 from pipeline.cli.ledger_access import ledger_url
+from pipeline.cli.operation import Operation
 from pipeline.cli.preparing import Prepared, begin, found
-from pipeline.cli.running import Operation, carry_out
+from pipeline.cli.running import carry_out
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Stopped
 from pipeline.core.account import Secret

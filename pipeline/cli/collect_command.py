@@ -10,8 +10,9 @@ from pipeline.cli import options
 from pipeline.cli.configuration import Configuration, api_key
 from pipeline.cli.deriving import Nothing, prepare_collection
 from pipeline.cli.ending import end
+from pipeline.cli.operation import Operation
 from pipeline.cli.retry_command import say_nothing
-from pipeline.cli.running import Operation, carry_out
+from pipeline.cli.running import carry_out
 from pipeline.cli.screen import Screen
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_duration, parse_schedule

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from pipeline.cli.screen import Screen
+from pipeline.cli.sharing import pace_unled
 from pipeline.cli.watching import Interrupts, Stop, Stopped, Watch, follow
 from pipeline.core.deadline import Outlook
 from pipeline.core.errors import LedgerUnavailable
@@ -39,7 +41,12 @@ async def follow_run(
             f"{card.run_id}` changes its limits)"
         )
     with _interrupts() as interrupts:
-        watch = replace(_watch(card, screen, interrupts, by), each_look=stack or (lambda: None), leads=leads)
+        watch = replace(
+            _watch(card, screen, interrupts, by),
+            each_look=stack or (lambda: None),
+            leads=leads,
+            before_lead=partial(pace_unled, ledger, card.run_id),
+        )
         stop = await follow(watch, ledger, MachineClock())
         if leads:
             await _give_up_lead(card, ledger, stop)

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.limits import Limits
@@ -15,6 +16,9 @@ AUTO: Final = "auto"
 
 LIMITS: Final = tuple(limit.name for limit in fields(Limits))
 """The names of the limits, which are those of their options, too."""
+
+PRIORITY: Final = 10
+"""Of a run whose command gives none."""
 
 LEAST: Final = 0.001
 MOST: Final = 1e9
@@ -63,6 +67,11 @@ def _option(name: str, *, sends: bool) -> Callable[..., Any]:
     return option
 
 
+def _given_priority(context: click.Context, parameter: click.Parameter, value: int) -> int | None:
+    """Nothing where nobody gave one: a run that has another keeps it."""
+    return None if context.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT else value
+
+
 def _account(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Refuse a name that could be another key's in the ledger."""
     del context
@@ -80,8 +89,9 @@ SENDING = (
         "--priority",
         envvar="VIDBATCH_PRIORITY",
         type=click.IntRange(1, 100),
-        default=10,
+        default=PRIORITY,
         show_default=True,
+        callback=_given_priority,
         help="The run's share of its account's limits against other runs that want them, too, in proportion: 1 to 100.",
     ),
     click.option(

@@ -2,31 +2,22 @@
 
 import asyncio
 import os
-import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
 
-from pipeline.cli.estimating import price_list
 from pipeline.cli.following import follow_run, holder_name
+from pipeline.cli.leading import lead
+from pipeline.cli.operation import Operation, new_epoch
 from pipeline.cli.preparing import Prepared, begin
 from pipeline.cli.screen import Screen
-from pipeline.cli.sharing import Share, live_card, pace_now, shared
+from pipeline.cli.sharing import pace_now
 from pipeline.cli.watching import Stop, Stopped
-from pipeline.core.account import Secret, key_fingerprint
-from pipeline.core.bounds import given_words
-from pipeline.core.budget import Budget, Settled
 from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
-from pipeline.core.lead import LEAD_S, lead_lock, place_of
-from pipeline.core.limits import left_out
-from pipeline.core.policy import Policy
+from pipeline.core.lead import lead_lock, place_of
 from pipeline.core.snapshot import RunState
-from pipeline.core.spending import budget_words
-from pipeline.edges.clock import time_of_day_us
-from pipeline.edges.embedded import EmbeddedServer, alive, server_binary, state_folder, state_path
+from pipeline.edges.embedded import EmbeddedServer, server_binary, state_folder, state_path
 from pipeline.edges.embedded_worker import EmbeddedWorker
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
@@ -34,25 +25,6 @@ from pipeline.edges.spill import SpillFolder
 from pipeline.flows.feed import known_from
 from pipeline.flows.replay import Fate, replay_to_disk
 from pipeline.ports import RunCard
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """How to run, as against what to ask: none of it changes which run it is.
-
-    Without a policy, a budget or a share the run keeps its own. Without a key nothing can be sent or asked for: enough
-    to end a run that waits for no answer. `by` is when it should be through.
-    """
-
-    redis_url: str | None
-    workers: int
-    policy: Policy | None
-    detach: bool
-    key: Secret | None
-    environment: Mapping[str, str]
-    budget: Budget | None = None
-    by: datetime | None = None
-    share: Share | None = None
 
 
 def carry_out(prepared: Prepared, operation: Operation, screen: Screen) -> Stop:
@@ -68,9 +40,10 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
     try:
         begin(prepared, place_of(url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
-        card = await _card(prepared, operation, ledger, screen)
-        if (stop := await _follow_who_leads(card, operation, ledger, screen)) is not None:
-            return stop
+        await _refuse_without_key(prepared, operation, ledger)
+        card = await lead(prepared, operation, ledger, screen)
+        if isinstance(card, Stop):
+            return card
         await _replay_spilled(card, operation, ledger, url)
         card = await enter_ledger(card, prepared, ledger)
         if operation.detach:
@@ -88,9 +61,10 @@ async def _with_own_worker(prepared: Prepared, operation: Operation, server: Emb
     try:
         begin(prepared, place_of(server.url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
-        card = await _card(prepared, operation, ledger, screen)
-        if (stop := await _follow_who_leads(card, operation, ledger, screen)) is not None:
-            return stop
+        await _refuse_without_key(prepared, operation, ledger)
+        card = await lead(prepared, operation, ledger, screen)
+        if isinstance(card, Stop):
+            return card
         await _replay_spilled(card, operation, ledger, server.url)
         worker.start()
         card = await enter_ledger(card, prepared, ledger)
@@ -134,21 +108,15 @@ async def _tell_cancelled(prepared: Prepared, ledger: RedisLedger) -> None:
         await ledger.set_state(prepared.folder.run_id, state_of(prepared.folder))
 
 
-async def _card(prepared: Prepared, operation: Operation, ledger: RedisLedger, screen: Screen) -> RunCard:
-    """The run's card with the options of this command. KeyMissing where answers wait that only the key can fetch."""
-    known = await live_card(ledger, prepared.folder.run_id)
-    if operation.key is None:
-        waiting = await _waiting_for_answers(prepared, operation, ledger)
-        if waiting:
-            raise KeyMissing(
-                f"{waiting:,} rows of run {prepared.folder.run_id} wait for an answer that was paid for, and nothing "
-                "more is sent: set VIDBATCH_API_KEY, or VIDBATCH_API_KEY_FILE, and give the command again to collect "
-                "them; with --abandon it does not wait for them, and keeps their ids"
-            )
-    card = card_of(prepared, operation, known)
-    if known is not None and (gone := given_words(left_out(known.limits, card.limits))):
-        screen.say(f"limits that are not given again are found from here on; the run had {gone}")
-    return card
+async def _refuse_without_key(prepared: Prepared, operation: Operation, ledger: RedisLedger) -> None:
+    """KeyMissing where answers wait that only the key can fetch."""
+    waiting = 0 if operation.key is not None else await _waiting_for_answers(prepared, operation, ledger)
+    if waiting:
+        raise KeyMissing(
+            f"{waiting:,} rows of run {prepared.folder.run_id} wait for an answer that was paid for, and nothing "
+            "more is sent: set VIDBATCH_API_KEY, or VIDBATCH_API_KEY_FILE, and give the command again to collect "
+            "them; with --abandon it does not wait for them, and keeps their ids"
+        )
 
 
 async def _waiting_for_answers(prepared: Prepared, operation: Operation, ledger: RedisLedger) -> int:
@@ -161,37 +129,6 @@ async def _waiting_for_answers(prepared: Prepared, operation: Operation, ledger:
         return len(known.ids.keys() - known.ended)
     fleet_holds_it = operation.redis_url is not None
     return 0 if fleet_holds_it else run.pending + run.late + run.submitting - run.lapsed
-
-
-async def _follow_who_leads(card: RunCard, operation: Operation, ledger: RedisLedger, screen: Screen) -> Stop | None:
-    """Follow the run while another command leads it; nothing once this one does."""
-    while not await take_lead(card, ledger):
-        await _cap_now(card, operation, ledger, screen)
-        stop = await follow_run(card, ledger, screen, None, leads=False, by=operation.by)
-        if stop.why is not Stopped.ORPHANED:
-            return stop
-    return None
-
-
-async def _cap_now(card: RunCard, operation: Operation, ledger: RedisLedger, screen: Screen) -> None:
-    """Another command leads: caps that this one was given hold all the same, from the next claim on."""
-    budget, run = operation.budget, await ledger.snapshot(card.run_id)
-    if budget is not None and run is not None and run.budget != budget:
-        await ledger.set_budget(card.run_id, budget)
-        screen.say(f"from now on the run has {budget_words(budget) or 'no cap'}")
-
-
-async def take_lead(card: RunCard, ledger: RedisLedger) -> bool:
-    """Lead the run, unless another living command does."""
-    name = lead_lock(card.run_id)
-    if await ledger.lock(name, holder_name(), LEAD_S):
-        return True
-    holder = await ledger.lock_holder(name)
-    host, _, pid = holder.rpartition("-")
-    if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
-        await ledger.unlock(name, holder)
-        return await ledger.lock(name, holder_name(), LEAD_S)
-    return False
 
 
 async def _replay_spilled(card: RunCard, operation: Operation, ledger: RedisLedger, url: str) -> None:
@@ -217,7 +154,7 @@ async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -
     await pace_now(ledger, card.account, card)
     if known is None:
         card = replace(card, epoch=new_epoch())
-        ended = prepared.folder.ended_rows() if prepared.resumed else []
+        ended = prepared.folder.ended_rows()
         counts = Counter(outcome for _, outcome in ended)
         await ledger.open_run(
             card,
@@ -225,47 +162,17 @@ async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -
             ended=counts,
             done=[row_index for row_index, _ in ended],
             state=state,
-            settled=prepared.folder.settled() if prepared.resumed else Settled(),
+            settled=prepared.folder.settled(),
         )
         # who starts a run has seen to the key and the balance: the account's old block says nothing of them
-        await ledger.reopen(card, state)
-        return card
-    card = replace(card, epoch=known.epoch)
+    else:
+        card = replace(card, epoch=known.epoch)
     await ledger.reopen(card, state)
+    if (budget := prepared.folder.budget) != card.budget:
+        # given by a command that found this one in the lead, and told the disk first
+        await ledger.set_budget(card.run_id, budget)
+        card = replace(card, budget=budget)
     return card
-
-
-def new_epoch() -> str:
-    """The name of a ledger that is made anew: no part of an earlier one has it, and parts sort by it."""
-    return f"e{time_of_day_us():016}"
-
-
-def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = None) -> RunCard:
-    """What the workers are told of this run. A ledger that is made anew gets a new epoch.
-
-    `known` is the card that the ledger has: what this command does not give, policy, budget, share or key, is kept.
-    """
-    described: Mapping[str, Any] = prepared.described
-    kept = "" if known is None else known.key_fingerprint
-    fingerprint = kept if operation.key is None else key_fingerprint(operation.key.reveal())
-    policy = operation.policy or (Policy() if known is None else known.policy)
-    budget = operation.budget or (Budget() if known is None else known.budget)
-    card = RunCard(
-        run_id=prepared.folder.run_id,
-        account="",
-        base_url=described["base_url"],
-        key_fingerprint=fingerprint,
-        out=str(prepared.folder.out),
-        token=described["token"],
-        epoch=new_epoch(),
-        total=described["requests"],
-        policy=policy,
-        detached=operation.detach,
-        budget=budget,
-        models=tuple(described["models"]),
-        prices=price_list(described["prices"]),
-    )
-    return shared(card, operation.share, known)
 
 
 @contextmanager

@@ -9,9 +9,10 @@ import click
 from pipeline.cli.configuration import Configuration, api_key
 from pipeline.cli.ending import end
 from pipeline.cli.estimating import refuse_unpriced
+from pipeline.cli.operation import Operation
 from pipeline.cli.options import budget_of
 from pipeline.cli.preparing import Prepared
-from pipeline.cli.running import Operation, carry_out
+from pipeline.cli.running import carry_out
 from pipeline.cli.screen import Screen
 from pipeline.cli.sharing import share_of
 from pipeline.core.errors import UsageError
@@ -25,18 +26,21 @@ def send(
     prepared: Prepared, configuration: Configuration, screen: Screen, given: Mapping[str, Any], *, as_json: bool
 ) -> int:
     """Ask, unless the run was begun before, and carry it out; the exit code. `given` are the operational options."""
-    before, described = prepared.folder.budget, prepared.described
-    budget = budget_of(given, before)
+    described = prepared.described
     if not prepared.folder.cancelled:
         fixed = prepared.resumed or RETRY_OF in described
+        budget = budget_of(given, prepared.folder.budget)
         refuse_unpriced(budget, list(described["models"]), described["prices"], fixed=fixed)
     key = api_key(configuration, process_environment())
     if not prepared.resumed and not confirm(described["requests"], yes=given["yes"]):
         screen.say("nothing was sent; the same command asks again")
         return 0
-    if given["max_cost"] is given["max_total_tokens"] is None and before.caps:
-        screen.say(f"the cap stays: {budget_words(before)}; a new one takes its place, and `none` lifts it")
-    prepared.folder.cap(budget)
+    kept = prepared.folder.budget
+    capped = any(given[option] is not None for option in ("max_cost", "max_total_tokens"))
+    if capped:
+        prepared.folder.cap(budget_of(given, kept))
+    elif kept.caps:
+        screen.say(f"the cap stays: {budget_words(kept)}; a new one takes its place, and `none` lifts it")
     operation = Operation(
         redis_url=given["redis_url"],
         workers=given["workers"],
@@ -44,7 +48,7 @@ def send(
         detach=given["detach"],
         key=key,
         environment=process_environment(),
-        budget=budget,
+        capped=capped,
         by=given["by"],
         share=share_of(given),
     )

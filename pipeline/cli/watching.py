@@ -1,6 +1,6 @@
 """Follow a run until it ends or a person is needed, and say in which way it stopped."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -53,12 +53,16 @@ class Interrupts:
         self.count += 1
 
 
+async def _nothing() -> None:
+    """Nothing is to be done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """What following a run needs: `show` draws a snapshot, `say` prints a line, `each_look` supervises workers.
 
-    `leads` is false for a second view, which changes nothing about the run; it leads once nobody else does, unless it
-    never `takes_over`. What a snapshot brings of `news` is said.
+    `leads` is false for a second view, which changes nothing about the run; it leads once nobody else does, after what
+    is due `before_lead`, unless it never `takes_over`. What a snapshot brings of `news` is said.
     """
 
     run_id: str
@@ -71,6 +75,7 @@ class Watch:
     leads: bool = True
     news: Callable[[RunSnapshot], str | None] = lambda _run: None
     takes_over: bool = True
+    before_lead: Callable[[], Awaitable[None]] = _nothing
 
 
 async def follow(watch: Watch, ledger: Ledger, clock: Clock) -> Stop:
@@ -93,17 +98,21 @@ class _Look:
         self._clock = clock
         self._started = self._seen = clock.monotonic()
         self._said: set[str] = set()
+        self._met = False
 
     async def __call__(self) -> Stop | None:
         watch = self._watch
         try:
-            leads = watch.takes_over and await self._ledger.lock(lead_lock(watch.run_id), watch.holder, LEAD_S)
             run = await self._ledger.snapshot(watch.run_id)
+            if watch.takes_over and run is not None and not run.led:
+                await watch.before_lead()
+            leads = watch.takes_over and await self._ledger.lock(lead_lock(watch.run_id), watch.holder, LEAD_S)
             self._seen = self._clock.monotonic()
         except LedgerUnavailable as error:
             return self._away(error)
         if run is None:
-            return Stop(Stopped.FINISHED, None)
+            return self._not_there(leads=leads)
+        self._met = True
         watch.show(run)
         if (news := watch.news(run)) is not None:
             watch.say(news)
@@ -113,6 +122,15 @@ class _Look:
         if stop is None:
             await self._tell_if_lonely()
         return stop
+
+    def _not_there(self, *, leads: bool) -> Stop | None:
+        """A run that was there is over. One that was not yet is made by the command that leads it, or by this one."""
+        watch = self._watch
+        if watch.leads or self._met or not watch.takes_over:
+            return Stop(Stopped.FINISHED, None)
+        if leads:
+            return Stop(Stopped.ORPHANED, None)
+        return Stop(Stopped.LEFT, None) if watch.interrupts.count else None
 
     def _away(self, error: LedgerUnavailable) -> Stop | None:
         if self._watch.interrupts.count > 1:

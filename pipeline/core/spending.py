@@ -70,6 +70,12 @@ def budget_reached(run: RunSnapshot) -> str | None:
     return f"{BUDGET_REACHED}{_standing(caps_of(run.budget, run.spending)[0])}"
 
 
+def goes_on(run: RunSnapshot, budget: Budget) -> bool:
+    """Whether a run that its caps paused goes on with these: they leave room for a row."""
+    paused = run.state is RunState.PAUSED and run.reason.startswith(BUDGET_REACHED)
+    return paused and affordable(budget, run.spending) != 0
+
+
 def _standing(cap: Cap) -> str:
     parts = [f"{cap.words(cap.settled)} of {cap.words(cap.cap)} {_is(cap)} spent"]
     if cap.kept:

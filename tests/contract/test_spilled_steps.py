@@ -6,7 +6,8 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from pipeline.cli.running import Operation, _replay_spilled
+from pipeline.cli.operation import Operation
+from pipeline.cli.running import _replay_spilled
 from pipeline.core.answers import Accepted, Ambiguous, Problem, Refused
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.late import is_late

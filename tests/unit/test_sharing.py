@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pipeline.cli import options
 from pipeline.cli.limit_options import changed, limits_of
 from pipeline.cli.limits_command import View, as_object, change, view_lines, view_of
-from pipeline.cli.sharing import Share, found_before, live_card, pace_now, runs_of, share_of, shared
+from pipeline.cli.sharing import Share, found_before, live_card, pace_now, runs_of, share_of, shared, since
 from pipeline.core.errors import SettingsError, UsageError
 from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed, pack_observed
@@ -260,6 +260,24 @@ def test_a_command_that_sends_gives_all_of_its_share_anew():
     assert shared(CARD, Share(account="lab"), known).account == "lab"
 
 
+@pytest.mark.parametrize(
+    ("share", "now", "becomes"),
+    [
+        (Share(), {}, (Limits(rpm=60.0, tpm=9.0), 30, None)),
+        (Share(Limits(rpm=600.0), 3), {}, (Limits(rpm=600.0, tpm=9.0), 3, None)),
+        (Share(found=frozenset(["rpm"])), {}, (Limits(tpm=9.0), 30, None)),
+        (Share(Limits(rpm=600.0), 3), {"limits": Limits(rpm=6.0), "priority": 7}, (Limits(rpm=6.0), 7, None)),
+        (Share(), {"account": "team"}, (Limits(rpm=60.0, tpm=9.0), 30, "team")),
+        (Share(account="lab"), {"account": "team"}, (Limits(rpm=60.0, tpm=9.0), 30, "lab")),
+    ],
+)
+def test_a_command_that_watched_first_gives_what_it_typed_and_what_nobody_changed_meanwhile(share, now, becomes):
+    before = replace(CARD, limits=Limits(rpm=60.0, tpm=9.0), priority=30)
+    told = since(share, before, replace(before, **now))
+    assert (told.limits, told.priority, told.account) == becomes
+    assert since(None, before, before) is None
+
+
 def test_limits_that_a_person_changed_are_those_that_a_run_keeps(ledger):
     async def act():
         await open_run(ledger, CARD)
@@ -292,7 +310,7 @@ def test_limits_come_from_options_before_the_environment_and_that_before_the_fil
     assert typed("--rpm", "60", "--max-in-flight", "5", "--tpm", "1e6", "--priority", "3") == repr(
         Share(Limits(60.0, None, 1e6, 5), 3)
     )
-    assert typed("--rpm", "auto", environment=told) == repr(Share(Limits(), 10, "team"))
+    assert typed("--rpm", "auto", environment=told) == repr(Share(Limits(), None, "team", frozenset(["rpm"])))
 
 
 @pytest.mark.parametrize(

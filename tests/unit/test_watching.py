@@ -137,11 +137,12 @@ class Scene:
         await self.ledger.open_run(CARD, recover_until=0, ended={}, done=[])
         await self.ledger.feed("run-1", 0, 3, [FedRow(i, b"{}") for i in range(3)])
 
-    def run(self, script, *, leads=True):
+    def run(self, script, *, leads=True, there=True):
         """Follow the run while `script` changes things at the seconds that it names."""
 
         async def act():
-            await self.open()
+            if there:
+                await self.open()
             self.clock.deeds = script
             return await asyncio.wait_for(follow(self.watch(leads=leads), self.ledger, self.clock), 20)
 
@@ -209,6 +210,30 @@ def test_a_second_view_changes_nothing_and_leaves_at_an_interrupt():
 def test_a_second_view_takes_over_when_the_first_command_is_gone():
     scene = Scene()
     assert scene.run([], leads=False).why is Stopped.ORPHANED
+
+
+def test_a_view_waits_for_the_ledger_that_the_command_which_leads_is_about_to_make():
+    scene, looks = Scene(), []
+
+    async def make():
+        looks.append(len(scene.looks))
+        await scene.open()
+
+    async def forget():
+        await scene.ledger.forget("run-1")
+
+    asyncio.run(scene.ledger.lock(lead_lock("run-1"), "another", 1000))
+    stop = scene.run([(5, make), (6, forget)], leads=False, there=False)
+    assert (stop.why, stop.run, looks) == (Stopped.FINISHED, None, [0])
+    asyncio.run(scene.ledger.unlock(lead_lock("run-1"), "another"))
+    assert scene.run([], leads=False, there=False).why is Stopped.ORPHANED
+
+
+def test_a_view_of_a_run_that_is_not_there_yet_is_closed_by_an_interrupt():
+    scene = Scene()
+    asyncio.run(scene.ledger.lock(lead_lock("run-1"), "another", 1000))
+    scene.interrupts()
+    assert scene.run([], leads=False, there=False).why is Stopped.LEFT
 
 
 def test_a_view_that_never_takes_over_goes_on_though_nobody_leads_and_takes_no_lead():
