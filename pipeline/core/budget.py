@@ -144,7 +144,7 @@ def _held(cap: int | None, used: int, reserved: int) -> int:
 def held_when_given(budget: Budget, spending: Spending) -> tuple[Reservation, int, int]:
     """What each row in flight holds of caps that were just given, and the tokens and millionths spent beyond them.
 
-    Those rows went without a permit under these caps, so they share what is left. `lua/given_cap.lua` does the same.
+    Those rows went without a permit under these caps, so they share what is left; so does `lua/parts/given_cap.lua`.
     """
     tokens, micro, one = budget.tokens, budget.cost_micro, spending
     held = Reservation(

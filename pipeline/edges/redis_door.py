@@ -5,6 +5,7 @@ Retries are off here: a flow knows better than a client whether a lost answer ma
 
 import asyncio
 import hashlib
+import re
 from importlib import resources
 from typing import Any
 
@@ -19,6 +20,8 @@ SOCKET_TIMEOUT_S = 15.0
 """Longer than any script takes, shorter than a person's patience with a frozen server."""
 
 CONNECT_TIMEOUT_S = 5.0
+
+_PART = re.compile(r"^-- PART (\w+)\n", re.MULTILINE)
 
 
 class RedisDoor:
@@ -46,7 +49,9 @@ class RedisDoor:
             return await self.call("EVAL", self._sources[name], len(keys), *keys, *args)
 
     def _source(self, name: str) -> str:
-        return (resources.files("pipeline.edges") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+        """A script with its parts: Redis lets none call another, and what two of them do is written once."""
+        text = (resources.files("pipeline.edges") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+        return _PART.sub(lambda part: self._source(f"parts/{part[1]}"), text)
 
     async def call(self, *command: Any) -> Any:  # noqa: ANN401 - what Redis returns
         """One command. LedgerUnavailable when Redis is away or refuses; a missing script is told apart."""

@@ -83,10 +83,8 @@ class RedisLedger(RedisAccounts):
         meta += ["prompt_tokens", settled.prompt_tokens, "completion_tokens", settled.completion_tokens]
         meta += ["cost_micro", settled.cost_micro, "kept", settled.kept, *card_fields(card)]
         named = [keys("meta"), keys("done"), RUNS, account_runs_key(card.account), ACCOUNTS]
-        made = await self._door.script("open_run", named, [card.run_id, done_bitmap(done), card.account, *meta])
-        if made:
-            await self._cap_given(card.run_id)
-        return bool(made)
+        named += [keys("submitting"), keys("pending")]
+        return bool(await self._door.script("open_run", named, [card.run_id, done_bitmap(done), card.account, *meta]))
 
     async def active_runs(self) -> list[str]:
         """Ids of the runs that are not forgotten, oldest first."""
@@ -102,11 +100,11 @@ class RedisLedger(RedisAccounts):
     async def reopen(self, card: RunCard, state: RunState = RunState.RUNNING) -> None:
         """Continue a run with this card, whatever stopped it; the account's block is lifted."""
         before = await self.card(card.run_id) or card
-        named = [RunKeys(card.run_id)("meta"), account_key(card.account)]
-        named += [account_runs_key(card.account), account_runs_key(before.account)]
+        keys = RunKeys(card.run_id)
+        named = [keys("meta"), account_key(card.account), account_runs_key(card.account)]
+        named += [account_runs_key(before.account), keys("submitting"), keys("pending")]
         await self._door.script("reopen", named, [card.run_id, pack_card(card), state, *card_fields(card)])
         self._cards[card.run_id] = card
-        await self._cap_given(card.run_id)
 
     async def set_budget(self, run_id: str, budget: Budget) -> bool:
         """Replace the caps of a run, from its next claim on; False for an unknown run."""
@@ -114,15 +112,11 @@ class RedisLedger(RedisAccounts):
         if card is None:
             return False
         card = replace(card, budget=budget)
-        args = ["1", "card", pack_card(card), *cap_fields(budget)]
-        known = await self._door.script("set_fields", [RunKeys(run_id)("meta")], args)
-        self._cards[run_id] = card
-        await self._cap_given(run_id)
-        return bool(known)
-
-    async def _cap_given(self, run_id: str) -> None:
         keys = RunKeys(run_id)
-        await self._door.script("given_cap", [keys(name) for name in ("meta", "submitting", "pending")], [])
+        named = [keys(name) for name in ("meta", "submitting", "pending")]
+        known = await self._door.script("set_budget", named, ["card", pack_card(card), *cap_fields(budget)])
+        self._cards[run_id] = card
+        return bool(known)
 
     async def forget(self, run_id: str) -> None:
         """Remove all of a finished run."""

@@ -1,11 +1,13 @@
 """What is true of Redis alone: its own clock, what stays in it, restarts, and being away."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import redis
 
 from pipeline.core.answers import Accepted, Problem, Refused
+from pipeline.core.budget import Budget, Reservation
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.late import LateId
 from pipeline.core.policy import Policy
@@ -58,6 +60,23 @@ async def test_the_clock_is_the_servers_own(ledger, store):
     claim = await ledger.claim_submit(RUN, "worker-1", 4)
     assert 0 <= claim.now_ms - (seconds * 1000 + micros // 1000) < 5_000
     assert [row.claimed_at_ms for row in claim.rows] == [claim.now_ms] * 4
+
+
+async def test_a_cap_and_what_rows_in_flight_hold_of_it_are_one_step(ledger, store):
+    await ledger.set_reservation(RUN, Reservation(100, 0))
+    await ledger.claim_submit(RUN, "worker-1", 4)
+    card, key = await ledger.card(RUN), f"vidbatch:run:{RUN}:meta"
+    writes = []
+
+    async def call(*command):
+        reply = await asked(*command)
+        writes.append(store.hmget(key, "max_tokens", "held_tokens"))
+        return reply
+
+    asked, ledger._door.call = ledger._door.call, call
+    await ledger.set_budget(RUN, Budget(tokens=200))
+    await ledger.reopen(replace(card, budget=Budget(tokens=80)))
+    assert set(map(tuple, writes)) == {(None, None), (b"200", b"50"), (b"80", b"20")}
 
 
 async def test_a_lease_runs_out_by_that_clock(ledger):

@@ -1,8 +1,9 @@
 -- Continue a run with a new card, whatever stopped it; the account's block is lifted; its back-off is everyone's and stays.
--- KEYS 1 meta, 2 account, 3 account's runs, 4 runs of the account that the run had before
+-- KEYS 1 meta, 2 account, 3 account's runs, 4 runs of the account that the run had before, 5 submitting, 6 pending
 -- ARGV 1 run id, 2 card, 3 state, then pairs for meta: field, value ('' removes it)
 -- RETURNS 1 when reopened, 0 for an unknown run
 -- TTL none
+-- PART given_cap
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SREM', KEYS[4], ARGV[1])
 redis.call('SADD', KEYS[3], ARGV[1])
@@ -19,4 +20,5 @@ for i = 4, #ARGV, 2 do
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
   end
 end
+given_cap(KEYS[1], KEYS[5], KEYS[6])
 return 1

@@ -1,0 +1,16 @@
+-- Replace the caps of a run, which hold from its next claim on.
+-- KEYS 1 meta, 2 submitting, 3 pending
+-- ARGV pairs for meta: field, value ('' removes it)
+-- RETURNS 1, or 0 for an unknown run
+-- TTL none
+-- PART given_cap
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+for i = 1, #ARGV, 2 do
+  if ARGV[i + 1] == '' then
+    redis.call('HDEL', KEYS[1], ARGV[i])
+  else
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+end
+given_cap(KEYS[1], KEYS[2], KEYS[3])
+return 1
