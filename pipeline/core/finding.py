@@ -96,6 +96,18 @@ def goes_on(search: Search, seen: LaneSeen) -> bool:
     return seen.answered >= was.answered and seen.bound >= was.bound and seen.events >= was.events
 
 
+def put_back(search: Search, by_ms: int) -> Search:
+    """The search with all that it remembers put back with the clock: what happened is as long ago as before."""
+    return replace(
+        search,
+        since_ms=max(0, search.since_ms - by_ms),
+        bound_at_ms=search.bound_at_ms - by_ms,
+        busy_at_ms=search.busy_at_ms - by_ms,
+        seen=replace(search.seen, event_at_ms=max(0, search.seen.event_at_ms - by_ms)),
+        marks=tuple((at_ms - by_ms, answered) for at_ms, answered in search.marks),
+    )
+
+
 def rate_of(search: Search) -> float:
     """The rate that the search would have now, a second."""
     if not search.anchor:

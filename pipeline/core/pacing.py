@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.core.finding import Search, begun, goes_on, rate_of, searched
+from pipeline.core.finding import Search, begun, goes_on, put_back, rate_of, searched
 from pipeline.core.flight import UNSUSPECTED, Flight, cap_of, dropped, explains, met, passed, suspected, tested
 from pipeline.core.limits import Limits
 from pipeline.core.spells import NOTHING_SEEN, LaneSeen
@@ -95,6 +95,8 @@ def found_now(seen: AccountSeen, limits: Limits, tokens_a_row: float | None) -> 
     """
     most, why = _given(limits, tokens_a_row)
     finder = _read(seen.found)
+    if finder is not None and finder.now_ms > seen.now_ms:
+        finder = _put_back(finder, finder.now_ms - seen.now_ms)
     if finder is None or not (goes_on(finder.posts, seen.posts) and goes_on(finder.polls, seen.polls)):
         finder = _Finder(
             begun(START, seen.posts, seen.now_ms),
@@ -106,6 +108,13 @@ def found_now(seen: AccountSeen, limits: Limits, tokens_a_row: float | None) -> 
     polls = searched(finder.polls, seen.polls, seen.now_ms, poll_most)
     finder = _posts_step(replace(finder, polls=polls), seen, most)
     return _packed(finder), _pace(finder, limits, most, why)
+
+
+def _put_back(finder: _Finder, by_ms: int) -> _Finder:
+    """The finder after the clock was put back, as if no time had passed since its last step."""
+    before = finder.before and put_back(finder.before, by_ms)
+    posts, polls = put_back(finder.posts, by_ms), put_back(finder.polls, by_ms)
+    return replace(finder, posts=posts, polls=polls, before=before, now_ms=finder.now_ms - by_ms)
 
 
 def _given(limits: Limits, tokens_a_row: float | None) -> tuple[float, str]:

@@ -120,10 +120,10 @@ def rate_over(marks: Sequence[Mark], at_ms: int, answered: int, seconds: float, 
 
 
 def marked(marks: tuple[Mark, ...], now_ms: int, answered: int) -> tuple[Mark, ...]:
-    """Marks of the last second one by one, older ones a second apart."""
+    """Marks of the last second one by one, older ones a second apart; none that lies ahead, by a clock put back."""
     kept: list[Mark] = []
     for mark in (*marks, (now_ms, answered)):
         young = now_ms - mark[0] < _MARK_MS
-        if now_ms - mark[0] <= _MARKS_KEPT_MS and (young or not kept or mark[0] - kept[-1][0] >= _MARK_MS):
+        if 0 <= now_ms - mark[0] <= _MARKS_KEPT_MS and (young or not kept or mark[0] - kept[-1][0] >= _MARK_MS):
             kept.append(mark)
     return tuple(kept)

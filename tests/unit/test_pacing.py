@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from pipeline.core.finding import FLOOR
 from pipeline.core.limits import Limits
 from pipeline.core.pacing import POLL_START, ROW_TOKENS, START, AccountSeen, LaneSeen, Pace, found_now
+from pipeline.core.spells import marked, rate_over
 
 STEP_MS = 200
 WAIT_MS = 1_200
 BEGAN_MS = 1_800_000_000_000
+HOUR_MS = 3_600_000
 NONE = Limits()
 
 
@@ -427,13 +429,39 @@ def test_the_memory_stays_small():
     assert len(api.seen.found) < 2_000
 
 
-def test_a_clock_that_goes_back_harms_nothing():
-    api = Api(rate=10, burst=10)
-    api.passes(60)
+def put_back(api, ms):
+    """The clock, and what the ledger tells of the past."""
+    events = [replace(lane, event_at_ms=lane.event_at_ms - ms) for lane in (api.seen.posts, api.seen.polls)]
+    api.seen = replace(api.seen, now_ms=api.seen.now_ms - ms, posts=events[0], polls=events[1])
+    api.until_ms -= ms
+
+
+@pytest.mark.parametrize("back_s", [5, 300, 3_600])
+@pytest.mark.parametrize(("rate", "burst"), [(2, 2), (10, 10), (100, 20)])
+def test_a_clock_that_goes_back_harms_nothing(rate, burst, back_s):
+    steady, api = Api(rate, burst), Api(rate, burst)
+    for one in (steady, api):
+        one.passes(60)
     before = api.pace.rate
-    api.seen = replace(api.seen, now_ms=api.seen.now_ms - 3_600_000)
+    put_back(api, back_s * 1000)
     api.step()
-    assert api.pace.rate == pytest.approx(before, rel=0.1)
+    assert api.pace.rate == pytest.approx(before, rel=0.01)
+    for one in (steady, api):
+        one.passes(120)
+    assert api.accepted == pytest.approx(steady.accepted, rel=0.01)
+    assert api.refused == pytest.approx(steady.refused, abs=3)
+
+
+def test_marks_that_lie_ahead_are_dropped():
+    """A memory that nobody put back: what was seen before would leave no place for what is seen now."""
+    marks = ()
+    for second in range(40):
+        marks = marked(marks, BEGAN_MS + 1_000 * second, 2 * second)
+    for step in range(1, 150):
+        marks = marked(marks, BEGAN_MS - HOUR_MS + 200 * step, 80 + step)
+    now_ms = BEGAN_MS - HOUR_MS + 200 * 149
+    assert all(now_ms - 31_000 < at_ms <= now_ms for at_ms, _ in marks)
+    assert rate_over(marks, now_ms, 80 + 149, 5.0, 20) == pytest.approx(5.0)
 
 
 COUNTS = st.integers(0, 50)
