@@ -192,11 +192,16 @@ class Ledger(Protocol):
     async def feed(self, run_id: str, cursor: int, until: int, rows: Sequence[FedRow]) -> bool:
         """Push rows and move the feed cursor from `cursor` to `until`; False, and nothing pushed, when it moved."""
 
-    async def clock_went_back(self, run_id: str) -> int:
-        """Bring back what lies further ahead than any wait of the run or its account; how much there was.
+    async def clock_went_back(self, run_id: str, jump_ms: int = 0) -> int:
+        """Put the run's times back with the server's clock, which jumped so far; how many there were.
 
-        Rows in somebody's hand get one more lease, so that the living renew first.
+        Where nobody knows how far, what lies further ahead than any wait is due at once. A lease is never cut below a
+        whole one, so that the living renew first; to be told of one jump twice only makes waits shorter.
         """
+        ...
+
+    async def account_clock_went_back(self, account: str, jump_ms: int = 0) -> int:
+        """The same for an account, whose waits and past its runs share: once for each jump."""
         ...
 
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:

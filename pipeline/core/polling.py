@@ -80,8 +80,12 @@ LONGEST_RETRY_AFTER_S = 300.0
 """The most that a `Retry-After` is obeyed: beyond it a mistake is likelier than a wish."""
 
 
+LONGEST_HOLD_S = 2 * LONGEST_RETRY_AFTER_S
+"""No account is held back for longer than this: twice what any rule asks."""
+
+
 def longest_wait_s(poll: str) -> float:
-    """No row and no account waits for longer than this, with a schedule that is spelt so; twice what any rule asks."""
+    """No row waits for longer than this, with a schedule that is spelt so; twice what any rule asks."""
     match parse_schedule(poll):
         case Adaptive(ceiling_s=longest):
             pass

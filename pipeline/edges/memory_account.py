@@ -87,20 +87,6 @@ class MemoryAccount:
         self.clocks.pop(run_id, None)
         self.asking.pop(run_id, None)
 
-    def bring_back(self, now: int, ahead: int) -> int:
-        """A wait may lie ahead, but not further than any is; what happened may not. How much was brought back."""
-        back = 0
-        for lane in (self.posts, self.polling):
-            if lane.wait_until > ahead:
-                lane.wait_until, back = now, back + 1
-            if lane.seen.event_at_ms > now:
-                lane.seen, back = replace(lane.seen, event_at_ms=now), back + 1
-        if self.sent_at > now:
-            self.sent_at, back = now, back + 1
-        if self.tester_until > ahead:
-            self.tester_until, back = now, back + 1
-        return back
-
     def waiting(self, run_id: str, now: int) -> list[int]:
         """The clocks of the other runs that were refused lately."""
         return [self.clocks.get(other, 0) for other in self.asking if other != run_id and self.is_asking(other, now)]

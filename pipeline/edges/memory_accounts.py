@@ -7,6 +7,7 @@ from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.edges.memory_account import MemoryAccount
+from pipeline.edges.memory_clock import Jump
 from pipeline.edges.memory_presence import MemoryPresence
 from pipeline.edges.memory_run import MemoryRun
 
@@ -19,6 +20,10 @@ class MemoryAccounts(MemoryPresence):
         runs = [run for run in self._runs.values() if run.card.account == account]
         in_flight = sum(run.in_flight for run in runs if not run.polls_held)
         return self._named(account).look(self._clock(), in_flight)
+
+    async def account_clock_went_back(self, account: str, jump_ms: int = 0) -> int:
+        """Put the account's times back with the clock; how many there were."""
+        return Jump(self._clock(), jump_ms).account(self._named(account))
 
     async def set_pace(self, account: str, found: bytes, pace: Pace) -> None:
         """Have all claims of the account's runs keep to this pace from now on."""

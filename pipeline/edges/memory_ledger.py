@@ -13,11 +13,11 @@ from pipeline.core.budget import Settled
 from pipeline.core.late import LateId
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import State
-from pipeline.core.polling import longest_wait_s
 from pipeline.core.records import Ending, RowRecord
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_accounts import MemoryAccounts
+from pipeline.edges.memory_clock import Jump
 from pipeline.edges.memory_lists import milliseconds
 from pipeline.edges.memory_permits import Granted, granted, hand_out, paced_late, paced_polls
 from pipeline.edges.memory_run import MemoryRun
@@ -95,12 +95,9 @@ class MemoryLedger(MemoryAccounts):
         run.fed = until
         return True
 
-    async def clock_went_back(self, run_id: str) -> int:
-        """Bring back what lies further ahead than any wait of the run or its account; how much there was."""
-        run, now = self._runs[run_id], self._clock()
-        policy = run.card.policy
-        ahead = now + milliseconds(longest_wait_s(policy.poll))
-        return run.bring_back(now, ahead, milliseconds(policy.lease_s)) + self._account(run).bring_back(now, ahead)
+    async def clock_went_back(self, run_id: str, jump_ms: int = 0) -> int:
+        """Put the run's times back with the clock; how many there were."""
+        return Jump(self._clock(), jump_ms).run(self._runs[run_id])
 
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows that may be sent now, together with their permits."""

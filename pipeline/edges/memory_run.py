@@ -130,18 +130,6 @@ class MemoryRun:
             rows.pop(row, None)
         self.rows[to][row] = score
 
-    def bring_back(self, now: int, ahead: int, lease: int) -> int:
-        """What lies further ahead is due at once, or after one more lease where somebody holds it; how much it was."""
-        back = 0
-        for state, rows in self.rows.items():
-            due = now + lease if state is State.SUBMITTING else now
-            late = [row for row, score in rows.items() if score > ahead]
-            rows.update(dict.fromkeys(late, due))
-            back += len(late)
-        late_ids = [line for line, (_, not_before) in self.late.items() if not_before > ahead]
-        self.late.update({line: (self.late[line][0], now) for line in late_ids})
-        return back + len(late_ids)
-
     def push(self, rows: list[FedRow], now: int) -> None:
         """Take rows into the window; a row whose generation is known is polled."""
         for row in rows:

@@ -4,6 +4,7 @@ from pipeline.core.budget import Reservation
 from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed, read_observed
 from pipeline.core.pacing import AccountSeen, Pace
+from pipeline.core.polling import LONGEST_HOLD_S
 from pipeline.edges.redis_keys import (
     ACCOUNTS,
     RUN_PREFIX,
@@ -29,6 +30,13 @@ class RedisAccounts(RedisLate):
         """What an account looks like now."""
         named = [account_key(account), account_runs_key(account)]
         return read_account(await self._door.script("account", named, [RUN_PREFIX]))
+
+    async def account_clock_went_back(self, account: str, jump_ms: int = 0) -> int:
+        """Put the account's times back with the clock; how many there were."""
+        args: list[int | str] = [jump_ms, round(LONGEST_HOLD_S * 1000)]
+        args += ["wait_until", "1", "poll_wait_until", "1", "tester_until", "1"]
+        args += ["event_at", "", "poll_event_at", "", "sent_at", ""]
+        return int(await self._door.script("clock_back", [account_key(account)], args))
 
     async def set_pace(self, account: str, found: bytes, pace: Pace) -> None:
         """Have all claims of the account's runs keep to this pace from now on."""

@@ -41,6 +41,7 @@ from pipeline.edges.redis_keys import (
     account_observed_key,
     account_runs_key,
 )
+from pipeline.edges.redis_presence import SHIFT_LEASE_MS, TICKET_LEASE_MS
 from pipeline.edges.redis_wire import (
     cap_fields,
     card_fields,
@@ -137,13 +138,14 @@ class RedisLedger(RedisAccounts):
         named = [keys(name) for name in ("meta", "ready", "bodies", "records", "pending", "submitting", "kept")]
         return bool(await self._door.script("feed", named, args))
 
-    async def clock_went_back(self, run_id: str) -> int:
-        """Bring back what lies further ahead than any wait of the run or its account; how much there was."""
-        card = await self._known(run_id)
-        keys = RunKeys(run_id)
-        named = [account_key(card.account), *(keys(name) for name in ("submitting", "ready", "pending", "late"))]
-        args = [_ms(longest_wait_s(card.policy.poll)), _ms(card.policy.lease_s)]
-        return int(await self._door.script("clock_back", named, args))
+    async def clock_went_back(self, run_id: str, jump_ms: int = 0) -> int:
+        """Put the run's times back with the clock; how many there were."""
+        policy, keys = (await self._known(run_id)).policy, RunKeys(run_id)
+        sets: dict[str, int | str] = {"submitting": _ms(policy.lease_s), "ready": "", "pending": "", "late": ""}
+        sets |= {f"shifts:{role}": SHIFT_LEASE_MS for role in ROLES}
+        sets |= {f"tickets:{role}": TICKET_LEASE_MS for role in ROLES}
+        args = [jump_ms, _ms(longest_wait_s(policy.poll)), *sets.values(), "trouble_since", "", "doubt_since", ""]
+        return int(await self._door.script("clock_back", [keys("meta"), *map(keys, sets)], args))
 
     async def claim_submit(self, run_id: str, holder: str, limit: int) -> Claim:
         """Claim rows that may be sent now, together with their permits."""

@@ -36,11 +36,15 @@ FORGET_S = 60.0
 
 @dataclass(slots=True)
 class Pulse:
-    """What one heartbeat remembers between ticks: monotonic seconds, and the Redis server's ms."""
+    """What one heartbeat remembers between ticks: monotonic seconds, and the Redis server's ms.
+
+    `jump_ms` is by how much that server's clock was put back since the last tick, where that is known.
+    """
 
     last_tick: float = float("-inf")
     last_now_ms: int = 0
     steady_since: float = float("inf")
+    jump_ms: int = 0
 
     @property
     def began_anew(self) -> bool:
@@ -88,7 +92,9 @@ class Heartbeat:
         if self._pulse.began_anew:
             # the clock may have been put back meanwhile
             for run, _ in cards:
-                await self._ledger.clock_went_back(run.run_id)
+                await self._ledger.clock_went_back(run.run_id, self._pulse.jump_ms)
+            for account in {card.account for _, card in cards}:
+                await self._ledger.account_clock_went_back(account, self._pulse.jump_ms)
         failures = await self._pacer(cards)
         for run, card in cards:
             try:
@@ -109,13 +115,14 @@ class Heartbeat:
         """The runs of this version's ledger; another version's workers look after the others."""
         runs: list[RunSnapshot] = []
         for run_id in await self._ledger.active_runs():
+            asked_at = self._clock.monotonic()
             try:
                 run = await self._ledger.snapshot(run_id)
             except LedgerMismatch:
                 continue
             if run is not None:
                 if not runs:
-                    self._take_pulse(run.now_ms)
+                    self._take_pulse(asked_at, run.now_ms)
                 runs.append(run)
         return runs
 
@@ -171,12 +178,15 @@ class Heartbeat:
             if now - since >= FORGET_S:
                 await self._ledger.forget(run_id)
 
-    def _take_pulse(self, now_ms: int) -> None:
+    def _take_pulse(self, asked_at: float, now_ms: int) -> None:
         pulse, now = self._pulse, self._clock.monotonic()
         passed_ms = (now - pulse.last_tick) * 1000
         steady = passed_ms < GAP_MS and abs(now_ms - pulse.last_now_ms - passed_ms) < JUMP_MS
         if not steady:
             pulse.steady_since = now
+        # by at least this much: a slow reply is no jump. Within the life of our lock nobody else acted on the same one
+        back_ms = (asked_at - pulse.last_tick) * 1000 - (now_ms - pulse.last_now_ms)
+        pulse.jump_ms = round(back_ms) if passed_ms < 1000 * LOCK_S and back_ms >= JUMP_MS else 0
         pulse.last_tick, pulse.last_now_ms = now, now_ms
 
 

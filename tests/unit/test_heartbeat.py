@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.core.answers import Accepted, Completed, Completion, NothingSent, Problem
+from pipeline.core.answers import Accepted, Completed, Completion, NothingSent, Problem, Throttled
 from pipeline.core.budget import Budget
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
@@ -37,6 +37,7 @@ class Ledger(MemoryLedger):
     away = False
     foreign = frozenset()
     before_commit = None
+    slow = None
 
     async def lock(self, name, holder, seconds):
         if self.away:
@@ -46,7 +47,10 @@ class Ledger(MemoryLedger):
     async def snapshot(self, run_id):
         if run_id in self.foreign:
             raise LedgerMismatch("another version's card")
-        return await super().snapshot(run_id)
+        run = await super().snapshot(run_id)
+        if self.slow is not None:
+            self.slow()
+        return run
 
     async def claim_lapsed(self, run_id, holder, limit):
         claim = await super().claim_lapsed(run_id, holder, limit)
@@ -179,6 +183,64 @@ async def test_after_the_servers_clock_went_back_reaping_waits_as_well(machine):
     assert await machine.submitting() == 1
     await machine.ticks(2 * TICK_S)
     assert await machine.submitting() == 0
+
+
+@pytest.mark.parametrize("back_s", [3, 30, 590, 3_600])
+async def test_after_the_servers_clock_went_back_rows_are_polled_and_sent_as_soon_as_without_it(machine, back_s):
+    await machine.open(rows=2)
+    await machine.open("run-2")
+    await machine.ticks(2 * TICK_S)
+    [row] = await machine.claim()
+    await machine.answered(row, Accepted("task-1"))
+    machine.passes(1.0)
+    [refused] = await machine.claim()
+    await machine.answered(refused, Throttled(BUSY, 4.0))
+    machine.server.advance(-back_s * 1000)
+    await machine.ticks(4.0)
+    assert [row.row_index for row in (await machine.ledger.claim_polls(RUN, "poller", 9)).rows] == [0]
+    rows = await machine.claim()
+    machine.passes(0.3)  # the rate's next permit is one gap away at most
+    assert [row.row_index for row in (*rows, *await machine.claim())] == [1]
+
+
+@pytest.mark.parametrize("back_ms", [50, 1_900])
+async def test_a_clock_that_is_slewed_shortens_no_wait(machine, back_ms):
+    await machine.open()
+    await machine.ticks(1.0)
+    [refused] = await machine.claim()
+    await machine.answered(refused, Throttled(BUSY, 4.0))
+    for _ in range(3):
+        machine.server.advance(-back_ms)
+        await machine.ticks(TICK_S)
+    rest_ms = 4_000 - 600 + 3 * back_ms
+    assert (await machine.ledger.claim_submit(RUN, "worker-1", 1)).wait_ms == rest_ms
+
+
+async def test_a_slow_reply_is_no_clock_put_back(machine):
+    await machine.open()
+    await machine.ticks(1.0)
+    [refused] = await machine.claim()
+    await machine.answered(refused, Throttled(BUSY, 10.0))
+    machine.ledger.slow = lambda: machine.passes(2.5)
+    await machine.ticks(TICK_S)
+    machine.ledger.slow = None
+    await machine.ticks(TICK_S)
+    assert (await machine.ledger.claim_submit(RUN, "worker-1", 1)).wait_ms == 10_000 - 2_500 - 400
+
+
+async def test_another_heartbeat_does_not_put_times_back_once_more(machine):
+    await machine.open()
+    other = machine.heart("two")
+    await machine.ticks(1.0, other)  # it acted once, and was frozen since
+    machine.passes(LOCK_S)
+    await machine.ticks(1.0)
+    [refused] = await machine.claim()
+    await machine.answered(refused, Throttled(BUSY, 60.0))
+    machine.server.advance(-30_000)
+    await machine.ticks(TICK_S)
+    machine.passes(LOCK_S)
+    await machine.ticks(1.0, other)
+    assert (await machine.ledger.claim_submit(RUN, "worker-1", 1)).wait_ms == 60_000 - 200 - 3_000 - 1_000
 
 
 async def test_after_a_gap_of_ticks_reaping_waits_a_whole_lease(machine):
