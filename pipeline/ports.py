@@ -121,10 +121,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class LateClaim:
-    """Late ids to be asked for, and the server's time in ms since 1970."""
+    """Late ids to be asked for, and the server's time in ms since 1970.
+
+    After `wait_ms` more of those that are due may be asked for; 0 where no more are due.
+    """
 
     ids: tuple[LateId, ...]
     now_ms: int
+    wait_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from pipeline.flows.cancel import cancel
 from pipeline.flows.feed import feed
 from pipeline.flows.finalize import finalize
 from pipeline.flows.heartbeat import capacity_of
-from pipeline.flows.late import poll_late
+from pipeline.flows.late import late_shift
 from pipeline.flows.leaving import unless_cut
 from pipeline.flows.poll import poll_shift
 from pipeline.flows.shift import Bench
@@ -163,14 +163,23 @@ class Runtime:
                 keep = partial(self._keep, card, bench.holder)
                 await submit_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random, keep)
             case Role.POLL:
-                late = poll_late(card.run_id, self._ledger, self._api(card), card.policy, card.prices)
-                await unless_cut(late, stopping, self._clock)
-                api, chance = self._api(card), random.random
-                await poll_shift(bench, self._ledger, api, self._clock, card.policy, chance, card.prices)
+                await self._poll(bench, card)
             case Role.WRITE:
                 await write_shift(bench, self._ledger, self._clock, self._writing(card), time_of_day_us)
             case _:
                 await self._control(card)
+
+    async def _poll(self, bench: Bench, card: RunCard) -> None:
+        """Late ids are asked for beside the rows: neither waits for the other, but for the account's permits."""
+        api, policy, prices = self._api(card), card.policy, card.prices
+        work = late_shift(bench, self._ledger, api, self._clock, policy, prices)
+        late = asyncio.create_task(unless_cut(work, stopping, self._clock))
+        try:
+            await poll_shift(bench, self._ledger, api, self._clock, policy, random.random, prices)
+            await late
+        finally:
+            late.cancel()
+            await asyncio.gather(late, return_exceptions=True)
 
     async def _control(self, card: RunCard) -> None:
         run = await self._ledger.snapshot(card.run_id)

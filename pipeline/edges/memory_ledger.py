@@ -231,8 +231,8 @@ class MemoryLedger(MemoryAccounts):
     async def claim_late(self, run_id: str, limit: int) -> LateClaim:
         """Late ids that are due to be asked for."""
         run, now = self._runs[run_id], self._clock()
-        allowed = paced_late(self._account(run), min(limit, run.late_due(now)), now)
-        return LateClaim(run.claim_late(allowed, now, LATE_LEASE_MS), now)
+        allowed, wait = paced_late(self._account(run), limit, run.late_due(now), now)
+        return LateClaim(run.claim_late(allowed, now, LATE_LEASE_MS), now, wait)
 
     async def settle_late(
         self,

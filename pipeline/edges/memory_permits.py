@@ -147,18 +147,21 @@ def hand_out(account: MemoryAccount, token: str, now: int, *, tester: bool) -> N
         account.tester, account.tester_until = token, now + TESTER_MS
 
 
-def paced_late(account: MemoryAccount, due: int, now: int) -> int:
-    """How many of the late ids that are due may be asked for now."""
+def paced_late(account: MemoryAccount, limit: int, due: int, now: int) -> tuple[int, int]:
+    """How many of the late ids that are due may be asked for now, and the ms until more may; 0 where none is left."""
     lane, now_us, gap = account.polling, now * 1000, gap_us(account.pace.poll_rate)
+    if not due:
+        return 0, 0
     if lane.wait_until > now:
-        return 0
-    if not gap or not due:
-        return due
-    clock = replace(lane.clock, tat=min(lane.clock.tat, now_us + gap))
-    allowed = min(due, room(clock, gap, now_us))
-    if allowed:
-        lane.clock = taken(clock, gap, now_us, allowed)
-    return allowed
+        return 0, lane.wait_until - now
+    allowed, wait = min(limit, due), 1
+    if gap:
+        clock = replace(lane.clock, tat=min(lane.clock.tat, now_us + gap))
+        allowed = min(allowed, room(clock, gap, now_us))
+        clock = taken(clock, gap, now_us, allowed)
+        lane.clock = clock if allowed else lane.clock
+        wait = max(1, -(-(clock.tat - now_us) // 1000))
+    return allowed, wait if allowed < due else 0
 
 
 def paced_polls(account: MemoryAccount, due: int, now: int) -> tuple[int, int, str]:

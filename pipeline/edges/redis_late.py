@@ -31,7 +31,7 @@ class RedisLate(RedisBatches):
         named = [RunKeys(run_id)("late"), account_key((await self._known(run_id)).account)]
         args = [limit, LATE_LEASE_MS, LATE_US, PAUSE_US, LEAST_LATE_US, LATE_PERMITS]
         reply = await self._door.script("claim_late", named, args)
-        return LateClaim(tuple(read_late(line) for line in reply[1:]), reply[0])
+        return LateClaim(tuple(read_late(line) for line in reply[2:]), reply[0], reply[1])
 
     async def settle_late(
         self,

@@ -267,6 +267,34 @@ async def test_late_ids_are_asked_for_no_faster_than_the_accounts_polls_are_allo
     assert 10 <= got <= 12
 
 
+@pytest.mark.parametrize(("rate", "limit", "within_ms"), [(100.0, 64, 800), (100.0, 4, 800), (None, 16, 200)])
+async def test_whoever_takes_late_ids_is_told_when_to_come_for_the_rest(world, rate, limit, within_ms):
+    await world.open(rows=1)
+    for number in range(60):
+        await world.ledger.note_late(world.run, replace(LATE, generation_id=f"task-{number}"))
+    await world.ledger.set_pace("api#key", b"", Pace(poll_rate=rate))
+    got, began = 0, world.clock()
+    while (claim := await world.ledger.claim_late(world.run, limit)).wait_ms:
+        got += len(claim.ids)
+        assert len(claim.ids) <= limit
+        world.clock.advance(max(40, claim.wait_ms))
+    assert got + len(claim.ids) == 60
+    assert within_ms / 4 <= world.clock() - began <= within_ms
+
+
+async def test_one_permit_at_a_time_is_waited_for_exactly(world):
+    await world.open(rows=1)
+    for number in range(3):
+        await world.ledger.note_late(world.run, replace(LATE, generation_id=f"task-{number}"))
+    await world.ledger.set_pace("api#key", b"", Pace(poll_rate=0.5))
+    got = []
+    for _ in range(5):
+        claim = await world.ledger.claim_late(world.run, 64)
+        got.append((len(claim.ids), claim.wait_ms))
+        world.clock.advance(1_000)
+    assert got == [(1, 2_000), (0, 1_000), (1, 2_000), (0, 1_000), (1, 0)]
+
+
 async def test_a_throttled_poll_of_a_late_id_holds_everybodys_polls_back(world):
     await world.open(rows=1)
     [row] = (await world.claim(limit=1)).rows

@@ -1,5 +1,6 @@
 """Ids that came when their row had gone on: how long they are asked for, and what is kept of them."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -15,12 +16,15 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
+from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.late import LateId, asked_again, is_late, late_line, late_of, read_late
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.pacing import Pace
 from pipeline.core.policy import Policy
 from pipeline.core.records import Ending, RowRecord, saved_line
 from pipeline.edges.memory_ledger import MemoryLedger
-from pipeline.flows.late import MOST, poll_late
+from pipeline.flows.late import MOST, late_shift, poll_late
+from pipeline.flows.shift import Bench
 from pipeline.ports import RunCard
 
 NOW = 1_800_000_000_000
@@ -117,3 +121,89 @@ async def test_a_poll_shift_asks_for_all_that_are_due_and_one_that_fails_harms_n
     assert (run.late, run.late_due, MOST >= 3) == (2, 0, True)
     now += 2_000
     assert (await ledger.snapshot("run-1")).late_due == 2
+
+
+class _Slow(_Api):
+    """Answers after some seconds, all alike."""
+
+    def __init__(self, answer, seconds):
+        super().__init__({})
+        self.answer, self.seconds, self.open, self.most_open = answer, seconds, 0, 0
+
+    async def query(self, generation_id):
+        self.asked.append(generation_id)
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        await asyncio.sleep(self.seconds)
+        self.open -= 1
+        return self.answer
+
+
+class _Away(MemoryLedger):
+    """In memory, and gone when a late id's end is told."""
+
+    async def settle_late(self, *args, **kwargs):
+        raise LedgerUnavailable("away")
+
+
+async def late_ids(loop_clock, count, rate, ledger=MemoryLedger):
+    made = ledger(loop_clock.now_ms)
+    card = RunCard("run-1", "api#key", "https://api", "key", "out", "secret", "e1", 1, POLICY)
+    await made.open_run(card, recover_until=0, ended={}, done=[])
+    await made.set_pace("api#key", b"", Pace(poll_rate=rate))
+    for number in range(count):
+        await made.note_late("run-1", LateId(number, f"task-{number}", NOW * 1000, 1))
+    return made
+
+
+def bench(stop=lambda: False, seconds=10.0):
+    return Bench("run-1", "poll", "poller-1", 128, seconds, 8.0, stop)
+
+
+@pytest.fixture
+def anyio_backend(simulated_backend):
+    return simulated_backend
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("count", "rate", "within_s"), [(60, 100.0, 1.5), (200, 100.0, 3.0), (60, None, 1.0)])
+async def test_one_shift_asks_for_all_that_are_due_as_fast_as_polls_are_allowed(loop_clock, count, rate, within_s):
+    ledger = await late_ids(loop_clock, count, rate)
+    began, api = loop_clock.monotonic(), _Slow(Completed(Completion()), 0.3)
+    assert await late_shift(bench(), ledger, api, loop_clock, POLICY) == count
+    assert loop_clock.monotonic() - began <= within_s
+    assert (await ledger.snapshot("run-1")).late == 0
+    assert api.most_open <= MOST
+
+
+@pytest.mark.anyio
+async def test_a_shift_goes_on_no_longer_than_shifts_do(loop_clock):
+    ledger = await late_ids(loop_clock, 60, 2.0)
+    began = loop_clock.monotonic()
+    assert 18 <= await late_shift(bench(), ledger, _Slow(Completed(Completion()), 0.3), loop_clock, POLICY) <= 22
+    assert loop_clock.monotonic() - began <= 10.5
+
+
+@pytest.mark.anyio
+async def test_a_shift_does_not_wait_for_a_back_off_that_outlasts_it(loop_clock):
+    ledger = await late_ids(loop_clock, 60, 2.0)
+    began = loop_clock.monotonic()
+    assert await late_shift(bench(), ledger, _Slow(Throttled(WRONG, 60.0), 0.1), loop_clock, POLICY) == 1
+    assert loop_clock.monotonic() - began <= 1.0
+
+
+@pytest.mark.anyio
+async def test_a_shift_that_is_told_to_stop_asks_for_no_more(loop_clock):
+    ledger = await late_ids(loop_clock, 60, 1.0)
+    began, api = loop_clock.monotonic(), _Slow(Completed(Completion()), 0.1)
+    stopped = bench(lambda: loop_clock.monotonic() - began >= 2.5)
+    assert await late_shift(stopped, ledger, api, loop_clock, POLICY) == 3
+    assert loop_clock.monotonic() - began <= 2.7
+
+
+@pytest.mark.anyio
+async def test_that_the_ledger_is_away_ends_the_shift_at_once(loop_clock):
+    ledger = await late_ids(loop_clock, 60, 1.0, _Away)
+    with pytest.raises(LedgerUnavailable):
+        await late_shift(bench(), ledger, _Slow(Completed(Completion()), 0.1), loop_clock, POLICY)
+    assert (await ledger.snapshot("run-1")).late_due >= 58
