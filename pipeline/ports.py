@@ -344,7 +344,7 @@ class Ledger(Protocol):
         """Workers that are alive."""
 
     async def lock(self, name: str, holder: str, seconds: float) -> bool:
-        """Take or renew a short lock; False when another holds it."""
+        """Take or renew a short lock; False when another holds it, from now on no longer than `seconds`."""
 
     async def unlock(self, name: str, holder: str) -> None:
         """Give a lock back if it is still ours."""

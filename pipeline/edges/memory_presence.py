@@ -63,9 +63,11 @@ class MemoryPresence:
     async def lock(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a short lock; False when another holds it."""
         until, owner = self._locks.get(name, (0, holder))
+        lease = self._clock() + milliseconds(seconds)
         if owner != holder and until > self._clock():
+            self._locks[name] = (min(until, lease), owner)
             return False
-        self._locks[name] = (self._clock() + milliseconds(seconds), holder)
+        self._locks[name] = (lease, holder)
         return True
 
     async def unlock(self, name: str, holder: str) -> None:

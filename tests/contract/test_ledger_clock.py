@@ -144,6 +144,18 @@ async def test_rows_that_were_never_sent_keep_their_order(world):
     assert [row.row_index for row in (await world.claim(limit=9)).rows] == list(range(6))
 
 
+async def test_the_lock_of_a_dead_holder_lasts_no_longer_than_a_lease(world):
+    assert await world.ledger.lock("heartbeat", "dead", 3_600.0)
+    assert not await world.ledger.lock("heartbeat", "alive", 0.3)
+    assert await world.ledger.lock("heartbeat", "dead", 0.3)
+    assert not await world.ledger.lock("heartbeat", "alive", 0.3)
+
+    async def taken():
+        return await world.ledger.lock("heartbeat", "alive", 0.3)
+
+    await world.eventually(taken)
+
+
 async def test_where_the_clock_did_not_go_back_nothing_changes(world):
     await at_work(world)
     await world.ledger.set_pace(ACCOUNT, b"", Pace(rate=10.0))
