@@ -313,7 +313,8 @@ class Vidbatch:
         ids: dict[int, set[str]] = {}
         for file in sorted((self.run_folder / "sent").glob("*.jsonl")):
             for line in file.read_text().splitlines():
-                row_index, generation_id, *_ = orjson.loads(line)
+                saved = orjson.loads(line)
+                row_index, generation_id, *_ = saved["late"] if isinstance(saved, dict) else saved
                 ids.setdefault(row_index, set()).add(generation_id)
         return ids
 
