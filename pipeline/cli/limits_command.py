@@ -41,10 +41,15 @@ class View:
         return strictest([self.seen.limits, *(run.limits_in_force for run in self.runs)])
 
     @property
+    def at_work(self) -> Sequence[RunSnapshot]:
+        """Those that send, or would if they were allowed to: the limits of others are not in force."""
+        return [run for run in self.runs if run.state is RunState.RUNNING and run.led]
+
+    @property
     def pace(self) -> Pace | None:
         """What it keeps to, or would if a run came now; nothing where nothing was given, nor found."""
-        if self.runs:
-            return self.runs[0].pace
+        if self.at_work:
+            return self.at_work[0].pace
         _, pace = found_now(self.seen, self.seen.limits, self.tokens_a_row)
         return None if pace.why == "starting" else pace
 
@@ -172,8 +177,8 @@ def view_lines(view: View) -> Iterator[str]:
 
 def _holds(view: View, run: RunSnapshot) -> Iterator[tuple[str, str]]:
     """What the account keeps to; any of its runs tells that."""
-    pace = run.pace
-    yield "POSTs", rate_words(pace) or "not paced yet"
+    pace = view.pace or Pace()
+    yield "POSTs", (rate_words(pace) or "not paced yet") if view.at_work else "none: no run sends"
     yield "polls", poll_rate_words(pace) or "not paced yet"
     if view.limits.tpm is not None:
         yield "tokens", f"given: {view.limits.tpm:,.0f} a minute"

@@ -12,7 +12,7 @@ import orjson
 from pipeline.cli import limit_options, options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
-from pipeline.cli.plan_text import plan_lines, promise_lines
+from pipeline.cli.plan_text import plan_lines, promise_lines, promises
 from pipeline.cli.preparing import Question, first_rejections, plan_into
 from pipeline.edges.clock import local_now
 from pipeline.edges.run_folder import LocalRunFolder
@@ -67,7 +67,8 @@ def command(
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
     if as_json:
-        click.echo(orjson.dumps({**described, "first_rejections": rejections}))
+        told = {**described, **promises(given, described, local_now()), "first_rejections": rejections}
+        click.echo(orjson.dumps(told))
     else:
         lines = plan_lines(described, rejections, "written to rejects.parquet by `vidbatch run`")
         for line in (*lines, *promise_lines(given, described, local_now())):

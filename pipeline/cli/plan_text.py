@@ -1,6 +1,7 @@
 """A plan and an end, in words."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ from pipeline.cli.options import budget_of
 from pipeline.cli.screen import cost_text
 from pipeline.core.budget import Budget
 from pipeline.core.costs import Price, money
-from pipeline.core.deadline import clock_words, forecast, forecast_words
+from pipeline.core.deadline import Forecast, clock_words, forecast, forecast_object, forecast_words
 from pipeline.core.estimates import estimate_lines
 from pipeline.core.lifecycle import Outcome
 
@@ -92,19 +93,26 @@ def deadline_line(
     `tpm` bounds it as `rpm` does, by what the estimate says of a row; where that says nothing the rate alone promises
     nothing.
     """
-    row = _row_tokens(described.get("estimate"))
-    rates = [rpm] if rpm is not None else []
-    rates += [tpm / row] if tpm is not None and row else []
-    told = forecast(described["requests"], min(rates), now, by, 0.0) if rates else None
+    told = _forecast(described, rpm, tpm, now, by)
+    if told is not None:
+        return forecast_words(told, now)
     at = f"by {clock_words(by, now)}"
-    if tpm is not None and not row and not (told and told.late_rows):
+    if tpm is not None:
         return (
             f"{at}: the tokens a minute may bound it, and what a row takes is not known yet: the run tells whether "
             "they suffice"
         )
-    if told is None:
-        return f"{at}: without --rpm the run tells whether the rate suffices, once it has found one"
-    return forecast_words(told, now)
+    return f"{at}: without --rpm the run tells whether the rate suffices, once it has found one"
+
+
+def _forecast(
+    described: Mapping[str, Any], rpm: float | None, tpm: float | None, now: datetime, by: datetime
+) -> Forecast | None:
+    row = _row_tokens(described.get("estimate"))
+    rates = [rpm] if rpm is not None else []
+    rates += [tpm / row] if tpm is not None and row else []
+    told = forecast(described["requests"], min(rates), now, by, 0.0) if rates else None
+    return None if tpm is not None and not row and not (told and told.late_rows) else told
 
 
 def _row_tokens(estimate: Mapping[str, Any] | None) -> float | None:
@@ -127,9 +135,21 @@ def promise_lines(
     """
     yield from cap_lines(budget_of(given), described)
     if given["by"] is not None:
-        rpm, tpm = (None if isinstance(typed := given.get(name), str) else typed for name in ("rpm", "tpm"))
+        rpm, tpm = _given_rates(given)
         rates = [rate for rate in (rpm, found()) if rate is not None]
         yield deadline_line(described, min(rates, default=None), tpm, now, given["by"])
+
+
+def promises(given: Mapping[str, Any], described: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The same for programs: `forecast` is null where no deadline was given, or nothing tells the rate."""
+    by = given["by"]
+    told = None if by is None else _forecast(described, *_given_rates(given), now, by)
+    return {"caps": asdict(budget_of(given)), "by": by and by.isoformat(), "forecast": forecast_object(told)}
+
+
+def _given_rates(given: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    rpm, tpm = (None if isinstance(typed := given.get(name), str) else typed for name in ("rpm", "tpm"))
+    return rpm, tpm
 
 
 def summary_lines(

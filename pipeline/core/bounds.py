@@ -96,7 +96,7 @@ def in_flight_words(pace: Pace) -> str:
     """Who set the bound in flight that holds, and which it is: `found: 50`."""
     if _found_holds(pace):
         return f"found: {pace.cap:,}"
-    return "no limit was met yet" if pace.most is None else f"given: {pace.most:,}"
+    return "no limit known" if pace.most is None else f"given: {pace.most:,}"
 
 
 def _full(pace: Pace) -> str:

@@ -70,7 +70,7 @@ def bound(**changes):
             "48 are in flight, the most that the API",
         ),
         ({"bound": "in flight", "pace": Pace(cap=60, most=50)}, "(given: 50)", "50 are in flight, as was given"),
-        ({"bound": "in flight"}, "no limit was met yet", "as many are in flight as are risked"),
+        ({"bound": "in flight"}, "no limit known", "as many are in flight as are risked"),
         ({"bound": "turn", "priority": 30}, "other runs of the account (priority 30)", "its turn among other runs"),
         (
             {"bound": "budget", **COST},
@@ -128,7 +128,7 @@ def test_limits_that_were_given_are_told_in_the_order_of_their_options():
 
 def test_an_account_that_nothing_paces_has_no_words_for_a_rate():
     assert rate_words(Pace()) == ""
-    assert in_flight_words(Pace()) == "no limit was met yet"
+    assert in_flight_words(Pace()) == "no limit known"
     assert poll_rate_words(Pace()) == ""
     assert poll_rate_words(Pace(poll_rate=100.0, poll_why="given")) == "given: 6,000 a minute"
     assert poll_rate_words(Pace(poll_rate=100.0, poll_why="searching")) == "being found, now: 6,000 a minute"

@@ -158,6 +158,15 @@ def test_a_plan_reckons_with_tokens_a_minute(plan):
     assert "the run tells whether they suffice" in plan([UNTIMED], "--by", "1h", "--tpm", "1").output
 
 
+def test_a_plan_tells_programs_what_caps_and_deadline_mean(plan):
+    told = orjson.loads(plan([TIMED] * 600, "--rpm", "1", "--by", "1h", "--max-total-tokens", "9", "--json").output)
+    assert told["caps"] == {"cost": None, "tokens": 9}
+    assert told["forecast"]["late_rows"] in range(540, 543)
+    assert told["forecast"]["by"][:16] == told["by"][:16]
+    bare = orjson.loads(plan([TIMED], "--json").output)
+    assert (bare["caps"], bare["by"], bare["forecast"]) == ({"cost": None, "tokens": None}, None, None)
+
+
 def test_tokens_a_second_may_be_written_down(plan, tmp_path):
     (tmp_path / "vidbatch.toml").write_text("tokens_per_second = 640\n", encoding="utf-8")
     assert "30 s of video at 640 tokens a second (tokens_per_second in vidbatch.toml)" in plan([TIMED]).output

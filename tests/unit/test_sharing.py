@@ -231,6 +231,20 @@ def test_an_account_tells_the_rate_by_tokens_with_which_its_next_run_really_begi
     assert (list(view_lines(view))[1], pace.rate) == (told, 10.0)
 
 
+def test_an_account_whose_runs_do_not_send_shows_no_limit_of_theirs(ledger):
+    async def act():
+        await open_run(ledger, replace(CARD, limits=Limits(rpm=240.0), detached=True))
+        await pace_now(ledger, "api#key")
+        sending = await view_of(ledger, "api#key")
+        await ledger.set_state("run-1", RunState.STOPPING)
+        return sending, await view_of(ledger, "api#key")
+
+    sending, stopping = asyncio.run(act())
+    assert list(view_lines(sending))[1] == "  POSTs     given: 240 a minute"
+    assert list(view_lines(stopping))[1] == "  POSTs     none: no run sends"
+    assert as_object(stopping)["holds"] is None
+
+
 def test_an_account_of_which_nothing_is_known_says_so(ledger):
     async def act():
         return View("mine", await ledger.account_seen("mine"), [])
