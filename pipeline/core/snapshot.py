@@ -122,9 +122,9 @@ class RunSnapshot:
     @property
     def limits_in_force(self) -> Limits:
         """What the run keeps its account to: a run that is paused, or that nobody leads, slows no other down."""
-        sends, limits = self.state is RunState.RUNNING and self.led, self.limits
-        on_polls = Limits(poll_rpm=limits.poll_rpm if self.collects else None)
-        return replace(limits, poll_rpm=on_polls.poll_rpm) if sends else on_polls
+        of_polls = self.limits.poll_rpm if self.collects else None
+        of_posts = self.limits if self.state is RunState.RUNNING and self.led else Limits()
+        return replace(of_posts, poll_rpm=of_polls)
 
     @property
     def window_has_room(self) -> bool:

@@ -1,5 +1,6 @@
 """What a run in memory looks like at one moment, as `lua/snapshot.lua` tells it of one in Redis."""
 
+from pipeline.core.costs import MICRO
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.snapshot import RunSnapshot
 from pipeline.edges.memory_account import MemoryAccount
@@ -7,7 +8,6 @@ from pipeline.edges.memory_lists import Leases
 from pipeline.edges.memory_run import MemoryRun
 from pipeline.edges.redis_keys import ROLES
 from pipeline.edges.redis_ledger import POLL_AHEAD_MS
-from pipeline.edges.redis_wire import MICRO
 
 
 def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int, *, led: bool) -> RunSnapshot:

@@ -7,7 +7,7 @@ import orjson
 
 from pipeline.core.answers import Problem
 from pipeline.core.budget import Budget, Reservation, Spending
-from pipeline.core.costs import Price
+from pipeline.core.costs import MICRO, Price
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.limits import Limits
@@ -19,9 +19,6 @@ from pipeline.core.records import pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.edges.redis_keys import LEDGER_VERSION, ROLES
 from pipeline.ports import Claimed, Commit, RunCard
-
-MICRO = 1_000_000
-"""Redis sums whole numbers exactly; money is kept in millionths."""
 
 MOST_CAP = 10**15
 """Lua writes larger numbers with an exponent; no cap of a person's comes near."""

@@ -44,13 +44,6 @@ async def late_shift(
     return asked
 
 
-async def poll_late(run_id: str, ledger: Ledger, api: Api, policy: Policy, prices: PriceList = NO_PRICES) -> int:
-    """Ask once for the late ids that are due and may be asked for now; how many there were."""
-    claim = await ledger.claim_late(run_id, MOST)
-    await asyncio.gather(*_asked(claim, run_id, ledger, api, policy, prices))
-    return len(claim.ids)
-
-
 def _asked(
     claim: LateClaim, run_id: str, ledger: Ledger, api: Api, policy: Policy, prices: PriceList
 ) -> set[asyncio.Task[None]]:

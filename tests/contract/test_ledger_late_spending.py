@@ -10,7 +10,8 @@ from pipeline.core.late import LateId, late_of
 from pipeline.core.records import RowRecord
 from pipeline.core.recovery import SavedId, recovered
 from pipeline.core.retries import after_late_id
-from pipeline.flows.late import poll_late
+from pipeline.edges.clock import MachineClock
+from pipeline.flows.late import late_shift
 from pipeline.flows.shift import Bench
 from pipeline.flows.submit import adopt
 from pipeline.ports import Commit, FedRow
@@ -31,9 +32,13 @@ class Api:
         return self._answer
 
 
+def bench(world, role):
+    return Bench(world.run, role, "worker-1", 96, 10.0, 10.0, lambda: False)
+
+
 async def asked_for(world, answer):
     world.clock.advance(120_000)
-    await poll_late(world.run, world.ledger, Api(answer), world.card().policy)
+    await late_shift(bench(world, "poll"), world.ledger, Api(answer), MachineClock(), world.card().policy)
 
 
 async def open_anew(world, *records):
@@ -54,8 +59,7 @@ async def test_an_id_that_is_offered_again_when_its_row_has_ended_is_spent_once(
     world.clock.advance(6_000)
     await world.commit(world.polled((await world.polls()).rows[0], done(90, 0.0)))
     assert await world.commit(accepted) == [False]
-    bench = Bench(world.run, "submit", "worker-1", 96, 10.0, 10.0, lambda: False)
-    assert await adopt(bench, world.ledger, accepted, {})
+    assert await adopt(bench(world, "submit"), world.ledger, accepted, {})
     await asked_for(world, done(90, 0.0))
     spending = (await world.look()).spending
     assert (spending.tokens, spending.kept_tokens) == (90, 100)

@@ -23,7 +23,7 @@ from pipeline.core.pacing import Pace
 from pipeline.core.policy import Policy
 from pipeline.core.records import Ending, RowRecord, saved_line
 from pipeline.edges.memory_ledger import MemoryLedger
-from pipeline.flows.late import MOST, late_shift, poll_late
+from pipeline.flows.late import MOST, late_shift
 from pipeline.flows.shift import Bench
 from pipeline.ports import RunCard
 
@@ -102,7 +102,7 @@ class _Api:
 
 
 @pytest.mark.anyio
-async def test_a_poll_shift_asks_for_all_that_are_due_and_one_that_fails_harms_no_other():
+async def test_a_poll_shift_asks_for_all_that_are_due_and_one_that_fails_harms_no_other(loop_clock):
     now = NOW
     ledger = MemoryLedger(lambda: now)
     await ledger.open_run(
@@ -114,9 +114,9 @@ async def test_a_poll_shift_asks_for_all_that_are_due_and_one_that_fails_harms_n
     for name in ("done", "runs", "breaks"):
         await ledger.note_late("run-1", LateId(0, name, NOW * 1000, 1))
     api = _Api({"done": Completed(Completion()), "runs": Running("processing")})
-    assert await poll_late("run-1", ledger, api, POLICY) == 3
+    assert await late_shift(bench(), ledger, api, loop_clock, POLICY) == 3
     assert sorted(api.asked) == ["breaks", "done", "runs"]
-    assert await poll_late("run-1", ledger, api, POLICY) == 0
+    assert await late_shift(bench(), ledger, api, loop_clock, POLICY) == 0
     run = await ledger.snapshot("run-1")
     assert (run.late, run.late_due, MOST >= 3) == (2, 0, True)
     now += 2_000

@@ -7,6 +7,7 @@
 --         a row that was taken over bears the lost claim's token before its own, so that a second takeover, after a
 --         first one that also died, still knows when and by whom the row was sent; holders have no '|' in their names
 -- TTL none
+-- PART permits
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local account = redis.call('HMGET', KEYS[5], 'blocked', 'polls', 'troubles')
@@ -32,11 +33,7 @@ if ARGV[4] == '1' then
       tat, turn = math.min(tat, now_us + gap), math.min(turn, now_us + tonumber(ARGV[6]) + gap)
       redis.call('HSET', KEYS[5], 'poll_tat', string.format('%.0f', tat), 'poll_turn', string.format('%.0f', turn))
     end
-    local late = math.min(tonumber(ARGV[5]), math.max(tonumber(ARGV[8]), tonumber(ARGV[9]) * gap))
-    local from = math.max(tat, now_us - late)
-    if tat < now_us - tonumber(ARGV[7]) then from = now_us end
-    local room = 0
-    if from <= now_us then room = math.floor((now_us - from) / gap) + 1 end
+    local from, room = permits(now_us, tat, gap, ARGV[5], ARGV[8], ARGV[9], ARGV[7])
     if room < math.min(limit, due) then
       redis.call('HINCRBY', KEYS[5], 'poll_bound', 1)
       bound = 'rate'

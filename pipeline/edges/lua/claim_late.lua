@@ -5,6 +5,7 @@
 --      there was a pause, 5 how late it may be used at least; 6 as long as so many permits take is late enough
 -- RETURNS {now ms, ms until more of those that are due may be asked for, or 0 where no more are due, line, line, ...}
 -- TTL none
+-- PART permits
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_us = time[1] * 1000000 + time[2]
@@ -18,11 +19,7 @@ local gap = tonumber(pace[2] or 0)
 local wait = 1
 if gap > 0 then
   local tat = math.min(tonumber(pace[3] or 0), now_us + gap)
-  local forgiven = math.min(tonumber(ARGV[3]), math.max(tonumber(ARGV[5]), tonumber(ARGV[6]) * gap))
-  local from = math.max(tat, now_us - forgiven)
-  if tat < now_us - tonumber(ARGV[4]) then from = now_us end
-  local room = 0
-  if from <= now_us then room = math.floor((now_us - from) / gap) + 1 end
+  local from, room = permits(now_us, tat, gap, ARGV[3], ARGV[5], ARGV[6], ARGV[4])
   count = math.min(count, room)
   tat = from + count * gap
   if count > 0 then redis.call('HSET', KEYS[2], 'poll_tat', string.format('%.0f', tat)) end

@@ -11,6 +11,7 @@
 --      22 as long as so many permits take is late enough
 -- RETURNS {now ms, troubles, wait ms, bound, token, row, body, record, row, body, record, ...}
 -- TTL none
+-- PART permits
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_us = time[1] * 1000000 + time[2]
@@ -111,18 +112,12 @@ if gap > 0 and (tat > now_us + gap or turn > now_us + tonumber(ARGV[12]) + gap) 
   tat, turn = math.min(tat, now_us + gap), math.min(turn, now_us + tonumber(ARGV[12]) + gap)
   redis.call('HSET', KEYS[8], 'tat', whole(tat), 'turn', whole(turn))
 end
--- what a lateness missed is made up for, up to a bound, and a pause is not
-local from = tat
-local late = math.min(tonumber(ARGV[11]), math.max(tonumber(ARGV[19]), tonumber(ARGV[22]) * gap))
-if tat < now_us - tonumber(ARGV[18]) then from = now_us else from = math.max(tat, now_us - late) end
-if gap > 0 and permitted > 0 then
-  local room = 0
-  if from <= now_us then room = math.floor((now_us - from) / gap) + 1 end
-  if room < permitted then
-    permitted = room
-    bound = 'rate'
-    redis.call('HINCRBY', KEYS[8], 'bound', 1)
-  end
+local from, room, forgiven = tat, permitted, 0
+if gap > 0 then from, room, forgiven = permits(now_us, tat, gap, ARGV[11], ARGV[19], ARGV[22], ARGV[18]) end
+if room < permitted then
+  permitted = room
+  bound = 'rate'
+  redis.call('HINCRBY', KEYS[8], 'bound', 1)
 end
 local clock = tonumber(account[12] or 0)
 local waits = account[13] and math.abs(now - tonumber(account[13])) <= tonumber(ARGV[16])
@@ -148,7 +143,7 @@ if lowest then
     ahead = math.max(ahead, math.floor(tonumber(ARGV[14]) / gap))
   end
   local share = math.max(0, math.floor((lowest + ahead * cost - clock) / cost))
-  local since = now_us - math.floor(late * 2 / 3)
+  local since = now_us - math.floor(forgiven * 2 / 3)
   if by_rate and from <= since then
     share = math.max(share, math.floor((since - from) / gap) + 1)
   end

@@ -4,6 +4,7 @@
 -- RETURNS 1 when reopened, 0 for an unknown run
 -- TTL none
 -- PART given_cap
+-- PART set_pairs
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('SREM', KEYS[4], ARGV[1])
 redis.call('SADD', KEYS[3], ARGV[1])
@@ -13,12 +14,6 @@ redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since', 'doubt_since', 'guard', 
 local state = redis.call('HGET', KEYS[1], 'state')
 local kept = ARGV[3] == 'running' and (state == 'cancelling' or state == 'abandoning')
 redis.call('HSET', KEYS[1], 'card', ARGV[2], 'state', kept and state or ARGV[3], 'reason', '', 'streak', 0, 'streak_code', '')
-for i = 4, #ARGV, 2 do
-  if ARGV[i + 1] == '' then
-    redis.call('HDEL', KEYS[1], ARGV[i])
-  else
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-  end
-end
+set_pairs(KEYS[1], 4)
 given_cap(KEYS[1], KEYS[5], KEYS[6])
 return 1

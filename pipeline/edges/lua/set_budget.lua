@@ -4,13 +4,8 @@
 -- RETURNS 1, or 0 for an unknown run
 -- TTL none
 -- PART given_cap
+-- PART set_pairs
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-for i = 1, #ARGV, 2 do
-  if ARGV[i + 1] == '' then
-    redis.call('HDEL', KEYS[1], ARGV[i])
-  else
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-  end
-end
+set_pairs(KEYS[1], 1)
 given_cap(KEYS[1], KEYS[2], KEYS[3])
 return 1

@@ -3,12 +3,7 @@
 -- ARGV 1 '1' when the hash must exist, then pairs: field, value ('' removes it)
 -- RETURNS 1, or 0 when the hash does not exist
 -- TTL none
+-- PART set_pairs
 if ARGV[1] == '1' and redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-for i = 2, #ARGV, 2 do
-  if ARGV[i + 1] == '' then
-    redis.call('HDEL', KEYS[1], ARGV[i])
-  else
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-  end
-end
+set_pairs(KEYS[1], 2)
 return 1
