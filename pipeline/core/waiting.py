@@ -35,7 +35,7 @@ def _held(run: RunSnapshot) -> str:
         return f"{cause}, then the run's command again: {run.account_blocked}"
     match run.state:
         case RunState.PAUSED if run.reason == PERSON_PAUSED:
-            return person_paused(run)
+            return f"a person, who paused it; vidbatch resume {run.run_id} goes on"
         case RunState.PAUSED if run.reason.startswith(BUDGET_REACHED):
             return f"a person: {run.reason}; its command with {a_higher_cap(run)} goes on"
         case RunState.PAUSED:

@@ -59,7 +59,7 @@ LACK = "no worker is running: start some with `vidbatch worker`"
         ({"ready": 2, "account_blocked": "no", "account_polls": False}, "a key that the API accepts"),
         (
             {"state": RunState.PAUSED, "reason": PERSON_PAUSED, "ready": 1},
-            "paused by a person; vidbatch resume run-1 goes on",
+            "a person, who paused it; vidbatch resume run-1 goes on",
         ),
         ({"state": RunState.PAUSED, "reason": PERSON_PAUSED, "pending": 1}, "meanwhile: nothing but 1 generation"),
         ({"state": RunState.PAUSED, "reason": "4 like ends", "ready": 1}, "a person, since it is paused: 4 like ends"),

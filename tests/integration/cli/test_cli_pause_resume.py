@@ -25,8 +25,8 @@ def test_a_paused_run_collects_what_was_sent_and_goes_on_when_it_is_resumed(term
     leading.until(lambda: look(run).outcomes["completed"] == 4, "what was sent is collected")
     [told] = orjson.loads(terminal("status", run, "--json").out)
     assert (told["state"], told["pending"], told["ready"]) == ("paused", 0, 8)
-    assert told["waits_for"].startswith(f"paused by a person; vidbatch resume {run} goes on")
-    assert f"waits for paused by a person; vidbatch resume {run}" in terminal("status", run).out
+    assert told["waits_for"].startswith(f"a person, who paused it; vidbatch resume {run} goes on")
+    assert f"waits for a person, who paused it; vidbatch resume {run} goes on" in terminal("status", run).out
     assert slow.summary()["posts_received"] == 4
     assert terminal("resume", run).out == f"run {run} goes on\n"
     ended = leading.ends()
