@@ -92,7 +92,7 @@ def test_a_lack_of_workers_is_named_before_what_they_would_do():
 
 def test_a_person_is_named_before_a_lack_of_workers():
     paused = replace(QUIET, state=RunState.PAUSED, reason=PERSON_PAUSED, ready=1)
-    assert waits_for(paused, LACK).startswith("paused by a person")
+    assert waits_for(paused, LACK).startswith("a person, who paused it")
 
 
 def test_polls_that_are_held_are_not_told_as_going_on():
