@@ -75,11 +75,7 @@ _NEW = RowRecord()
 
 def pack(record: RowRecord) -> bytes:
     """Compact JSON: defaults are left out, so that a fresh record is `{}`."""
-    kept: dict[str, Any] = {}
-    for key, name in _KEYS:
-        value = getattr(record, name)
-        if value != getattr(_NEW, name):
-            kept[key] = value
+    kept = {key: value for key, name, default in _DEFAULTS if (value := getattr(record, name)) != default}
     if record.log:
         kept["l"] = [attempt.packed() for attempt in record.log]
     return orjson.dumps(kept)
@@ -114,6 +110,7 @@ _KEYS = (
     ("d", "model"),
     ("y", "running_ms"),
 )
+_DEFAULTS = tuple((key, name, getattr(_NEW, name)) for key, name in _KEYS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ import contextlib
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import httpx
@@ -29,8 +28,9 @@ _LARGE_AT_ONCE = 2  # a flood of floods may not cost more memory than this many 
 _MESSAGE_LENGTH = 500
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
-_BEFORE_THE_REQUEST = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-"""What aiohttp raises only while it gets a connection: name look-up, connect, TLS handshake, or the wait for a slot.
+_BEFORE_THE_REQUEST = (aiohttp.InvalidURL, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+"""What aiohttp raises only for a URL that is none, or while it gets a connection: name look-up, connect, TLS handshake,
+or the wait for a slot.
 
 httpx-aiohttp hides the difference (a server that closes after the whole POST is `ConnectTimeout` too), but keeps
 aiohttp's own exception as `__cause__`.
@@ -107,7 +107,7 @@ class HttpDoor:
         if self._closed:
             raise NotSentError(Problem("connect_failed", "The door to the API is closed."))
         try:
-            request = _request(method, _url(url), headers, body, self._extensions)
+            request = _Prepared(method, url, headers, body, self._extensions)
             async with asyncio.timeout(self._settings.total_timeout_s):
                 return await self._send(request)
         except Exception as error:  # noqa: BLE001 - what isn't known to be unsent may have been billed
@@ -191,21 +191,31 @@ def _pooled_transport(settings: HttpSettings) -> AiohttpTransport:
     return transport
 
 
-_url = lru_cache(maxsize=8192)(httpx.URL)  # parsing costs 25 µs, an entry 0.4 kB; polls ask for the same again
+class _Prepared(httpx.Request):
+    """A request whose parts are ready: nothing is parsed, copied or encoded anew for each row.
 
+    httpx's own constructor parses the URL and copies the headers, as long as half an exchange takes.
+    """
 
-def _request(
-    method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes | None, extensions: dict[str, Any]
-) -> httpx.Request:
-    if body is None or len(body) <= _PIECE:
-        request = httpx.Request(
-            method, url, headers=headers, stream=httpx.ByteStream(body or b""), extensions=extensions
-        )
-        request.read()
-        return request
-    sized = httpx.Headers(headers)
-    sized["content-length"] = str(len(body))
-    return httpx.Request(method, url, headers=sized, stream=_Pieces(body), extensions=extensions)
+    def __init__(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, extensions: dict[str, Any]
+    ) -> None:
+        self.method = method
+        self.url = cast("httpx.URL", url)  # the transport asks for its text only
+        self.headers = cast("httpx.Headers", headers)
+        self.extensions = extensions
+        self._whole = body or b""
+        if len(self._whole) > _PIECE:
+            self.headers = httpx.Headers(headers)
+            self.headers["content-length"] = str(len(self._whole))
+            self.stream = _Pieces(self._whole)
+
+    @property
+    def content(self) -> bytes:
+        """The body, if it goes out as a whole; a larger one is streamed."""
+        if len(self._whole) > _PIECE:
+            raise httpx.RequestNotRead
+        return self._whole
 
 
 async def _discard(stream: httpx.AsyncByteStream) -> None:
@@ -224,7 +234,7 @@ def _failure(error: Exception) -> DoorError:
 
 def _nothing_was_sent(error: Exception) -> bool:
     """Whether the error proves that no byte of the request left."""
-    return isinstance(error, httpx.InvalidURL) or isinstance(error.__cause__, _BEFORE_THE_REQUEST)
+    return isinstance(error.__cause__, _BEFORE_THE_REQUEST)
 
 
 def _described(error: Exception) -> str:

@@ -9,7 +9,9 @@ import re
 from importlib import resources
 from typing import Any
 
+import hiredis
 import redis.asyncio as aioredis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
@@ -24,17 +26,29 @@ CONNECT_TIMEOUT_S = 5.0
 _PART = re.compile(r"^-- PART (\w+)\n", re.MULTILINE)
 
 
+class _Packing(AbstractConnection):
+    """A connection whose commands hiredis writes: the asyncio client does so in Python, 2 µs an argument."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:  # noqa: ANN401 - as the library has it
+        """The bytes of one command."""
+        if isinstance(args[0], str) and " " in args[0]:
+            return super().pack_command(*args)
+        return [hiredis.pack_command(args)]
+
+
 class RedisDoor:
     """One client for one process and event loop; make it after the fork."""
 
     def __init__(self, url: str) -> None:
-        self._client = aioredis.Redis.from_url(
+        pool = aioredis.ConnectionPool.from_url(
             url,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             client_name="vidbatch",
         )
+        pool.connection_class = type("Connection", (_Packing, pool.connection_class), {})
+        self._client = aioredis.Redis.from_pool(pool)
         self._sources: dict[str, str] = {}
         self._shas: dict[str, str] = {}
 

@@ -17,6 +17,7 @@ from pipeline.core.permits import gap_us
 from pipeline.core.policy import Policy
 from pipeline.core.records import pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.steps import Step
 from pipeline.edges.redis_keys import LEDGER_VERSION, ROLES
 from pipeline.ports import Claimed, Commit, RunCard
 
@@ -25,17 +26,32 @@ MOST_CAP = 10**15
 
 
 def commit_arguments(commit: Commit) -> list[Any]:
-    """The twenty arguments of one row in commit.lua."""
+    """The thirteen arguments of one row in commit.lua."""
     step = commit.step
     state, ending = step.state, step.ending
+    observed = "" if step.observed is None else pack_observed(step.observed)
     head = [commit.row_index, commit.token, step.source.value, state.value, step.wait_ms, pack(step.record)]
-    tail = [step.account_wait_ms, _block(step.account_problem, step.polling_works), told(step.trouble)]
-    more: list[Any] = ["1" if step.doubt else "", step.lane]
-    more += ["" if step.observed is None else pack_observed(step.observed), step.keeps or ""]
     if state is State.DONE and ending is not None:
-        sums = (step.used.prompt_tokens, step.used.completion_tokens, step.used.cost_micro)
-        return [*head, pack_ending(ending), ending.outcome.value, step.counts_as, "", *tail, *sums, *more]
-    return [*head, "", "", step.counts_as, accepted_line(commit), *tail, 0, 0, 0, *more]
+        used = step.used
+        sums = (used.prompt_tokens, used.completion_tokens, used.cost_micro)
+        return [*head, pack_ending(ending), ending.outcome.value, *sums, observed, _few(step)]
+    return [*head, accepted_line(commit), "", 0, 0, 0, observed, _few(step)]
+
+
+def _few(step: Step) -> bytes | str:
+    """What few steps have, as a JSON object; empty for the others."""
+    block = _block(step.account_problem, step.polling_works)
+    few = {
+        "like": step.counts_as,
+        "hold": step.account_wait_ms,
+        "block": block,
+        "trouble": told(step.trouble),
+        "doubt": step.doubt,
+        "lane": step.lane,
+        "keeps": step.keeps,
+    }
+    told_of = {name: value for name, value in few.items() if value}
+    return orjson.dumps(told_of) if told_of else ""
 
 
 def accepted_line(commit: Commit) -> bytes:

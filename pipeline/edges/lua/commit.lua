@@ -1,27 +1,73 @@
 -- Apply a group of steps, each under the token of its claim; a stale token changes nothing.
+-- What steps do alike is gathered and done by one command for the whole group: what a row costs here is a few table entries.
 -- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 results, 9 accepted, 10 done,
 --      11 account, 12 account's runs, 13 what ended generations told, 14 reservations that are kept, by row
 -- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, 4 key prefix, 5 most
 --      that is kept of what ended generations told, 6 ambiguous answers in a row that hold the account back, 7 ms of
---      the grid on which polls are due, then 20 for each row: index, token, from, to, wait ms, record, ending,
---      outcome, what the guard counts, accepted line, account wait ms, account block (ending and outcome '' unless to is
---      done; account block '' or 'key <problem>' or 'balance <problem>'); the trouble, prompt tokens, completion tokens,
---      micro-cost, '1' where the POST may have been billed without an id, the lane that was throttled ('posts', 'polls' or
---      ''), what the generation told ('' or JSON), and '1' where the row's reservation is kept since it may have been
---      billed, '-1' where one that was kept is in flight again
+--      the grid on which polls are due, then 13 for each row: index, token, from, to, wait ms, record, the ending where to
+--      is done, else the accepted line or '', the outcome or '', prompt tokens, completion tokens, micro-cost, what the
+--      generation told ('' or JSON), and what few steps have ('' or a JSON object):
+--        like     what the guard against like ends counts
+--        hold     ms for which the account is held back
+--        block    what blocks the account: 'key <problem>' or 'balance <problem>'
+--        trouble  what a person should see
+--        doubt    the POST may have been billed without an id
+--        lane     what was throttled, 'posts' or 'polls'
+--        keeps    1 where the row's reservation is kept since it may have been billed, -1 where it is in flight again
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
+local STRIDE, FIRST, MOST = 13, 8, 1000
+local NOTHING = {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local sets = {ready = KEYS[2], submitting = KEYS[3], pending = KEYS[4]}
-local applied = {}
-local function add(field, by) if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end end
-
-local accepted, polled, observed = 0, 0, 0
-local doubts = tonumber(redis.call('HGET', KEYS[11], 'doubts') or 0)
-local held_by_each = redis.call('HMGET', KEYS[1], 'held_tokens', 'held_micro')
-local tester = redis.call('HGET', KEYS[11], 'tester')
+local grid = tonumber(ARGV[7])
+local meta = redis.call('HMGET', KEYS[1], 'held_tokens', 'held_micro', 'o:completed', 'streak', 'streak_code', 'missing',
+  'doubt_since')
+local account = redis.call('HMGET', KEYS[11], 'doubts', 'tester', 'troubles', 'wait_until')
+local held_tokens, held_micro = meta[1] and tonumber(meta[1]), meta[2] and tonumber(meta[2])
+local completed = tonumber(meta[3] or 0)
+local calm = tonumber(meta[4] or 0) == 0 and (meta[5] or '') == ''
+local missing_before = tonumber(meta[6] or 0)
+local missing = missing_before
+local in_doubt = meta[7] and true or false
+local doubts, tester = tonumber(account[1] or 0), account[2]
 if not tester or tester == '' then tester = nil end
+local troubles, wait_until = tonumber(account[3] or 0), tonumber(account[4] or 0)
+local applied, accepted, polled, observed, sane = {}, 0, 0, 0, false
+
+-- what the group does, until it is done
+local sums, left, due, rest = {}, {}, {}, {}
+local function add(field, by) if by ~= 0 then sums[field] = (sums[field] or 0) + by end end
+local function put(lists, key, first, second)
+  local list = lists[key]
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  list[#list + 1] = first
+  if second then list[#list + 1] = second end
+end
+
+local function in_pieces(command, key, list)
+  for from = 1, #list, MOST do redis.call(command, key, unpack(list, from, math.min(#list, from + MOST - 1))) end
+end
+
+local function do_it()
+  for set, rows in pairs(left) do in_pieces('ZREM', set, rows) end
+  for set, pairs_of in pairs(due) do in_pieces('ZADD', set, pairs_of) end
+  if rest.tokens then in_pieces('HDEL', KEYS[7], rest.tokens) end
+  if rest.records then in_pieces('HSET', KEYS[6], rest.records) end
+  if rest.ended then
+    in_pieces('HDEL', KEYS[5], rest.ended)
+    in_pieces('HDEL', KEYS[6], rest.ended)
+  end
+  if rest.results then in_pieces('RPUSH', KEYS[8], rest.results) end
+  if rest.ids then in_pieces('RPUSH', KEYS[9], rest.ids) end
+  if rest.told then in_pieces('RPUSH', KEYS[13], rest.told) end
+  for field, by in pairs(sums) do redis.call('HINCRBY', KEYS[1], field, by) end
+  sums, left, due, rest = {}, {}, {}, {}
+end
 
 -- a row gives back no more than is kept for it
 local function keep(row, by)
@@ -31,6 +77,7 @@ local function keep(row, by)
 end
 
 local function pending_now()
+  do_it()
   local pending = 0
   for _, run in ipairs(redis.call('SMEMBERS', KEYS[12])) do
     if redis.call('HGET', ARGV[4] .. run .. ':meta', 'polls') ~= '0' then
@@ -48,7 +95,7 @@ local function congested(lane, wait, token)
     local until_then = tonumber(redis.call('HGET', KEYS[11], 'poll_wait_until') or 0)
     if now + wait > until_then then redis.call('HSET', KEYS[11], 'poll_wait_until', now + wait) end
     if until_then > now then return end
-  elseif tonumber(redis.call('HGET', KEYS[11], 'wait_until') or 0) > now
+  elseif wait_until > now
     or tonumber(string.match(token, '^%d+') or now) < tonumber(redis.call('HGET', KEYS[11], 'event_at') or 0) then
     return
   else
@@ -67,27 +114,33 @@ local function tested(how)
   redis.call('HSET', KEYS[11], 'tested', how, 'tested_in_flight', pending_now())
 end
 
-local function account_says(wait, block, trouble, doubt)
-  if block ~= '' then
-    redis.call('HSET', KEYS[11], 'blocked', string.match(block, '^%S+ (.*)$'),
-      'polls', string.match(block, '^key ') and '0' or '1')
+local function account_says(few)
+  local wait = few.hold or 0
+  if few.block then
+    redis.call('HSET', KEYS[11], 'blocked', string.match(few.block, '^%S+ (.*)$'),
+      'polls', string.match(few.block, '^key ') and '0' or '1')
   end
-  if doubt ~= '' then
+  if few.doubt then
     -- one alone says little of the API; several in a row may each cost a generation
     doubts = redis.call('HINCRBY', KEYS[11], 'doubts', 1)
     if doubts < tonumber(ARGV[6]) then wait = 0 end
   end
   if wait > 0 then
-    local until_then = tonumber(redis.call('HGET', KEYS[11], 'wait_until') or 0)
     -- one congestion event, however many requests meet it
-    if until_then <= now then redis.call('HINCRBY', KEYS[11], 'troubles', 1) end
-    if now + wait > until_then then redis.call('HSET', KEYS[11], 'wait_until', now + wait) end
+    if wait_until <= now then troubles = redis.call('HINCRBY', KEYS[11], 'troubles', 1) end
+    if now + wait > wait_until then
+      wait_until = now + wait
+      redis.call('HSET', KEYS[11], 'wait_until', wait_until)
+    end
   end
-  if trouble ~= '' then
-    redis.call('HSET', KEYS[1], 'trouble', trouble)
+  if few.trouble then
+    redis.call('HSET', KEYS[1], 'trouble', few.trouble)
     redis.call('HSETNX', KEYS[1], 'trouble_since', now)
   end
-  if doubt ~= '' then redis.call('HSETNX', KEYS[1], 'doubt_since', now) end
+  if few.doubt then
+    redis.call('HSETNX', KEYS[1], 'doubt_since', now)
+    in_doubt = true
+  end
 end
 
 local function in_words(ending)
@@ -100,48 +153,49 @@ local function in_words(ending)
 end
 
 local function streak(like, ending)
+  calm = false
   if redis.call('HGET', KEYS[1], 'streak_code') ~= like then
     redis.call('HSET', KEYS[1], 'streak_code', like, 'streak', 0)
   end
   local length = redis.call('HINCRBY', KEYS[1], 'streak', 1)
-  local guard = ARGV[2]
-  if tonumber(redis.call('HGET', KEYS[1], 'o:completed') or 0) == 0 then guard = ARGV[1] end
+  local guard = completed == 0 and ARGV[1] or ARGV[2]
   if length >= tonumber(guard) and redis.call('HGET', KEYS[1], 'state') == 'running' then
     redis.call('HSET', KEYS[1], 'state', 'paused', 'streak', 0, 'guard', like .. in_words(ending),
       'reason', length .. ' rows in a row ended as ' .. like)
   end
 end
 
-local function finish(i, row)
-  local body_bytes = redis.call('HSTRLEN', KEYS[5], row)
-  redis.call('HDEL', KEYS[5], row)
-  redis.call('HDEL', KEYS[6], row)
-  add('bodies_bytes', -body_bytes)
+local function finish(i, row, few)
+  local outcome, prompt, completion, micro = ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], ARGV[i + 10]
+  add('bodies_bytes', -redis.call('HSTRLEN', KEYS[5], row))
+  put(rest, 'ended', row)
   if redis.call('SETBIT', KEYS[10], row, 1) == 1 then
     add('double_ends', 1)
     return
   end
   local result = '{"i":' .. row .. ',"r":' .. ARGV[i + 5] .. ',"e":' .. ARGV[i + 6] .. '}'
-  redis.call('RPUSH', KEYS[8], result)
+  put(rest, 'results', result)
   add('results_bytes', #result)
-  add('o:' .. ARGV[i + 7], 1)
-  add('prompt_tokens', tonumber(ARGV[i + 13]))
-  add('completion_tokens', tonumber(ARGV[i + 14]))
-  add('cost_micro', tonumber(ARGV[i + 15]))
-  if held_by_each[1] then
-    add('over_tokens', math.max(0, tonumber(ARGV[i + 13]) + tonumber(ARGV[i + 14]) - tonumber(held_by_each[1])))
-    add('over_micro', math.max(0, tonumber(ARGV[i + 15]) - tonumber(held_by_each[2])))
+  add('o:' .. outcome, 1)
+  add('prompt_tokens', tonumber(prompt))
+  add('completion_tokens', tonumber(completion))
+  add('cost_micro', tonumber(micro))
+  if held_tokens then
+    add('over_tokens', math.max(0, tonumber(prompt) + tonumber(completion) - held_tokens))
+    add('over_micro', math.max(0, tonumber(micro) - held_micro))
   end
   if string.find(ARGV[i + 5], '"q":true', 1, true) then add('possible_duplicates', 1) end
-  if ARGV[i + 7] == 'completed' then
-    redis.call('HSET', KEYS[1], 'streak_code', '', 'streak', 0)
-  elseif ARGV[i + 8] ~= '' then
-    streak(ARGV[i + 8], ARGV[i + 6])
+  if outcome == 'completed' then
+    completed = completed + 1
+    if not calm then
+      calm = true
+      redis.call('HSET', KEYS[1], 'streak_code', '', 'streak', 0)
+    end
+  elseif few.like then
+    streak(few.like, ARGV[i + 6])
   end
 end
 
-local missing_before = tonumber(redis.call('HGET', KEYS[1], 'missing') or 0)
-local missing = missing_before
 local function miss(words)
   missing = missing + 1
   if missing < tonumber(ARGV[3]) then return end
@@ -154,65 +208,92 @@ local function miss(words)
   missing = 0
 end
 
-local sane = false
-for i = 8, #ARGV, 20 do
-  local row, to = ARGV[i], ARGV[i + 3]
-  local held = redis.call('HGET', KEYS[7], row)
-  -- the answer of the worker that sent the row goes before whoever took the row over from it
-  if held ~= ARGV[i + 1] and (not held or string.match(held, '^([^|]*)|') ~= ARGV[i + 1]) then
-    applied[#applied + 1] = 0
-  else
-    applied[#applied + 1] = 1
-    if ARGV[i + 12] == '' then
-      sane = true
-      if ARGV[i + 2] == 'pending' then
-        missing = 0
-        polled = polled + 1
-      end
-    end
-    if ARGV[i + 17] ~= '' then congested(ARGV[i + 17], tonumber(ARGV[i + 4]), ARGV[i + 1]) end
-    account_says(tonumber(ARGV[i + 10]), ARGV[i + 11], ARGV[i + 12], ARGV[i + 16])
-    redis.call('HDEL', KEYS[7], row)
-    redis.call('ZREM', sets[ARGV[i + 2]], row)
-    -- a row that was taken out of ready waits under its lease among the submitting ones
-    if ARGV[i + 2] == 'ready' then redis.call('ZREM', KEYS[3], row) end
-    if to == 'done' then
-      finish(i, row)
-    else
-      redis.call('HSET', KEYS[6], row, ARGV[i + 5])
-      local due = now + tonumber(ARGV[i + 4])
-      -- polls of many generations that are due together go out together
-      if to == 'pending' then due = math.ceil(due / tonumber(ARGV[7])) * tonumber(ARGV[7]) end
-      redis.call('ZADD', sets[to], due, row)
-      if ARGV[i + 8] == 'missing' then
-        miss(ARGV[i + 12])
-      elseif ARGV[i + 8] ~= '' then
-        streak(ARGV[i + 8])
-      end
-    end
-    if ARGV[i + 18] ~= '' then
-      observed = observed + 1
-      redis.call('RPUSH', KEYS[13], ARGV[i + 18])
-    end
-    if ARGV[i + 19] ~= '' then keep(row, tonumber(ARGV[i + 19])) end
-    if ARGV[i + 2] == 'submitting' and tester == ARGV[i + 1] then
-      tested(ARGV[i + 9] ~= '' and 'accepted' or ARGV[i + 17] == 'posts' and 'refused' or '')
-    end
-    if ARGV[i + 9] ~= '' then
-      accepted = accepted + 1
-      if doubts > 0 then
-        doubts = 0
-        redis.call('HDEL', KEYS[11], 'doubts')
-      end
-      redis.call('RPUSH', KEYS[9], ARGV[i + 9])
-      redis.call('HDEL', KEYS[1], 'doubt_since')
-      add('accepted', 1)
-      if tonumber(redis.call('HGET', KEYS[11], 'wait_until') or 0) <= now then
-        redis.call('HSET', KEYS[11], 'troubles', 0)
-      end
-    end
+local function go_on(i, row, to, few)
+  local at = now + tonumber(ARGV[i + 4])
+  -- polls of many generations that are due together go out together
+  if to == 'pending' then at = math.ceil(at / grid) * grid end
+  put(rest, 'records', row, ARGV[i + 5])
+  put(due, sets[to], at, row)
+  if few.like == 'missing' then
+    miss(few.trouble or '')
+  elseif few.like then
+    streak(few.like)
   end
 end
+
+local function paid(line)
+  accepted = accepted + 1
+  if doubts > 0 then
+    doubts = 0
+    redis.call('HDEL', KEYS[11], 'doubts')
+  end
+  if in_doubt then
+    in_doubt = false
+    redis.call('HDEL', KEYS[1], 'doubt_since')
+  end
+  if troubles > 0 and wait_until <= now then
+    troubles = 0
+    redis.call('HSET', KEYS[11], 'troubles', 0)
+  end
+  put(rest, 'ids', line)
+  add('accepted', 1)
+end
+
+local function apply(i, row)
+  local from, to = ARGV[i + 2], ARGV[i + 3]
+  local few = ARGV[i + 12] == '' and NOTHING or cjson.decode(ARGV[i + 12])
+  if not few.trouble then
+    sane = true
+    if from == 'pending' then
+      missing = 0
+      polled = polled + 1
+    end
+  end
+  if few ~= NOTHING then
+    if few.lane then congested(few.lane, tonumber(ARGV[i + 4]), ARGV[i + 1]) end
+    account_says(few)
+  end
+  put(rest, 'tokens', row)
+  if from ~= to then put(left, sets[from], row) end
+  -- a row that was taken out of ready waits under its lease among the submitting ones
+  if from == 'ready' then put(left, KEYS[3], row) end
+  local line = ''
+  if to == 'done' then
+    finish(i, row, few)
+  else
+    line = ARGV[i + 6]
+    go_on(i, row, to, few)
+  end
+  if ARGV[i + 11] ~= '' then
+    observed = observed + 1
+    put(rest, 'told', ARGV[i + 11])
+  end
+  if few.keeps then keep(row, few.keeps) end
+  if from == 'submitting' and tester == ARGV[i + 1] then
+    tested(line ~= '' and 'accepted' or few.lane == 'posts' and 'refused' or '')
+  end
+  if line ~= '' then paid(line) end
+end
+
+local rows, tokens = {}, {}
+for i = FIRST, #ARGV, STRIDE do rows[#rows + 1] = ARGV[i] end
+for from = 1, #rows, MOST do
+  local upto = math.min(#rows, from + MOST - 1)
+  for n, token in ipairs(redis.call('HMGET', KEYS[7], unpack(rows, from, upto))) do tokens[rows[from + n - 1]] = token end
+end
+for i = FIRST, #ARGV, STRIDE do
+  local row, token = ARGV[i], ARGV[i + 1]
+  local held = tokens[row]
+  -- the answer of the worker that sent the row goes before whoever took the row over from it
+  if held and (held == token or string.match(held, '^([^|]*)|') == token) then
+    applied[#applied + 1] = 1
+    tokens[row] = false
+    apply(i, row)
+  else
+    applied[#applied + 1] = 0
+  end
+end
+do_it()
 if accepted > 0 then redis.call('HINCRBY', KEYS[11], 'answered', accepted) end
 if polled > 0 then redis.call('HINCRBY', KEYS[11], 'poll_answered', polled) end
 if observed > 0 then
