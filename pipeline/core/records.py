@@ -4,8 +4,10 @@ A record is replaced as a whole, under the token of the claim that read it; Redi
 short because a run keeps thousands of them.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any, cast
 
 import orjson
 
@@ -71,6 +73,17 @@ class RowRecord:
 
 
 _NEW = RowRecord()
+_NAMES = tuple(one.name for one in fields(RowRecord))
+_PLACES = {name: place for place, name in enumerate(_NAMES)}
+_values = cast("Callable[[RowRecord], tuple[Any, ...]]", attrgetter(*_NAMES))
+
+
+def changed(record: RowRecord, **changes: object) -> RowRecord:
+    """The record with other values: `dataclasses.replace` at a third of its time, which each row pays thrice."""
+    values = list(_values(record))
+    for name, value in changes.items():
+        values[_PLACES[name]] = value
+    return RowRecord(*values)
 
 
 def pack(record: RowRecord) -> bytes:
@@ -181,4 +194,4 @@ def saved_line(row_index: int, record: RowRecord) -> bytes:
 
 def with_attempt(record: RowRecord, attempt: Attempt) -> RowRecord:
     """The record with one more entry in its attempt log."""
-    return replace(record, log=(*record.log, attempt))
+    return changed(record, log=(*record.log, attempt))

@@ -6,6 +6,7 @@ come back, so the own back-off holds: otherwise every refusal would be answered 
 """
 
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 
 from pipeline.core.answers import (
@@ -32,7 +33,7 @@ from pipeline.core.mixture import LONGEST_S
 from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import Schedule
-from pipeline.core.records import Attempt, Ending, RowRecord, with_attempt
+from pipeline.core.records import Attempt, Ending, RowRecord, changed, with_attempt
 from pipeline.core.steps import MISSING, Step
 
 NO_PRICES: PriceList = MappingProxyType({})
@@ -53,7 +54,7 @@ def after_submit(
     here = State.SUBMITTING
     match answer:
         case Accepted(generation_id=generation_id):
-            accepted = replace(
+            accepted = changed(
                 record,
                 attempts=record.attempts + 1,
                 polls=0,
@@ -145,9 +146,9 @@ def after_query(
     usual_s = schedule.delay(record.polls, age_ms / 1000, record.model, chance)
     gap = min(now_ms - record.looked_at_ms, _ms(max(policy.longest_gap_s, 2 * usual_s)))
     watched = record.watched_ms + max(0, gap)
-    asked = replace(record, polls=record.polls + 1, watched_ms=watched, looked_at_ms=now_ms)
-    next_s = schedule.delay(asked.polls, age_ms / 1000, record.model, chance)
+    asked = changed(record, polls=record.polls + 1, watched_ms=watched, looked_at_ms=now_ms)
     here = State.PENDING
+    next_s = partial(schedule.delay, asked.polls, age_ms / 1000, record.model, chance)
     match answer:
         case Completed(completion=completion):
             return _after_completed(asked, completion, age_ms, now_ms, prices)
@@ -155,14 +156,14 @@ def after_query(
             step = _after_failed(asked, policy, problem, retryable=retryable, now_ms=now_ms, chance=chance)
             return replace(step, observed=_observed(asked, age_ms))
         case Missing(problem=problem):
-            return _after_missing(asked, policy, next_s, problem, now_ms)
+            return _after_missing(asked, policy, next_s(), problem, now_ms)
         case Running():
             if watched > policy.generation_deadline_s * 1000:
                 late = Problem("deadline", f"not ready after it was watched for {policy.generation_deadline_s:g} s")
                 ending = Ending(Outcome.EXPIRED, now_ms * 1000, problem=late)
                 return Step(here, Event.EXPIRED, asked, ending=ending, observed=_unending(asked, age_ms))
-            calm = replace(asked, missing=0, missing_since_ms=0, running_ms=age_ms)
-            return Step(here, Event.NOT_READY, calm, _ms(next_s))
+            calm = changed(asked, missing=0, missing_since_ms=0, running_ms=age_ms)
+            return Step(here, Event.NOT_READY, calm, _ms(next_s()))
         case Throttled(problem=problem, retry_after=retry_after):
             # it holds back everybody's polls: how often this row was asked for says nothing of that
             wait = retry_after or backoff(policy, troubles, chance)
@@ -181,7 +182,7 @@ def after_query(
         case Trouble(problem=problem):
             if watched > 2 * policy.generation_deadline_s * 1000:
                 return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=problem))
-            wait = max(next_s, backoff(policy, min(asked.polls, 6), chance) / 2)
+            wait = max(next_s(), backoff(policy, min(asked.polls, 6), chance) / 2)
             return Step(here, Event.NOT_READY, asked, _ms(wait), trouble=problem)
 
 
@@ -190,13 +191,15 @@ def _age_ms(record: RowRecord, now_ms: int) -> int:
     return 0 if record.submitted_at is None else max(0, now_ms - record.submitted_at // 1000)
 
 
-def _observed(record: RowRecord, age_ms: int) -> Observed | None:
-    """What the end of a generation tells; not how long it took where an earlier ledger accepted it, unwatched since."""
+def _observed(record: RowRecord, age_ms: int, used: tuple[int, int, int] | None = None) -> Observed | None:
+    """What the end of a generation tells; not how long it took where an earlier ledger accepted it, unwatched since.
+
+    `used` are the tokens of the prompt and of the answer, and the micro-cost, where it completed.
+    """
     if record.submitted_at is None:
         return None
-    if record.recovered:
-        return Observed(record.model, 0, 0, completed=False)
-    return Observed(record.model, min(record.running_ms, age_ms), age_ms, completed=False)
+    low_ms, high_ms = (0, 0) if record.recovered else (min(record.running_ms, age_ms), age_ms)
+    return Observed(record.model, low_ms, high_ms, *(used or (0, 0, 0)), completed=used is not None)
 
 
 def _unending(record: RowRecord, age_ms: int) -> Observed:
@@ -207,12 +210,8 @@ def _unending(record: RowRecord, age_ms: int) -> Observed:
 
 def _after_completed(record: RowRecord, completion: Completion, age_ms: int, now_ms: int, prices: PriceList) -> Step:
     cost_micro = in_micro(price_of(completion, prices, record.model))
-    observed = _observed(record, age_ms)
-    if observed is not None:
-        prompt, answered = completion.prompt_tokens or 0, completion.completion_tokens or 0
-        observed = replace(
-            observed, prompt_tokens=prompt, completion_tokens=answered, cost_micro=cost_micro, completed=True
-        )
+    used = (completion.prompt_tokens or 0, completion.completion_tokens or 0, cost_micro)
+    observed = _observed(record, age_ms, used)
     ending = Ending(Outcome.COMPLETED, now_ms * 1000, completion=completion)
     return Step(State.PENDING, Event.COMPLETED, record, ending=ending, observed=observed, cost_micro=cost_micro)
 
