@@ -1,7 +1,7 @@
 """`python -m workers`: one Celery worker, by its environment."""
 
+import gc
 import logging
-import os
 import sys
 
 from pipeline.core.errors import SettingsError
@@ -13,6 +13,7 @@ from workers.settings import from_environment
 
 def main() -> int:
     """Run the worker until it is told to stop; its exit code."""
+    gc.disable()  # until all is loaded: what modules are made of is no garbage
     keep_out_unused()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
@@ -20,14 +21,10 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    from workers.app import app  # noqa: PLC0415 - the app reads the environment that was just checked
+    from workers.serving import serve  # noqa: PLC0415 - the app reads the environment that was just checked
 
-    queues = ",".join(role.value for role in settings.roles)
-    name = f"vidbatch-{os.getpid()}@%h"
-    arguments = ["worker", "--pool=prefork", f"--concurrency={settings.children}", "-Q", queues, "-n", name]
-    quiet = ["--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel=WARNING"]
     try:
-        app.worker_main([*arguments, *quiet])
+        serve(settings)
     finally:
         leave_server(process_environment())
     return 0

@@ -2,16 +2,16 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-UNUSED = frozenset({"pandas"})
-"""pyarrow looks for pandas at the first value that it is given: over a second of CPU and 60 MB in each process, for
-types that nothing here has. Only our own commands and workers keep it out; a program that imports us does not."""
+UNUSED = frozenset({"pandas", "numpy", "yaml", "httpx._main"})
+"""pyarrow looks for numpy when it is loaded, and for pandas at the first value that it is given; kombu looks for yaml,
+and httpx for what its own command draws with. Together over a second of CPU and 80 MB in each process, for types and
+formats that nothing here has. Only our own commands and workers keep them out; a program that imports us does not."""
 
 
-class _Absent(MetaPathFinder):
+class _Absent:
     """Says of some packages that they are not installed."""
 
     def find_spec(
