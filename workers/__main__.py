@@ -3,9 +3,11 @@
 import gc
 import logging
 import sys
+from importlib import import_module
 
 from pipeline.core.errors import SettingsError
 from pipeline.edges.embedded import leave_server
+from pipeline.edges.embedded_worker import called
 from pipeline.edges.environment import process_environment
 from pipeline.edges.imports import keep_out_unused
 from workers.settings import from_environment
@@ -17,17 +19,23 @@ def main() -> int:
     keep_out_unused()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
+        if not called(_load):
+            return 0
         settings = from_environment()
+        from workers.serving import serve  # noqa: PLC0415 - it takes a second, and what is wrong is told before
+
+        serve(settings)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    from workers.serving import serve  # noqa: PLC0415 - the app reads the environment that was just checked
-
-    try:
-        serve(settings)
     finally:
         leave_server(process_environment())
     return 0
+
+
+def _load() -> None:
+    """Load what every worker needs, whatever it will be told."""
+    import_module("workers.serving")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,21 @@ import os
 import socket
 
 from celery.apps.worker import Worker
+from celery.concurrency.prefork import TaskPool
+from celery.worker.consumer import Consumer
 
-import workers.tasks  # noqa: F401 - all that a shift needs is loaded before the children are forked
-from workers.app import app
+from workers import pulse, runtime
+from workers.restart import survive_redis_restart
 from workers.settings import WorkerSettings
+
+LOADED = (Worker, TaskPool, Consumer, pulse, runtime, survive_redis_restart)
+"""What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 
 def serve(settings: WorkerSettings) -> None:
     """Run Celery's worker as its command would, without loading all of its other commands."""
+    from workers.app import app  # noqa: PLC0415 - it is made by the environment
+
     worker: Worker = app.Worker(
         hostname=f"vidbatch-{os.getpid()}@{socket.gethostname()}",
         pool_cls="prefork",

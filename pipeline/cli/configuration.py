@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "VIDBATCH_PRIORITY": "a run's share of its account's limits against other runs",
     "VIDBATCH_ACCOUNT": "whose limits count",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
+    "VIDBATCH_WORKER_CALL": "set by `run` for its own workers: how they are told to begin",
     "VIDBATCH_SERVER_USE": "set by `run` for its own workers: how they use the private server",
 }
 """Every variable that vidbatch reads, and what it gives."""

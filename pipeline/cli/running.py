@@ -18,7 +18,7 @@ from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
 from pipeline.core.lead import lead_lock, place_of
 from pipeline.core.snapshot import RunState
 from pipeline.edges.embedded import EmbeddedServer, server_binary, state_folder, state_path
-from pipeline.edges.embedded_worker import EmbeddedWorker
+from pipeline.edges.embedded_worker import EmbeddedWorker, Waiting
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.spill import SpillFolder
@@ -27,12 +27,15 @@ from pipeline.flows.replay import Fate, replay_to_disk
 from pipeline.ports import RunCard
 
 
-def carry_out(prepared: Prepared, operation: Operation, screen: Screen) -> Stop:
-    """Run it until it ends or stops; a run that was cancelled ends without sending more."""
+def carry_out(prepared: Prepared, operation: Operation, screen: Screen, waiting: Waiting | None = None) -> Stop:
+    """Run it until it ends or stops; a run that was cancelled ends without sending more.
+
+    A worker that waits already is told to serve, if this command comes to lead the run.
+    """
     if operation.redis_url:
         return asyncio.run(_with_fleet(prepared, operation, operation.redis_url, screen))
     with _embedded_server(operation.environment) as server:
-        return asyncio.run(_with_own_worker(prepared, operation, server, screen))
+        return asyncio.run(_with_own_worker(prepared, operation, server, screen, waiting))
 
 
 async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen: Screen) -> Stop:
@@ -54,15 +57,17 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
         await ledger.close()
 
 
-async def _with_own_worker(prepared: Prepared, operation: Operation, server: EmbeddedServer, screen: Screen) -> Stop:
+async def _with_own_worker(
+    prepared: Prepared, operation: Operation, server: EmbeddedServer, screen: Screen, waiting: Waiting | None
+) -> Stop:
     ledger = RedisLedger(server.url)
     log = server.folder / "logs" / f"worker-{os.getpid()}.log"
-    worker = EmbeddedWorker(server, operation.workers, log, worker_environment(operation))
+    worker = EmbeddedWorker(server, operation.workers, log, worker_environment(operation), waiting)
     try:
         begin(prepared, place_of(server.url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
         await _refuse_without_key(prepared, operation, ledger)
-        card = await lead(prepared, operation, ledger, screen)
+        card = await lead(prepared, operation, ledger, screen, worker.drop_waiting)
         if isinstance(card, Stop):
             return card
         await _replay_spilled(card, operation, ledger, server.url)
