@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from pipeline.cli.following import follow_run, holder_name
@@ -17,12 +17,13 @@ from pipeline.cli.watching import Stop, Stopped
 from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
 from pipeline.core.lead import lead_lock, place_of
 from pipeline.core.snapshot import RunState
-from pipeline.edges.embedded import EmbeddedServer, server_binary, state_folder, state_path
+from pipeline.core.tickets import Role, wants_feed
+from pipeline.edges.embedded import EmbeddedServer, new_token, server_binary, state_folder, state_path
 from pipeline.edges.embedded_worker import EmbeddedWorker, Waiting
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.spill import SpillFolder
-from pipeline.flows.feed import known_from
+from pipeline.flows.feed import feed, known_from
 from pipeline.flows.replay import Fate, replay_to_disk
 from pipeline.ports import RunCard
 
@@ -73,6 +74,7 @@ async def _with_own_worker(
         await _replay_spilled(card, operation, ledger, server.url)
         worker.start()
         card = await enter_ledger(card, prepared, ledger)
+        await _feed_first(card, prepared, ledger)
         stop = await follow_run(card, ledger, screen, _Supervision(server, worker), by=operation.by)
         if stop.why is not Stopped.INTERRUPTED or not stop.reason:
             await asyncio.to_thread(worker.stop)
@@ -80,6 +82,20 @@ async def _with_own_worker(
         worker.ask_to_leave()
         await ledger.close()
     return stop
+
+
+async def _feed_first(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> None:
+    """Feed the ledger while the worker gets ready, so that it finds rows to send.
+
+    What the disk or a file refuses here is met again by the worker, which pauses the run and says why.
+    """
+    run = await ledger.snapshot(card.run_id)
+    holder = f"{holder_name()}-{new_token()[:8]}"
+    if run is None or not wants_feed(run) or not await ledger.begin_shift(card.run_id, Role.CONTROL, holder, 1):
+        return
+    with suppress(StorageError, OSError, ValueError):
+        await feed(run, ledger, prepared.folder, card.policy)
+    await ledger.end_shift(card.run_id, Role.CONTROL, holder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ def test_one_that_is_dropped_has_touched_nothing(environment, state):
 
 def test_it_ends_by_itself_when_whoever_started_it_was_killed(environment, state, faults):
     code = (
-        "import os, time; from pipeline.edges.embedded_worker import Waiting;"
-        "print(Waiting(os.environ).process.pid, flush=True); time.sleep(600)"
+        "import os, signal; from pipeline.edges.embedded_worker import Waiting;"
+        "print(Waiting(os.environ).process.pid, flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE) as starter:
         pid = int(starter.stdout.readline())
