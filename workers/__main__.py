@@ -16,7 +16,7 @@ from workers.settings import from_environment
 def main() -> int:
     """Run the worker until it is told to stop; its exit code."""
     gc.disable()  # until all is loaded: what modules are made of is no garbage
-    keep_out_unused()
+    keep_out_unused("psutil")  # Celery would look at memory with it, when a debugger asks
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         if not called(_load):

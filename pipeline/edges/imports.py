@@ -14,17 +14,20 @@ formats that nothing here has. Only our own commands and workers keep them out; 
 class _Absent:
     """Says of some packages that they are not installed."""
 
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Nothing, so that others are asked. ModuleNotFoundError for a package that is kept out."""
         del path, target
-        if fullname in UNUSED:
+        if fullname in self._names:
             raise ModuleNotFoundError(f"{fullname} is not used by vidbatch's own processes", name=fullname)
         return None
 
 
-def keep_out_unused() -> None:
-    """Let imports of what is not used fail in this process, as where it is not installed."""
+def keep_out_unused(*more: str) -> None:
+    """Let imports of what is not used fail in this process, as where it is not installed; of `more`, too."""
     if not any(isinstance(finder, _Absent) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Absent())
+        sys.meta_path.insert(0, _Absent(UNUSED.union(more)))
