@@ -293,7 +293,6 @@ async def test_a_heartbeat_that_leaves_lets_another_act_at_once(machine):
     assert await other.tick()
 
 
-
 @pytest.mark.parametrize(
     ("answer", "place"),
     [(Accepted("task-late"), (0, 1)), (NothingSent(BUSY), (1, 0))],
