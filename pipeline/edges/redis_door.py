@@ -9,11 +9,6 @@ import re
 from importlib import resources
 from typing import Any
 
-import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
-
 from pipeline.core.errors import LedgerUnavailable
 
 SOCKET_TIMEOUT_S = 15.0
@@ -28,6 +23,14 @@ class RedisDoor:
     """One client for one process and event loop; make it after the fork."""
 
     def __init__(self, url: str) -> None:
+        # a quarter of a second of CPU, which whoever only asks for help need not wait for
+        import redis.asyncio as aioredis  # noqa: PLC0415
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.exceptions import NoScriptError, RedisError  # noqa: PLC0415
+
+        self._no_script: type[Exception] = NoScriptError
+        self._refused: tuple[type[Exception], ...] = (RedisError, OSError)
         self._client = aioredis.Redis.from_url(
             url,
             socket_timeout=SOCKET_TIMEOUT_S,
@@ -45,7 +48,7 @@ class RedisDoor:
             self._shas[name] = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
         try:
             return await self.call("EVALSHA", self._shas[name], len(keys), *keys, *args)
-        except NoScriptError:
+        except self._no_script:
             return await self.call("EVAL", self._sources[name], len(keys), *keys, *args)
 
     def _source(self, name: str) -> str:
@@ -57,9 +60,9 @@ class RedisDoor:
         """One command. LedgerUnavailable when Redis is away or refuses; a missing script is told apart."""
         try:
             reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-        except NoScriptError:
+        except self._no_script:
             raise
-        except (RedisError, OSError) as error:
+        except self._refused as error:
             _keep_cancelled()
             raise LedgerUnavailable(f"Redis does not answer as it should: {error}") from error
         _keep_cancelled()
