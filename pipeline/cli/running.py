@@ -93,9 +93,11 @@ async def _feed_first(card: RunCard, prepared: Prepared, ledger: RedisLedger) ->
     holder = f"{holder_name()}-{new_token()[:8]}"
     if run is None or not wants_feed(run) or not await ledger.begin_shift(card.run_id, Role.CONTROL, holder, 1):
         return
-    with suppress(StorageError, OSError, ValueError):
-        await feed(run, ledger, prepared.folder, card.policy)
-    await ledger.end_shift(card.run_id, Role.CONTROL, holder)
+    try:
+        with suppress(StorageError, OSError, ValueError):
+            await feed(run, ledger, prepared.folder, card.policy)
+    finally:
+        await ledger.end_shift(card.run_id, Role.CONTROL, holder)
 
 
 @dataclass(frozen=True, slots=True)
