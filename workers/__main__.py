@@ -1,11 +1,13 @@
 """`python -m workers`: one Celery worker, by its environment."""
 
+import gc
 import logging
-import os
 import sys
+from importlib import import_module
 
 from pipeline.core.errors import SettingsError
 from pipeline.edges.embedded import leave_server
+from pipeline.edges.embedded_worker import called
 from pipeline.edges.environment import process_environment
 from pipeline.edges.imports import keep_out_unused
 from workers.settings import from_environment
@@ -13,24 +15,27 @@ from workers.settings import from_environment
 
 def main() -> int:
     """Run the worker until it is told to stop; its exit code."""
-    keep_out_unused()
+    gc.disable()  # until all is loaded: what modules are made of is no garbage
+    keep_out_unused("psutil")  # Celery would look at memory with it, when a debugger asks
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
+        if not called(_load):
+            return 0
         settings = from_environment()
+        from workers.serving import serve  # noqa: PLC0415 - it takes a second, and what is wrong is told before
+
+        serve(settings)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    from workers.app import app  # noqa: PLC0415 - the app reads the environment that was just checked
-
-    queues = ",".join(role.value for role in settings.roles)
-    name = f"vidbatch-{os.getpid()}@%h"
-    arguments = ["worker", "--pool=prefork", f"--concurrency={settings.children}", "-Q", queues, "-n", name]
-    quiet = ["--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel=WARNING"]
-    try:
-        app.worker_main([*arguments, *quiet])
     finally:
         leave_server(process_environment())
     return 0
+
+
+def _load() -> None:
+    """Load what every worker needs, whatever it will be told."""
+    import_module("workers.serving")
 
 
 if __name__ == "__main__":

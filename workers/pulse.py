@@ -51,14 +51,15 @@ class _Pulse:
         self._replay = Replay(spill, self._ledger, f"{self._name}-replay", place)
 
     async def beat(self) -> None:
-        """Tick for ever; a tick that fails is logged and followed by the next."""
+        """Tick until the worker is told to stop; a tick that fails is logged and followed by the next."""
         ticks = 0
-        while True:
+        while not stopping():
             if ticks % REGISTER_TICKS == 0:
                 self._leave_with_coordinator()
             await self._tick(register=ticks % REGISTER_TICKS == 0)
             ticks += 1
             await asyncio.sleep(TICK_S)
+        await self._heartbeat.leave()
 
     async def _tick(self, *, register: bool) -> None:
         try:
@@ -79,8 +80,6 @@ class _Pulse:
             _log.log(level, "%s, %d rows: %s", told.name, told.steps, fate, extra={"event": "replayed"})
 
     async def _register(self) -> None:
-        if stopping():
-            return  # who leaves takes up no more shifts: tickets are issued for the others
         key = self._settings.key
         card = WorkerCard(
             name=self._name,

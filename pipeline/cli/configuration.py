@@ -6,18 +6,15 @@ Read once, at the edge. A key in the file is refused rather than used, since suc
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from pipeline.cli.settings_file import FILE, FileSettings, prices_of, settings_of
 from pipeline.core.account import Secret
 from pipeline.core.errors import KeyMissing, SettingsError
 from pipeline.edges.environment import key_from
 
-FILE = "vidbatch.toml"
+SHIPPED_PRICES = Path(__file__).with_name("prices.toml")
 DEFAULT_BASE_URL = "https://api.foxapi.cc"
 
 ENVIRONMENT = {
@@ -40,57 +37,13 @@ ENVIRONMENT = {
     "VIDBATCH_PRIORITY": "a run's share of its account's limits against other runs",
     "VIDBATCH_ACCOUNT": "whose limits count",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
+    "VIDBATCH_WORKER_CALL": "set by `run` for its own workers: how they are told to begin",
     "VIDBATCH_SERVER_USE": "set by `run` for its own workers: how they use the private server",
 }
 """Every variable that vidbatch reads, and what it gives."""
 
 
-class PriceEntry(BaseModel):
-    """One model's price: dollars, or your currency, per million tokens; who told it, and on which day."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    input_long: float | None = Field(default=None, ge=0)
-    output_long: float | None = Field(default=None, ge=0)
-    long_prompt_tokens: int | None = Field(default=None, ge=0)
-    source: str = FILE
-    as_of: date | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """As `run.json` keeps it: what was not given is left out."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-
-class FileSettings(BaseModel):
-    """What `vidbatch.toml` may hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base_url: str | None = None
-    redis: str | None = None
-    model: str | None = None
-    prompt: str | None = None
-    workers: int | None = None
-    poll: str | None = None
-    poll_cost: float | None = Field(default=None, ge=0.001, le=86_400, allow_inf_nan=False)
-    on_unknown: Literal["resubmit", "hold"] | None = None
-    api_key_file: str | None = None
-    rpm: float | None = None
-    poll_rpm: float | None = None
-    tpm: float | None = None
-    max_in_flight: int | None = None
-    priority: int | None = None
-    account: str | None = None
-    max_cost: float | None = None
-    max_total_tokens: int | None = None
-    by: str | None = None
-    tokens_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    prices: dict[str, PriceEntry] = {}
-
-
-_NO_OPTIONS = {"prices", "api_key_file", "tokens_per_second"}
+_NO_OPTIONS = {"api_key_file", "tokens_per_second"}
 """Settings that are no option's default."""
 
 _PARAMETERS = {"redis": "redis_url"}
@@ -106,15 +59,15 @@ class Configuration:
 
     def option_defaults(self) -> dict[str, object]:
         """Defaults for options that were given neither on the command line nor in the environment."""
-        defaults = self.file.model_dump(exclude_none=True, exclude=_NO_OPTIONS)
-        return {_PARAMETERS.get(name, name): value for name, value in defaults.items()}
+        settings = self.file.settings.items()
+        return {_PARAMETERS.get(name, name): value for name, value in settings if name not in _NO_OPTIONS}
 
 
 def load(folder: Path) -> Configuration:
     """Read `vidbatch.toml` in this folder, if it is there. SettingsError names the file and the line's key."""
-    shipped = tomllib.loads((resources.files("pipeline.cli") / "prices.toml").read_text())
+    shipped = tomllib.loads(SHIPPED_PRICES.read_text(encoding="utf-8"))
     file = _file(folder / FILE)
-    entries = {model: PriceEntry.model_validate(price) for model, price in shipped["prices"].items()} | file.prices
+    entries = prices_of(shipped["prices"], SHIPPED_PRICES) | dict(file.prices)
     return Configuration(file, {model: price.plain() for model, price in entries.items()})
 
 
@@ -130,13 +83,7 @@ def _file(path: Path) -> FileSettings:
             f"{path}: api_key: the key is never read from this file; set VIDBATCH_API_KEY, or api_key_file to a file "
             "that holds it"
         )
-    try:
-        return FileSettings.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        allowed = ", ".join(FileSettings.model_fields)
-        raise SettingsError(f"{path}: {where}: {first['msg'].lower()}; allowed are {allowed}") from None
+    return settings_of(content, path)
 
 
 def known_key(configuration: Configuration, environment: Mapping[str, str]) -> Secret | None:

@@ -1,6 +1,7 @@
 """One command leads a run; the others watch it, and go on with it where that one ends."""
 
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 
 from pipeline.cli.following import follow_run, holder_name
@@ -19,14 +20,28 @@ from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import RunCard
 
 
-async def lead(prepared: Prepared, operation: Operation, ledger: RedisLedger, screen: Screen) -> RunCard | Stop:
-    """Follow the run while another command leads it; its card once this one does, by what holds at that moment."""
+def _nothing() -> None:
+    """Nothing is given up for watching."""
+
+
+async def lead(
+    prepared: Prepared,
+    operation: Operation,
+    ledger: RedisLedger,
+    screen: Screen,
+    give_up: Callable[[], None] = _nothing,
+) -> RunCard | Stop:
+    """Follow the run while another command leads it; its card once this one does, by what holds at that moment.
+
+    A command that only watches will `give_up` what it does not need for that.
+    """
     run_id = prepared.folder.run_id
     before, watched = await live_card(ledger, run_id), False
     card = card_of(prepared, operation, before)
     while not await take_lead(run_id, ledger):
         if operation.capped and not watched:
             await _cap_now(prepared, ledger, screen)
+        give_up()
         watched = True
         stop = await follow_run(card, ledger, screen, None, leads=False, by=operation.by)
         if stop.why is not Stopped.ORPHANED:

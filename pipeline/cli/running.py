@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from pipeline.cli.following import follow_run, holder_name
@@ -17,22 +17,26 @@ from pipeline.cli.watching import Stop, Stopped
 from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
 from pipeline.core.lead import lead_lock, place_of
 from pipeline.core.snapshot import RunState
-from pipeline.edges.embedded import EmbeddedServer, server_binary, state_folder, state_path
-from pipeline.edges.embedded_worker import EmbeddedWorker
+from pipeline.core.tickets import Role, wants_feed
+from pipeline.edges.embedded import EmbeddedServer, new_token, server_binary, state_folder, state_path
+from pipeline.edges.embedded_worker import EmbeddedWorker, Waiting
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.spill import SpillFolder
-from pipeline.flows.feed import known_from
+from pipeline.flows.feed import feed, known_from
 from pipeline.flows.replay import Fate, replay_to_disk
 from pipeline.ports import RunCard
 
 
-def carry_out(prepared: Prepared, operation: Operation, screen: Screen) -> Stop:
-    """Run it until it ends or stops; a run that was cancelled ends without sending more."""
+def carry_out(prepared: Prepared, operation: Operation, screen: Screen, waiting: Waiting | None = None) -> Stop:
+    """Run it until it ends or stops; a run that was cancelled ends without sending more.
+
+    A worker that waits already is told to serve, if this command comes to lead the run.
+    """
     if operation.redis_url:
         return asyncio.run(_with_fleet(prepared, operation, operation.redis_url, screen))
     with _embedded_server(operation.environment) as server:
-        return asyncio.run(_with_own_worker(prepared, operation, server, screen))
+        return asyncio.run(_with_own_worker(prepared, operation, server, screen, waiting))
 
 
 async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen: Screen) -> Stop:
@@ -54,20 +58,23 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
         await ledger.close()
 
 
-async def _with_own_worker(prepared: Prepared, operation: Operation, server: EmbeddedServer, screen: Screen) -> Stop:
+async def _with_own_worker(
+    prepared: Prepared, operation: Operation, server: EmbeddedServer, screen: Screen, waiting: Waiting | None
+) -> Stop:
     ledger = RedisLedger(server.url)
     log = server.folder / "logs" / f"worker-{os.getpid()}.log"
-    worker = EmbeddedWorker(server, operation.workers, log, worker_environment(operation))
+    worker = EmbeddedWorker(server, operation.workers, log, worker_environment(operation), waiting)
     try:
         begin(prepared, place_of(server.url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
         await _refuse_without_key(prepared, operation, ledger)
-        card = await lead(prepared, operation, ledger, screen)
+        card = await lead(prepared, operation, ledger, screen, worker.drop_waiting)
         if isinstance(card, Stop):
             return card
         await _replay_spilled(card, operation, ledger, server.url)
         worker.start()
         card = await enter_ledger(card, prepared, ledger)
+        await _feed_first(card, prepared, ledger)
         stop = await follow_run(card, ledger, screen, _Supervision(server, worker), by=operation.by)
         if stop.why is not Stopped.INTERRUPTED or not stop.reason:
             await asyncio.to_thread(worker.stop)
@@ -75,6 +82,22 @@ async def _with_own_worker(prepared: Prepared, operation: Operation, server: Emb
         worker.ask_to_leave()
         await ledger.close()
     return stop
+
+
+async def _feed_first(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> None:
+    """Feed the ledger while the worker gets ready, so that it finds rows to send.
+
+    What the disk or a file refuses here is met again by the worker, which pauses the run and says why.
+    """
+    run = await ledger.snapshot(card.run_id)
+    holder = f"{holder_name()}-{new_token()[:8]}"
+    if run is None or not wants_feed(run) or not await ledger.begin_shift(card.run_id, Role.CONTROL, holder, 1):
+        return
+    try:
+        with suppress(StorageError, OSError, ValueError):
+            await feed(run, ledger, prepared.folder, card.policy)
+    finally:
+        await ledger.end_shift(card.run_id, Role.CONTROL, holder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,22 @@
 """What a person sees while a run goes on: a live display on a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+import click
 
 from pipeline.core.bounds import sending_words
 from pipeline.core.costs import money
-from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.core.spending import Cap, caps_of, spent_words
 from pipeline.core.waiting import person_paused, waits_for
+
+if TYPE_CHECKING:
+    from pipeline.cli.picture import Live
 
 PLAIN_EVERY_S = 5.0
 RATE_OVER_S = 15.0
@@ -68,7 +67,6 @@ class Screen:
     """What the plan said that the run will take, as `run.json` keeps it."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True)
         self._quiet = quiet
         self._speed = Speedometer()
         self._live: Live | None = None
@@ -78,9 +76,10 @@ class Screen:
 
     def __enter__(self) -> Self:
         """Begin to draw."""
-        if self.console.is_terminal and not self._quiet:
-            self._live = Live(console=self.console, refresh_per_second=8, transient=True)
-            self._live.start()
+        if sys.stderr.isatty() and not self._quiet:
+            from pipeline.cli.picture import Live  # noqa: PLC0415 - what draws is loaded where somebody looks
+
+            self._live = Live()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,21 +90,25 @@ class Screen:
 
     def say(self, text: str) -> None:
         """One line for the person."""
-        if not self._quiet:
-            self.console.print(Text(text), soft_wrap=True)
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.say(text)
+        else:
+            click.echo(text, err=True)
 
     def show(self, run: RunSnapshot) -> None:
         """Draw the run as it is now."""
         now = time.monotonic()
         speed = self._speed.add(now, run)
         if self._live is not None:
-            self._live.update(picture(run, speed, self.estimate))
-        elif not self._quiet and (now - self._last_plain >= PLAIN_EVERY_S or bool(_waits(run)) != self._waited):
-            self._last_plain, self._waited = now, bool(_waits(run))  # that a run begins to wait is told at once
+            self._live.show(run, speed, self.estimate)
+        elif not self._quiet and (now - self._last_plain >= PLAIN_EVERY_S or bool(waits(run)) != self._waited):
+            self._last_plain, self._waited = now, bool(waits(run))  # that a run begins to wait is told at once
             line = plain_line(run, speed, self.estimate)
             if line != self._last_line:
                 self._last_line = line
-                self.console.print(Text(line), soft_wrap=True)
+                self.say(line)
 
 
 def plain_line(run: RunSnapshot, speed: Speed | None = None, estimate: Mapping[str, Any] | None = None) -> str:
@@ -116,7 +119,7 @@ def plain_line(run: RunSnapshot, speed: Speed | None = None, estimate: Mapping[s
     parts += [f"{run.prompt_tokens + run.completion_tokens:,} tokens", spent(run, estimate)]
     parts += [] if speed is None else [left(run, speed.rows)]
     sending = "" if speed is None else sending_words(run, speed.posts, speed.account_posts)
-    return " · ".join([*parts, *([sending] if sending else []), *_waits(run)])
+    return " · ".join([*parts, *([sending] if sending else []), *waits(run)])
 
 
 def cost_text(cost: float | None) -> str:
@@ -147,7 +150,8 @@ def left(run: RunSnapshot, rate: float) -> str:
     return f"about {hours} h {minutes} min left" if hours else f"about {minutes} min {seconds % 60} s left"
 
 
-def _waits(run: RunSnapshot) -> list[str]:
+def waits(run: RunSnapshot) -> list[str]:
+    """What the run waits for, and in which state; nothing while it goes on."""
     if run.account_blocked:
         return [f"the account is refused: {run.account_blocked}"]
     if run.state is RunState.PAUSED and run.reason == PERSON_PAUSED:
@@ -162,20 +166,3 @@ def _waits(run: RunSnapshot) -> list[str]:
 def _all_sent(run: RunSnapshot) -> bool:
     """Whether the run is in its tail, where it stands still for as long as the slowest generation takes."""
     return run.ready + run.submitting == 0 and run.fed >= run.total and run.pending + run.late > 0
-
-
-def picture(run: RunSnapshot, speed: Speed, estimate: Mapping[str, Any] | None = None) -> RenderableType:
-    """The run as a terminal shows it: a bar, figures, counts by state, how it is sent, and what it waits for."""
-    states = Table.grid(padding=(0, 2))
-    states.add_row("unsent", "submitting", "pending", *(outcome.value for outcome in Outcome), style="dim")
-    unsent = run.total - run.ended - run.in_flight
-    states.add_row(*(f"{count:,}" for count in (unsent, run.submitting, run.pending, *run.outcomes.values())))
-    tokens = f"{run.prompt_tokens:,} tokens in, {run.completion_tokens:,} out · cost {spent(run, estimate)}"
-    figures = f"{run.ended:,} of {run.total:,} rows · {speed.rows:.1f} rows/s · {left(run, speed.rows)} · {tokens}"
-    bar = Table.grid(expand=True)  # a bar alone ends no line, and what follows it would be cut off
-    bar.add_row(ProgressBar(total=max(1, run.total), completed=run.ended))
-    lines: list[RenderableType] = [bar, Text(figures), states]
-    if sending := sending_words(run, speed.posts, speed.account_posts):
-        lines.append(Text(f"sending: {sending}"))
-    lines += [Text(wait, style="yellow") for wait in _waits(run)]
-    return Group(*lines)

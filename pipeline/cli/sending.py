@@ -19,11 +19,18 @@ from pipeline.core.errors import UsageError
 from pipeline.core.policy import Policy
 from pipeline.core.spending import budget_words
 from pipeline.core.standing import RETRY_OF
+from pipeline.edges.embedded_worker import Waiting
 from pipeline.edges.environment import process_environment
 
 
 def send(
-    prepared: Prepared, configuration: Configuration, screen: Screen, given: Mapping[str, Any], *, as_json: bool
+    prepared: Prepared,
+    configuration: Configuration,
+    screen: Screen,
+    given: Mapping[str, Any],
+    waiting: Waiting | None = None,
+    *,
+    as_json: bool,
 ) -> int:
     """Ask, unless the run was begun before, and carry it out; the exit code. `given` are the operational options."""
     described = prepared.described
@@ -54,7 +61,7 @@ def send(
     )
     screen.estimate = described.get("estimate")
     with screen:
-        stop = carry_out(prepared, operation, screen)
+        stop = carry_out(prepared, operation, screen, waiting)
     return end(stop, prepared, screen, as_json=as_json)
 
 

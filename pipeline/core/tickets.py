@@ -79,7 +79,7 @@ def _need(run: RunSnapshot, role: Role) -> int:
         case Role.WRITE:
             return int(run.results > 0 or run.accepted_unsaved > 0)
         case Role.CONTROL:
-            return int(_wants_feed(run) or _wants_cancel(run) or run.all_ended)
+            return int(wants_feed(run) or _wants_cancel(run) or run.all_ended)
 
 
 def _shifts_for(rows: int) -> int:
@@ -92,7 +92,8 @@ def _senders(run: RunSnapshot) -> int:
     return run.ready_due if rate is None else 1 + _shifts_for(run.submitting + math.ceil(rate))
 
 
-def _wants_feed(run: RunSnapshot) -> bool:
+def wants_feed(run: RunSnapshot) -> bool:
+    """Whether the ledger has room for more of the run's rows."""
     return run.state is RunState.RUNNING and run.fed < run.total and run.window_has_room
 
 

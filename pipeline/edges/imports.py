@@ -2,29 +2,32 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-UNUSED = frozenset({"pandas"})
-"""pyarrow looks for pandas at the first value that it is given: over a second of CPU and 60 MB in each process, for
-types that nothing here has. Only our own commands and workers keep it out; a program that imports us does not."""
+UNUSED = frozenset({"pandas", "numpy", "yaml", "httpx._main"})
+"""pyarrow looks for numpy when it is loaded, and for pandas at the first value that it is given; kombu looks for yaml,
+and httpx for what its own command draws with. Together over a second of CPU and 80 MB in each process, for types and
+formats that nothing here has. Only our own commands and workers keep them out; a program that imports us does not."""
 
 
-class _Absent(MetaPathFinder):
+class _Absent:
     """Says of some packages that they are not installed."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Nothing, so that others are asked. ModuleNotFoundError for a package that is kept out."""
         del path, target
-        if fullname in UNUSED:
+        if fullname in self._names:
             raise ModuleNotFoundError(f"{fullname} is not used by vidbatch's own processes", name=fullname)
         return None
 
 
-def keep_out_unused() -> None:
-    """Let imports of what is not used fail in this process, as where it is not installed."""
+def keep_out_unused(*more: str) -> None:
+    """Let imports of what is not used fail in this process, as where it is not installed; of `more`, too."""
     if not any(isinstance(finder, _Absent) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Absent())
+        sys.meta_path.insert(0, _Absent(UNUSED.union(more)))

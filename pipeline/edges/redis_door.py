@@ -9,46 +9,20 @@ import re
 from importlib import resources
 from typing import Any
 
-import hiredis
-import redis.asyncio as aioredis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
-
 from pipeline.core.errors import LedgerUnavailable
 
-SOCKET_TIMEOUT_S = 15.0
-"""Longer than any script takes, shorter than a person's patience with a frozen server."""
-
-CONNECT_TIMEOUT_S = 5.0
-
 _PART = re.compile(r"^-- PART (\w+)\n", re.MULTILINE)
-
-
-class _Packing(AbstractConnection):
-    """A connection whose commands hiredis writes: the asyncio client does so in Python, 2 µs an argument."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:  # noqa: ANN401 - as the library has it
-        """The bytes of one command."""
-        if isinstance(args[0], str) and " " in args[0]:
-            return super().pack_command(*args)
-        return [hiredis.pack_command(args)]
 
 
 class RedisDoor:
     """One client for one process and event loop; make it after the fork."""
 
     def __init__(self, url: str) -> None:
-        pool = aioredis.ConnectionPool.from_url(
-            url,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            client_name="vidbatch",
-        )
-        pool.connection_class = type("Connection", (_Packing, pool.connection_class), {})
-        self._client = aioredis.Redis.from_pool(pool)
+        # a quarter of a second of CPU, which whoever only asks for help need not wait for
+        from pipeline.edges import redis_client  # noqa: PLC0415
+
+        self._no_script, self._refused = redis_client.NO_SCRIPT, redis_client.REFUSED
+        self._client = redis_client.connect(url)
         self._sources: dict[str, str] = {}
         self._shas: dict[str, str] = {}
 
@@ -59,7 +33,7 @@ class RedisDoor:
             self._shas[name] = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
         try:
             return await self.call("EVALSHA", self._shas[name], len(keys), *keys, *args)
-        except NoScriptError:
+        except self._no_script:
             return await self.call("EVAL", self._sources[name], len(keys), *keys, *args)
 
     def _source(self, name: str) -> str:
@@ -71,9 +45,9 @@ class RedisDoor:
         """One command. LedgerUnavailable when Redis is away or refuses; a missing script is told apart."""
         try:
             reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-        except NoScriptError:
+        except self._no_script:
             raise
-        except (RedisError, OSError) as error:
+        except self._refused as error:
             _keep_cancelled()
             raise LedgerUnavailable(f"Redis does not answer as it should: {error}") from error
         _keep_cancelled()

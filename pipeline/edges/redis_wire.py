@@ -1,6 +1,7 @@
 """How values cross to the scripts and back: no connection, only encoding."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -189,7 +190,7 @@ def taken_over(reply: Sequence[Any], i: int) -> Claimed:
 
 def pack_card(card: RunCard) -> bytes:
     """Compact JSON of a run's card."""
-    return orjson.dumps({**{name: getattr(card, name) for name in _CARD}, "policy": card.policy.model_dump()})
+    return orjson.dumps({**{name: getattr(card, name) for name in _CARD}, "policy": asdict(card.policy)})
 
 
 def card_fields(card: RunCard) -> list[Any]:

@@ -6,6 +6,7 @@ lease, so that the living renew first.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
@@ -84,6 +85,11 @@ class Heartbeat:
             self._pulse = Pulse()
             return False
         return True
+
+    async def leave(self) -> None:
+        """Let another one act at once: it need not wait until our lock is over."""
+        with suppress(LedgerUnavailable):
+            await self._ledger.unlock("heartbeat", self._name)
 
     async def _act(self) -> None:
         runs = await self._look()

@@ -155,7 +155,7 @@ async def test_a_ledger_made_anew_is_fed_with_what_the_disk_knows(folder):
 async def test_a_policy_that_holds_what_is_unknown_sends_no_such_row_again(folder):
     ledger = await opened(folder, 3, recover_until=2)
     save(folder, 0, "task-0")
-    await fed(ledger, folder, policy=POLICY.model_copy(update={"on_unknown": "hold"}))
+    await fed(ledger, folder, policy=replace(POLICY, on_unknown="hold"))
     run = await ledger.snapshot(RUN)
     assert (run.pending, run.lapsed, run.ready) == (1, 1, 1)
     assert [row.row_index for row in (await ledger.claim_lapsed(RUN, "reaper", 9)).rows] == [1]

@@ -283,6 +283,16 @@ async def test_another_heartbeat_begins_with_a_whole_lease_of_its_own(machine):
     assert await machine.submitting() == 0
 
 
+async def test_a_heartbeat_that_leaves_lets_another_act_at_once(machine):
+    other = machine.heart("two")
+    assert await machine.heartbeat.tick()
+    assert not await other.tick()
+    await other.leave()
+    assert not await other.tick()
+    await machine.heartbeat.leave()
+    assert await other.tick()
+
+
 @pytest.mark.parametrize(
     ("answer", "place"),
     [(Accepted("task-late"), (0, 1)), (NothingSent(BUSY), (1, 0))],

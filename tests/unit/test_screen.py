@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from pipeline.cli.screen import Rate, Screen, Speed, Speedometer, left, picture, plain_line
+from pipeline.cli.picture import picture
+from pipeline.cli.screen import Rate, Screen, Speed, Speedometer, left, plain_line
 from pipeline.core.budget import Budget, Reservation, Spending
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.pacing import Pace

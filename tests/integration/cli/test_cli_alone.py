@@ -89,3 +89,11 @@ def test_answers_that_were_paid_for_are_not_given_up_for_lack_of_a_key(alone, si
     api.set(unknown_status_rate=0.0)
     assert alone(*cancel).code == 0
     assert api.summary()["posts_received"] == 4
+
+
+def test_a_run_that_is_not_confirmed_leaves_nothing_running(alone, simulator, manifest):
+    api = simulator()
+    refused = alone("run", manifest(3).path, "--out", "out", "--base-url", api.base_url, VIDBATCH_API_KEY=RIGHT)
+    assert (refused.code, "add --yes" in refused.err) == (2, True)
+    assert command_lines(alone.environment["VIDBATCH_STATE"]) == []
+    assert api.summary()["posts_accepted"] == 0

@@ -1,0 +1,66 @@
+"""What `vidbatch run` does: plan, say what would be sent, and send; loaded when it is called."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.cli import options
+from pipeline.cli.configuration import Configuration, known_key
+from pipeline.cli.ending import report
+from pipeline.cli.plan_text import plan_lines, promise_lines
+from pipeline.cli.preparing import Prepared, Question, first_rejections, prepare
+from pipeline.cli.screen import Screen
+from pipeline.cli.sending import send
+from pipeline.cli.sharing import found_before
+from pipeline.edges.clock import local_now
+from pipeline.edges.embedded_worker import Waiting
+from pipeline.edges.environment import process_environment
+from pipeline.edges.out_folder import OutFolder
+
+
+def annotate(
+    manifests: tuple[Path, ...],
+    out: Path,
+    configuration: Configuration,
+    given: dict[str, Any],
+    waiting: Waiting | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Plan and run, or resume; the exit code. `given` are the command's options."""
+    question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
+    prepared = prepare(
+        question,
+        OutFolder(out),
+        prices=configuration.prices,
+        strict=given["strict"],
+        progress=None,
+        tokens_per_second=configuration.file.tokens_per_second,
+    )
+    return _run(prepared, configuration, Screen(quiet=as_json), given, waiting, as_json=as_json)
+
+
+def _run(
+    prepared: Prepared,
+    configuration: Configuration,
+    screen: Screen,
+    given: dict[str, Any],
+    waiting: Waiting | None,
+    *,
+    as_json: bool,
+) -> int:
+    described = prepared.described
+    if prepared.finished:
+        screen.say(f"run {prepared.folder.run_id} of these requests is finished; nothing was sent")
+        return report(prepared, screen, as_json=as_json)
+    if prepared.folder.cancelled:
+        screen.say(f"run {prepared.folder.run_id} was cancelled; collecting what it asked, nothing more is sent")
+    elif prepared.resumed:
+        screen.say(f"resuming run {prepared.folder.run_id}")
+    else:
+        rejections = first_rejections(prepared.folder, 5) if described["rejections"] else []
+        lines = plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet"))
+        found = partial(found_before, given, described["base_url"], known_key(configuration, process_environment()))
+        for line in (*lines, *promise_lines(given, described, local_now(), found)):
+            screen.say(line)
+    return send(prepared, configuration, screen, given, waiting, as_json=as_json)
