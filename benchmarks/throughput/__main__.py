@@ -16,11 +16,16 @@ from typing import NoReturn
 from benchmarks.pacing_real.findings import Finding
 from benchmarks.pacing_real.simulators import Lateness
 from benchmarks.throughput.figures import Section, bars, hold, markdown
+from benchmarks.throughput.latency import latency
 from benchmarks.throughput.machine import facts
 from benchmarks.throughput.measuring import ROOT
 from benchmarks.throughput.overhead import overhead
+from benchmarks.throughput.plans import plans
+from benchmarks.throughput.resume import resume
 from benchmarks.throughput.rounds import manifests, say
+from benchmarks.throughput.scale import scale
 from benchmarks.throughput.sizes import QUICK, Sizes
+from benchmarks.throughput.startup import startup
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
@@ -38,9 +43,34 @@ class Bench:
         section, self.zero_latency_ms = overhead(self.sizes, self.folder)
         return section
 
+    def latency(self) -> Section:
+        """Thousands in flight."""
+        return latency(self.sizes, self.folder, self.zero_latency_ms)
+
+    def startup(self) -> Section:
+        """The help and the first POST."""
+        return startup(self.sizes, self.folder)
+
+    def plan(self) -> Section:
+        """Rows a second of a plan."""
+        return plans(self.sizes, self.folder)
+
+    def scale(self) -> Section:
+        """Up to a million rows."""
+        return scale(self.sizes, self.folder)
+
+    def resume(self) -> Section:
+        """A large run that was killed."""
+        return resume(self.sizes, self.folder)
+
 
 PARTS: dict[str, Callable[[Bench], Section]] = {
+    "startup": Bench.startup,
+    "plan": Bench.plan,
     "overhead": Bench.overhead,
+    "latency": Bench.latency,
+    "scale": Bench.scale,
+    "resume": Bench.resume,
 }
 
 
@@ -56,10 +86,15 @@ def played(name: str, bench: Bench) -> Section:
     return section
 
 
-def told(sections: Sequence[Section]) -> str:
+def told(sections: Sequence[Section], sizes: Sizes) -> str:
     """All of it, in markdown."""
     lines = ["# Results of `make bench`", "", "Written by `python -m benchmarks.throughput`.", ""]
     lines += [f"- {name}: {fact}" for name, fact in facts(ROOT)]
+    usual = Sizes()
+    changed = [one.name for one in fields(Sizes) if getattr(sizes, one.name) != getattr(usual, one.name)]
+    if changed:
+        shown = ", ".join(f"{name} {getattr(sizes, name)}" for name in changed)
+        lines.append(f"- NOT THE USUAL SIZES, so no bar is judged by them: {shown}")
     tables = [bars(sections), *(table for section in sections for table in section.tables)]
     return "\n".join([*lines, "", *map(markdown, tables)])
 
@@ -77,16 +112,18 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="everything once and small; the figures mean nothing")
     parser.add_argument("--results", type=Path, help="where to write; a whole run writes benchmarks/RESULTS.md")
     for one in fields(Sizes):
-        if one.type in (int, float, str):
-            parser.add_argument(f"--{one.name.replace('_', '-')}", type=one.type)
+        many = {"nargs": "+", "type": int} if one.name == "scales" else {"type": one.type}
+        parser.add_argument(f"--{one.name.replace('_', '-')}", help="rows, runs or the like", **many)
     given = parser.parse_args(words)
     signal.signal(signal.SIGTERM, _leave)
-    changes = {one.name: getattr(given, one.name, None) for one in fields(Sizes)}
+    changes = {one.name: getattr(given, one.name) for one in fields(Sizes)}
+    if changes["scales"]:
+        changes["scales"] = tuple(sorted(changes["scales"]))
     sizes = replace(QUICK if given.quick else Sizes(), **{name: it for name, it in changes.items() if it is not None})
     with manifests() as folder:
         bench = Bench(sizes, folder)
         sections = [played(name, bench) for name in given.only or PARTS]
-    text = told(sections)
+    text = told(sections, sizes)
     print(text, flush=True)
     path = given.results or (None if given.only or given.quick else RESULTS)
     if path is not None:

@@ -91,7 +91,8 @@ def look(seen: dict[int, Seen]) -> None:
             program = (place / "exe").readlink().name
             words = (place / "cmdline").read_text(errors="replace").strip("\0 ").split("\0")
             one = seen.setdefault(pid, Seen(pid, parent, program, words))
-            one.program, one.words = program, words
+            # who is a daemon has another parent by now, and who called exec another program
+            one.parent, one.program, one.words = parent, program, words
             one.cpu_s = cpu_of((place / "stat").read_text())
             one.peak_kb = max(one.peak_kb, peak_of((place / "status").read_text()))
 

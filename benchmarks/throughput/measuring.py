@@ -1,5 +1,6 @@
 """One measurement: a fresh simulator, a folder, a candidate under the measurer, and what they tell afterwards."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -35,6 +36,7 @@ class Measurement:
     books: Mapping[str, Any]
     first_post_at: float
     last_poll_at: float
+    tenths_at: tuple[float, ...]
     simulator_cpu_s: float
     redis_peak_mb: float
 
@@ -64,9 +66,20 @@ class Measurement:
         return float(self.books["polls"]) / self.rows
 
     @property
+    def pace_by_tenth(self) -> list[float]:
+        """Rows a second in each tenth of the polls, so that a run that grows slower shows it."""
+        return paces(self.rows, self.tenths_at)
+
+    @property
     def first_post_s(self) -> float:
         """From the start of the command to its first POST."""
         return self.first_post_at - self.report.started_at
+
+
+def paces(rows: int, tenths_at: Sequence[float]) -> list[float]:
+    """Rows a second between the moments at which a tenth more of them was done."""
+    share = rows / (len(tenths_at) - 1)
+    return [share / max(later - earlier, 1e-3) for earlier, later in itertools.pairwise(tenths_at)]
 
 
 class Measured:
@@ -136,15 +149,25 @@ class RedisWatch:
 
 
 @contextmanager
+def empty_place(manifest: Path, base_url: str = "") -> Iterator[Place]:
+    """An empty folder, which is gone afterwards."""
+    # a short path: a socket's has at most 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="vb-"))
+    try:
+        yield Place(folder, manifest, base_url)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def scene(manifest: Path, **switches: object) -> Iterator[tuple[Simulator, Place]]:
     """A fresh simulator and an empty folder; both are gone afterwards."""
-    with ExitStack() as stack:
-        simulator = Simulator(**switches)
-        stack.callback(simulator.close)
-        # a short path: a socket's has at most 107 bytes
-        folder = Path(tempfile.mkdtemp(prefix="vb-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        yield simulator, Place(folder, manifest, simulator.base_url)
+    simulator = Simulator(**switches)
+    try:
+        with empty_place(manifest, simulator.base_url) as place:
+            yield simulator, place
+    finally:
+        simulator.close()
 
 
 def cpu_of(pid: int) -> float:
@@ -173,14 +196,15 @@ def _told(
 ) -> Measurement:
     used = cpu_of(simulator.pid) - cpu_before
     books = simulator.summary()
-    first = simulator.arrival(0)
-    last = simulator.arrival(max(0, int(books["queries_received"]) - 1), "polls")
+    polls, first = int(books["queries_received"]), simulator.arrival(0)
+    tenths = [simulator.arrival(min(part * polls // 10, polls - 1), "polls") for part in range(11) if polls]
     return Measurement(
         candidate=candidate,
         report=report,
         books=books,
         first_post_at=first.at if first else 0.0,
-        last_poll_at=last.at if last else 0.0,
+        last_poll_at=tenths[-1].at if tenths and tenths[-1] else 0.0,
+        tenths_at=tuple(one.at for one in tenths if one),
         simulator_cpu_s=used,
         redis_peak_mb=redis_peak_mb,
     )

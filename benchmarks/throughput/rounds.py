@@ -3,14 +3,14 @@
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.pacing_real.findings import Finding
 from benchmarks.pacing_real.simulators import Lateness
-from benchmarks.throughput.candidates import Candidate
+from benchmarks.throughput.candidates import Candidate, Place
 from benchmarks.throughput.figures import Figure, figure
 from benchmarks.throughput.manifests import write_manifest
 from benchmarks.throughput.measuring import Measurement, measure
@@ -23,6 +23,9 @@ class Entry:
     candidate: Candidate
     latency: str
     times: int
+    also: Callable[[Place], None] | None = None
+    """What else is to be seen where it ran, before that is removed."""
+
     measurements: list[Measurement] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -68,7 +71,7 @@ def run_once(entry: Entry, folder: Path) -> None:
     """Measure a candidate once, and keep what came of it."""
     manifest = manifest_of(folder, entry.candidate.rows)
     try:
-        one = measure(entry.candidate, manifest, latency=entry.latency)
+        one = measure(entry.candidate, manifest, also=entry.also, latency=entry.latency)
     except Lateness as late:
         entry.failures.append(str(late))
         say(f"{entry.name}: broken off: {late}")

@@ -25,6 +25,7 @@ class Sizes:
 
     scales: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     done_before_resume: float = 0.99
+    in_flight_before_resume: int = 2_000
 
     plan_rows: int = 1_000_000
     pure_plan_rows: int = 100_000
@@ -45,6 +46,7 @@ QUICK = Sizes(
     httpx_latency_rows=128,
     celery_latency_rows=300,
     scales=(3_000, 10_000),
+    done_before_resume=0.5,
     plan_rows=50_000,
     pure_plan_rows=20_000,
     helps=5,

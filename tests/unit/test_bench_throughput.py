@@ -3,10 +3,14 @@
 import pytest
 
 from benchmarks.pacing_real.findings import Finding, at_most
+from benchmarks.throughput.datasets import well_sized
 from benchmarks.throughput.figures import Figure, Section, Table, bars, figure, hold, markdown
+from benchmarks.throughput.manifests import write_manifest
 from benchmarks.throughput.measured import cpu_of, peak_of
+from benchmarks.throughput.measuring import paces
 from benchmarks.throughput.reports import Report, highest_peaks, report_of
 from benchmarks.throughput.rounds import ratio
+from pipeline.edges.manifests import read_rows
 
 
 def process(pid, parent, program, *words, peak_kb=1024, cpu_s=1.0):
@@ -78,6 +82,24 @@ def test_a_figure_without_a_bar_fails_nothing():
 
 def test_a_figure_that_is_missing_misses_its_bar():
     assert not hold([Section("overhead", [at_most("ms", 0.7, None)], [])])
+
+
+def test_a_run_that_slows_down_shows_it_by_tenths():
+    assert paces(300, [100.0, 101.0, 103.0, 107.0]) == [100.0, 50.0, 25.0]
+
+
+@pytest.mark.parametrize(
+    ("sizes_mb", "well"),
+    [((0.5,), True), ((300.0,), True), ((600.0,), False), ((300.0, 100.0), True), ((300.0, 10.0), False), ((), False)],
+)
+def test_files_are_neither_many_nor_huge(sizes_mb, well):
+    assert well_sized(sizes_mb) is well
+
+
+def test_manifests_hold_as_many_rows_as_asked_and_every_one_its_own_video(tmp_path):
+    for name in ("few.csv", "few.parquet"):
+        rows = list(read_rows([write_manifest(tmp_path / name, 1_234)]))
+        assert len(rows) == len({row.values["video_url"] for row in rows}) == 1_234
 
 
 def test_processes_are_told_apart_by_what_they_are():
