@@ -94,7 +94,7 @@ def told(sections: Sequence[Section], sizes: Sizes) -> str:
     changed = [one.name for one in fields(Sizes) if getattr(sizes, one.name) != getattr(usual, one.name)]
     if changed:
         shown = ", ".join(f"{name} {getattr(sizes, name)}" for name in changed)
-        lines.append(f"- NOT THE USUAL SIZES, so no bar is judged by them: {shown}")
+        lines.append(f"- NOT THE USUAL SIZES, so what holds means little: {shown}")
     tables = [bars(sections), *(table for section in sections for table in section.tables)]
     return "\n".join([*lines, "", *map(markdown, tables)])
 
