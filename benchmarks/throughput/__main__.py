@@ -7,6 +7,7 @@ import argparse
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -80,8 +81,10 @@ def played(name: str, bench: Bench) -> Section:
     began = time.monotonic()
     try:
         section = PARTS[name](bench)
-    except Lateness as late:
-        section = Section(name, [Finding("broken off", "never", str(late), holds=False)], [])
+    except Exception as trouble:  # noqa: BLE001 - what the other parts found in an hour must not be lost with this one
+        if not isinstance(trouble, Lateness):
+            traceback.print_exc()
+        section = Section(name, [Finding("broken off", "never", repr(trouble), holds=False)], [])
     say(f"{name} took {(time.monotonic() - began) / 60:.1f} minutes")
     return section
 
@@ -120,14 +123,15 @@ def main(words: Sequence[str]) -> int:
     if changes["scales"]:
         changes["scales"] = tuple(sorted(changes["scales"]))
     sizes = replace(QUICK if given.quick else Sizes(), **{name: it for name, it in changes.items() if it is not None})
+    path = given.results or (None if given.only or given.quick else RESULTS)
     with manifests() as folder:
         bench = Bench(sizes, folder)
-        sections = [played(name, bench) for name in given.only or PARTS]
-    text = told(sections, sizes)
-    print(text, flush=True)
-    path = given.results or (None if given.only or given.quick else RESULTS)
-    if path is not None:
-        path.write_text(text, encoding="utf-8")
+        sections: list[Section] = []
+        for name in given.only or PARTS:
+            sections.append(played(name, bench))
+            if path is not None:  # after each part, so that a bench that is ended early leaves what it found
+                path.write_text(told(sections, sizes), encoding="utf-8")
+    print(told(sections, sizes), flush=True)
     return 0 if hold(sections) else 1
 
 

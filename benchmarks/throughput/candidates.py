@@ -62,7 +62,10 @@ def run_words(place: Place, workers: int, *options: object) -> list[str]:
 
 def _counted(place: Place) -> int:
     """By the answer on its standard output, which must agree with the done marker."""
-    answer = next(line for line in reversed(place.log.read_text(encoding="utf-8").splitlines()) if line[:1] == "{")
+    lines = place.log.read_text(encoding="utf-8").splitlines()
+    answer = next((line for line in reversed(lines) if line.startswith("{")), None)
+    if answer is None:
+        return 0
     told = orjson.loads(answer)
     marker = orjson.loads((place.out / "runs" / told["run_id"] / "done.json").read_bytes())
     return int(told["outcomes"]["completed"]) if marker["outcomes"] == told["outcomes"] else 0

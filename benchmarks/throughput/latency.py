@@ -33,7 +33,7 @@ def latency(sizes: Sizes, folder: Path, zero_latency_ms: float | None) -> Sectio
     cost, polls = main.median("cpu_ms_a_row"), main.figure("polls_a_row")
     most_open = min((float(one.books["max_open"]) for one in main.measurements), default=None)
     findings = [
-        at_most("CPU a row, times that at zero latency", 1.5, ratio(cost, zero_latency_ms), ".2f"),
+        at_most("CPU a row by that at zero latency", 1.5, ratio(cost, zero_latency_ms), ".2f"),
         at_least("generations open at a time, least of all runs", REACHED * sizes.in_flight, most_open, ",.0f"),
         told("CPU a row, ms", "never" if cost is None else f"{cost:.3f}"),
         told("polls a row", "never" if polls is None else f"{polls:.2f}"),

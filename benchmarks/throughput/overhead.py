@@ -37,9 +37,9 @@ def overhead(sizes: Sizes, folder: Path) -> tuple[Section, float | None]:
     findings = [
         at_most("CPU a row, 1 worker, ms", 0.7, cost[ONE], ".3f"),
         at_most("CPU a row, 2 workers, ms", 0.7, cost[TWO], ".3f"),
-        at_least("CPU of asyncio + httpx, times 2 workers'", 10.0, ratio(cost[HTTPX], cost[TWO]), ".1f"),
-        at_least("CPU of Celery, times 2 workers'", 10.0, ratio(cost[CELERY], cost[TWO]), ".1f"),
-        at_most("CPU of 2 workers, times asyncio + aiohttp's", 2.5, ratio(cost[TWO], cost[AIOHTTP]), ".2f"),
+        at_least("CPU of asyncio + httpx by that of 2 workers", 10.0, ratio(cost[HTTPX], cost[TWO]), ".1f"),
+        at_least("CPU of Celery by that of 2 workers", 10.0, ratio(cost[CELERY], cost[TWO]), ".1f"),
+        at_most("CPU of 2 workers by that of asyncio + aiohttp", 2.5, ratio(cost[TWO], cost[AIOHTTP]), ".2f"),
         at_least("rows/s, 2 workers, whole command", 1500.0, entries[TWO].median("rows_a_second"), ",.0f"),
         *(finding for entry in entries.values() for finding in entry.findings()),
     ]
@@ -55,6 +55,7 @@ def compared(title: str, entries: Sequence[Entry], reference: float | None) -> T
 
 
 NOTES = (
+    "The baselines are in benchmarks/baselines/: they poll at once after the POST, then after 1, 2, 5, 5 ... s.",
     (
         "CPU: user + system time of all processes of the candidate, its Redis server, workers, producer and start-up "
         "included, as the kernel told it to whoever reaped them; the simulator's stands beside it and is not in it."

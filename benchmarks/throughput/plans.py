@@ -80,7 +80,7 @@ def plans(sizes: Sizes, folder: Path) -> Section:
     for small, large in zip(planned[:2], planned[2:], strict=True):
         rate, grown = figure(large.rates).median, ratio(large.peak_mb, small.peak_mb)
         findings.append(at_least(f"vidbatch plan, {large.format}, {large.rows:,} rows: rows/s", 50_000, rate, ",.0f"))
-        name = f"peak memory of plan, {large.format}, {large.rows:,} rows, times that of {small.rows:,}"
+        name = f"peak memory of plan, {large.format}, {large.rows:,} rows by that of {small.rows:,}"
         findings.append(at_most(name, 1.3, grown, ".2f"))
     lines = [_line(one) for one in planned]
     for form in FORMATS:

@@ -116,7 +116,9 @@ def _table(rows: int, in_flight: int, found: list[Resumed]) -> Table:
     lines = []
     for one in found:
         peaks = one.report.peaks_mb
-        shown = [f"{peaks[role]:.0f}" for role in ("command", "worker", "worker child", "redis")]
+        shown = [
+            f"{peaks[role]:.0f}" if role in peaks else "-" for role in ("command", "worker", "worker child", "redis")
+        ]
         lines.append((one.name, f"{one.done:,}", f"{rows:,}", f"{one.first_post_s:.1f}", *shown))
     notes = (
         "All processes of the run, its server included, are killed at once (SIGKILL); the same command follows.",

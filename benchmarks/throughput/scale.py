@@ -48,7 +48,7 @@ def scale(sizes: Sizes, folder: Path) -> Section:
 
 def compared(small: Scale, large: Scale) -> list[Finding]:
     """The largest against the smallest."""
-    names = f"{large.rows:,} rows, times {small.rows:,}'s"
+    names = f"{large.rows:,} rows by {small.rows:,}"
     peaks = small.peaks_mb
     findings = [
         at_most(f"peak memory of {role}, {names}", GROWN, ratio(peak, peaks.get(role)), ".2f")
@@ -63,7 +63,7 @@ def compared(small: Scale, large: Scale) -> list[Finding]:
     ]
     for one in large.entry.measurements:
         tenths = one.pace_by_tenth
-        name = f"rows/s of the last tenth of {large.rows:,} rows, times the second's"
+        name = f"rows/s of the last tenth of {large.rows:,} rows by the second's"
         findings.append(at_least(name, SLOWED, tenths[-1] / tenths[1], ".2f"))
     for one in large.datasets:
         shown = ", ".join(f"{size:.0f}" for size in one.sizes_mb)
