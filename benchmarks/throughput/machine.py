@@ -34,7 +34,9 @@ def _after(path: str, name: str) -> str:
 
 
 def _commit(root: Path) -> str:
-    changed = " with changes that are not committed" if _said("git", "-C", str(root), "status", "--porcelain") else ""
+    # the results themselves are written before they are committed
+    status = _said("git", "-C", str(root), "status", "--porcelain", "--", ".", ":!benchmarks/RESULTS.md")
+    changed = " with changes that are not committed" if status else ""
     return _said("git", "-C", str(root), "rev-parse", "--short=12", "HEAD") + changed
 
 
