@@ -63,9 +63,8 @@ chaos: dev ## the tests that kill processes and servers, then the fault lab with
 	@failed=0; for seed in $(FAULTLAB_SEEDS); do $(BIN)/vidbatch faultlab --seed $$seed || failed=1; done; exit $$failed
 
 .PHONY: bench
-bench: dev ## measure what the README says (minutes; wants a quiet machine)
-	@$(BIN)/python benchmarks/plan_rate.py
-	@$(BIN)/python benchmarks/simulator_cost.py
+bench: dev ## measure what the README says, and write benchmarks/RESULTS.md (an hour; wants a quiet machine)
+	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 .PHONY: bench-pacing
 bench-pacing: dev ## measure limits, polling and budgets: simulated time, then real parts (20 minutes)

@@ -61,6 +61,17 @@ class Simulator:
         """Every POST, or every poll, in the order of time."""
         return arrivals_of(self._pages(f"/admin/arrivals?kind={kind}", "arrivals"))
 
+    def arrival(self, number: int, kind: str = "posts") -> Arrival | None:
+        """One POST, or one poll, by its place in the order of arrival; nothing when there were not so many."""
+        place = {"kind": kind, "offset": number, "limit": 1}
+        answer = self._client.get("/admin/arrivals", params=place).raise_for_status()
+        return next(iter(arrivals_of(answer.json()["arrivals"])), None)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
     def _pages(self, path: str, name: str) -> list[Any]:
         found: list[Any] = []
         while True:
