@@ -86,7 +86,7 @@ def costs(redis_url):
 
 def test_a_row_costs_redis_few_round_trips_commands_and_bytes(costs):
     assert costs["round trips"] <= 0.25, "steps and claims go in groups: one round trip serves many rows"
-    assert costs["commands"] <= 6, "a row's steps share their commands with those of its group"
+    assert costs["commands"] <= 4, "a row's steps share their commands with those of its group"
     sent_twice = 2 * (len(BODY) + costs["result"])
     assert costs["bytes"] <= sent_twice + 1_000, (
         "the question and the answer go in once and out once, ids and records beside"

@@ -16,6 +16,7 @@
 --        keeps    1 where the row's reservation is kept since it may have been billed, -1 where it is in flight again
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
+-- PART gathered
 local STRIDE, FIRST, MOST = 13, 8, 1000
 local NOTHING = {}
 local time = redis.call('TIME')
@@ -37,36 +38,28 @@ local troubles, wait_until = tonumber(account[3] or 0), tonumber(account[4] or 0
 local applied, accepted, polled, observed, sane = {}, 0, 0, 0, false
 
 -- what the group does, until it is done
-local sums, left, due, rest = {}, {}, {}, {}
+local sums, left, due, tokens_of, records, ended, results, ids, told
+local function begin()
+  sums, tokens_of, records, ended, results, ids, told = {}, {}, {}, {}, {}, {}, {}
+  left, due = {ready = {}, submitting = {}, pending = {}}, {ready = {}, submitting = {}, pending = {}}
+end
+begin()
 local function add(field, by) if by ~= 0 then sums[field] = (sums[field] or 0) + by end end
-local function put(lists, key, first, second)
-  local list = lists[key]
-  if not list then
-    list = {}
-    lists[key] = list
-  end
-  list[#list + 1] = first
-  if second then list[#list + 1] = second end
-end
-
-local function in_pieces(command, key, list)
-  for from = 1, #list, MOST do redis.call(command, key, unpack(list, from, math.min(#list, from + MOST - 1))) end
-end
 
 local function do_it()
-  for set, rows in pairs(left) do in_pieces('ZREM', set, rows) end
-  for set, pairs_of in pairs(due) do in_pieces('ZADD', set, pairs_of) end
-  if rest.tokens then in_pieces('HDEL', KEYS[7], rest.tokens) end
-  if rest.records then in_pieces('HSET', KEYS[6], rest.records) end
-  if rest.ended then
-    in_pieces('HDEL', KEYS[5], rest.ended)
-    in_pieces('HDEL', KEYS[6], rest.ended)
+  for state, set in pairs(sets) do
+    in_pieces('ZREM', set, left[state])
+    in_pieces('ZADD', set, due[state])
   end
-  if rest.results then in_pieces('RPUSH', KEYS[8], rest.results) end
-  if rest.ids then in_pieces('RPUSH', KEYS[9], rest.ids) end
-  if rest.told then in_pieces('RPUSH', KEYS[13], rest.told) end
+  in_pieces('HDEL', KEYS[7], tokens_of)
+  in_pieces('HSET', KEYS[6], records)
+  in_pieces('HDEL', KEYS[5], ended)
+  in_pieces('HDEL', KEYS[6], ended)
+  in_pieces('RPUSH', KEYS[8], results)
+  in_pieces('RPUSH', KEYS[9], ids)
+  in_pieces('RPUSH', KEYS[13], told)
   for field, by in pairs(sums) do redis.call('HINCRBY', KEYS[1], field, by) end
-  sums, left, due, rest = {}, {}, {}, {}
+  begin()
 end
 
 -- a row gives back no more than is kept for it
@@ -168,13 +161,13 @@ end
 local function finish(i, row, few)
   local outcome, prompt, completion, micro = ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], ARGV[i + 10]
   add('bodies_bytes', -redis.call('HSTRLEN', KEYS[5], row))
-  put(rest, 'ended', row)
+  put(ended, row)
   if redis.call('SETBIT', KEYS[10], row, 1) == 1 then
     add('double_ends', 1)
     return
   end
   local result = '{"i":' .. row .. ',"r":' .. ARGV[i + 5] .. ',"e":' .. ARGV[i + 6] .. '}'
-  put(rest, 'results', result)
+  put(results, result)
   add('results_bytes', #result)
   add('o:' .. outcome, 1)
   add('prompt_tokens', tonumber(prompt))
@@ -212,8 +205,8 @@ local function go_on(i, row, to, few)
   local at = now + tonumber(ARGV[i + 4])
   -- polls of many generations that are due together go out together
   if to == 'pending' then at = math.ceil(at / grid) * grid end
-  put(rest, 'records', row, ARGV[i + 5])
-  put(due, sets[to], at, row)
+  put(records, row, ARGV[i + 5])
+  put(due[to], at, row)
   if few.like == 'missing' then
     miss(few.trouble or '')
   elseif few.like then
@@ -235,7 +228,7 @@ local function paid(line)
     troubles = 0
     redis.call('HSET', KEYS[11], 'troubles', 0)
   end
-  put(rest, 'ids', line)
+  put(ids, line)
   add('accepted', 1)
 end
 
@@ -253,10 +246,10 @@ local function apply(i, row)
     if few.lane then congested(few.lane, tonumber(ARGV[i + 4]), ARGV[i + 1]) end
     account_says(few)
   end
-  put(rest, 'tokens', row)
-  if from ~= to then put(left, sets[from], row) end
+  put(tokens_of, row)
+  if from ~= to then put(left[from], row) end
   -- a row that was taken out of ready waits under its lease among the submitting ones
-  if from == 'ready' then put(left, KEYS[3], row) end
+  if from == 'ready' then put(left.submitting, row) end
   local line = ''
   if to == 'done' then
     finish(i, row, few)
@@ -266,7 +259,7 @@ local function apply(i, row)
   end
   if ARGV[i + 11] ~= '' then
     observed = observed + 1
-    put(rest, 'told', ARGV[i + 11])
+    put(told, ARGV[i + 11])
   end
   if few.keeps then keep(row, few.keeps) end
   if from == 'submitting' and tester == ARGV[i + 1] then

@@ -7,29 +7,37 @@
 -- RETURNS 1 when pushed, 0 when the cursor was elsewhere
 -- TTL none: the run's keys live until the run is forgotten
 -- A fresh row's score is its index: below any time of day, so it is due at once, and rows go out in order.
+-- PART gathered
 if redis.call('HGET', KEYS[1], 'fed') ~= ARGV[1] then return 0 end
 local bytes, kept = 0, 0
+local bodies, records, due, keeps = {}, {}, {ready = {}, pending = {}, submitting = {}}, {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for i = 4, #ARGV, 5 do
-  local row, body, record = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  redis.call('HSET', KEYS[3], row, body)
+  local row, body, record, place = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  put(bodies, row, body)
   bytes = bytes + #body
-  if record ~= '' then redis.call('HSET', KEYS[4], row, record) end
-  if ARGV[i + 3] == 'pending' then
-    redis.call('ZADD', KEYS[5], now, row)
-  elseif ARGV[i + 3] == 'again' then
-    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[3]), row)
-  elseif ARGV[i + 3] == 'lost' then
-    redis.call('ZADD', KEYS[6], now, row)
+  if record ~= '' then put(records, row, record) end
+  if place == 'pending' then
+    put(due.pending, now, row)
+  elseif place == 'again' then
+    put(due.ready, now + tonumber(ARGV[3]), row)
+  elseif place == 'lost' then
+    put(due.submitting, now, row)
   else
-    redis.call('ZADD', KEYS[2], row, row)
+    put(due.ready, row, row)
   end
   if ARGV[i + 4] ~= '0' then
-    redis.call('HSET', KEYS[7], row, ARGV[i + 4])
+    put(keeps, row, ARGV[i + 4])
     kept = kept + tonumber(ARGV[i + 4])
   end
 end
+in_pieces('HSET', KEYS[3], bodies)
+in_pieces('HSET', KEYS[4], records)
+in_pieces('ZADD', KEYS[2], due.ready)
+in_pieces('ZADD', KEYS[5], due.pending)
+in_pieces('ZADD', KEYS[6], due.submitting)
+in_pieces('HSET', KEYS[7], keeps)
 redis.call('HSET', KEYS[1], 'fed', ARGV[2])
 redis.call('HINCRBY', KEYS[1], 'bodies_bytes', bytes)
 if kept > 0 then redis.call('HINCRBY', KEYS[1], 'kept', kept) end
