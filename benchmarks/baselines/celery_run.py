@@ -77,12 +77,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--server", required=True, help="path of a Redis server")
+    parser.add_argument("--at-once", action="store_true", help="poll in the task of the POST, too")
     given = parser.parse_args()
     given.out.mkdir()
     with tempfile.TemporaryDirectory(prefix="cel-") as folder:
         server, path = start_server(given.server, Path(folder))
         told = {"BROKER": f"redis+socket://{path}", "BASE_URL": given.base_url, "OUT_FOLDER": str(given.out.resolve())}
-        os.environ.update(told)
+        os.environ.update(told | ({"POLL_AT_ONCE": "1"} if given.at_once else {}))
         worker = start_worker(dict(os.environ))
         try:
             count, lines = produce(given.manifest), Lines(given.out)

@@ -81,12 +81,12 @@ def script(name: str, rows: int, file: str, *options: object) -> Candidate:
     return Candidate(name, rows, words, lambda place: _lines_completed([place.out]))
 
 
-def celery(name: str, rows: int, search_path: str | None) -> Candidate:
+def celery(name: str, rows: int, search_path: str | None, *options: str) -> Candidate:
     """The Celery baseline, with a server of its own."""
 
     def words(place: Place) -> list[str]:
         start = [sys.executable, str(BASELINES / "celery_run.py"), str(place.manifest), str(place.out)]
-        return [*start, "--base-url", place.base_url, "--server", server_binary(search_path)]
+        return [*start, "--base-url", place.base_url, "--server", server_binary(search_path), *options]
 
     return Candidate(name, rows, words, lambda place: _lines_completed(place.out.glob("*.jsonl")))
 
