@@ -3,7 +3,7 @@
 Nothing here does anything; values that cross a port are frozen and small.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,7 +19,9 @@ from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.core.policy import Policy
 from pipeline.core.receipt import Found
 from pipeline.core.records import Ending, RowRecord
+from pipeline.core.recovery import Ended
 from pipeline.core.requests import Request
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spilling import SpillHead
 from pipeline.core.steps import Step
@@ -162,14 +164,14 @@ class Ledger(Protocol):
         *,
         recover_until: int,
         ended: Mapping[str, int],
-        done: Sequence[int],
+        done: Rows,
         state: RunState = RunState.RUNNING,
         settled: Settled = Settled(),
     ) -> bool:
         """Make the run's ledger; False when it is there already.
 
-        What an earlier ledger left on disk: the rows below `recover_until` may have been sent, `done` are the indexes
-        of those that ended, `ended` counts them by outcome, `settled` is what their POSTs used.
+        What an earlier ledger left on disk: the rows below `recover_until` may have been sent, `done` are those that
+        ended, `ended` counts them by outcome, `settled` is what their POSTs used.
         """
 
     async def card(self, run_id: str) -> RunCard | None:
@@ -406,6 +408,9 @@ class Requests(Protocol):
     def rows(self, row_indexes: Sequence[int]) -> dict[int, Request]:
         """Requests by their row index."""
 
+    def besides(self, rows: Rows, position: int, until: int, count: int) -> Sequence[tuple[int, int]]:
+        """Position and row index of the first `count` requests of a range whose row is not among these rows."""
+
 
 class RunFolder(Protocol):
     """A run's files under OUT. StorageError when the disk refuses."""
@@ -433,11 +438,16 @@ class RunFolder(Protocol):
     def fed(self) -> int:
         """The feed's high-water mark; 0 before the first."""
 
-    def ended_rows(self) -> Sequence[tuple[int, str]]:
-        """(row index, outcome) of every row whose end is on disk."""
+    def ended(self) -> Ended:
+        """The rows whose end is on disk."""
+        ...
 
-    def saved_ids(self) -> Sequence[Sequence[Any]]:
-        """Accepted ids on disk, late ones too: [row index, generation id, accepted at µs, attempt, resubmits]."""
+    def open_ids(self, ended: Rows, within: range | None = None) -> Iterable[Sequence[Any]]:
+        """Accepted ids on disk, late ones too, of rows that are not among these, and within this range.
+
+        Each is [row index, generation id, accepted at µs, attempt, resubmits].
+        """
+        ...
 
     def late_ids(self) -> Mapping[int, Sequence[LateId]]:
         """By row, the ids on disk that their row went on without, with their ending where it is known."""

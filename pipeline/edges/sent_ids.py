@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId, is_late, read_late
+from pipeline.core.rows import Rows
 
 IDS = pa.schema([("row_index", pa.int64()), ("generation_id", pa.string())])
 
@@ -19,6 +20,21 @@ def saved_ids(folder: Path) -> Iterator[list[Any]]:
     for file in id_files(folder):
         for line in content(file):
             yield _saved(line, file)
+
+
+def open_ids(folder: Path, ended: Rows, within: range | None = None) -> Iterator[list[Any]]:
+    """The same of rows that have no end yet: the others are passed over without being looked at any further."""
+    for file in id_files(folder):
+        for line in content(file):
+            row_index = _row_of(line, file)
+            if row_index not in ended and (within is None or row_index in within):
+                yield _saved(line, file)
+
+
+def _row_of(line: bytes, file: Path) -> int:
+    """The row of an accepted id, read from the beginning of its line."""
+    begin = line[1 : line.find(b",")]
+    return int(begin) if begin.isdigit() else int(_saved(line, file)[0])
 
 
 def late_ids(folder: Path) -> dict[int, list[LateId]]:
