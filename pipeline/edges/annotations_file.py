@@ -44,7 +44,10 @@ _TYPES = {
     "time": pa.timestamp("us", tz="UTC"),
     "attempts": _ATTEMPTS,
 }
-ROW_GROUP = 50_000
+BATCH_ROWS = 10_000
+PART_GROUP_ROWS = 1_000
+"""Parts are merged a few row groups at a time."""
+
 USAGE = pa.schema(
     [
         ("model", pa.string()),
@@ -70,7 +73,7 @@ def write_part(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object
     """Write annotations durably under `path`, replacing what is there."""
     table = table_of(rows, schema)
     with replaced(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", row_group_size=PART_GROUP_ROWS)
 
 
 def table_of(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:
@@ -97,7 +100,7 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Some columns of a file, a bounded number of rows at a time. StorageError when they can't be read."""
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROW_GROUP, columns=list(columns)):
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
                 yield batch.select(list(columns))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StorageError(f"{path} can't be read: {error}") from error
