@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pipeline.core.answers import QueryAnswer, SubmitAnswer
 from pipeline.core.budget import Budget, Reservation, Settled
 from pipeline.core.costs import Price
+from pipeline.core.ends import Columns
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
 from pipeline.core.limits import Limits
@@ -408,6 +409,10 @@ class Requests(Protocol):
     def rows(self, row_indexes: Sequence[int]) -> dict[int, Request]:
         """Requests by their row index."""
 
+    def models(self, row_indexes: Sequence[int]) -> list[str]:
+        """The models of rows that come in order. StorageError where one of them was never asked."""
+        ...
+
     def besides(self, rows: Rows, position: int, until: int, count: int) -> Sequence[tuple[int, int]]:
         """Position and row index of the first `count` requests of a range whose row is not among these rows."""
 
@@ -456,8 +461,11 @@ class RunFolder(Protocol):
         """What the rows whose end is on disk really used."""
         ...
 
-    def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write one part durably under the name of its range; the same range again replaces itself."""
+    def write_part(self, epoch: str, start: int, end: int, ends: Iterable[Columns]) -> None:
+        """Write ended rows durably as one part, under the name of its range; the same range again replaces itself.
+
+        They come in the order of the manifest, and are joined with what was asked.
+        """
 
     def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
         """Save accepted ids durably under the name of their range."""

@@ -44,6 +44,13 @@ _TYPES = {
     "time": pa.timestamp("us", tz="UTC"),
     "attempts": _ATTEMPTS,
 }
+_WORDS = [column.name for column in ANNOTATION if column.kind == "word"]
+_SHARED = [*_WORDS, "prompt", "system_prompt"]
+"""Columns of few distinct values: a dictionary of the others would only cost."""
+
+_TOLD = [column.name for column in ANNOTATION if column.kind in {"word", "int", "float", "bool", "time"}]
+"""Columns whose least and greatest value readers can use."""
+
 BATCH_ROWS = 10_000
 PART_GROUP_ROWS = 1_000
 """Parts are merged a few row groups at a time."""
@@ -69,11 +76,16 @@ def schema_of(carried: Iterable[str], run_id: str) -> pa.Schema:
     return pa.schema(fields, {"vidbatch.schema_version": str(SCHEMA_VERSION), "vidbatch.run_id": run_id})
 
 
-def write_part(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
+def write_part(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """Write annotations durably under `path`, replacing what is there."""
-    table = table_of(rows, schema)
-    with replaced(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=PART_GROUP_ROWS)
+    with replaced(path) as temporary, annotations_writer(temporary, schema) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=PART_GROUP_ROWS)
+
+
+def annotations_writer(path: Path, schema: pa.Schema) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Writes annotations into a new file."""
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_SHARED, write_statistics=_TOLD)
 
 
 def table_of(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:

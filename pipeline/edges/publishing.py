@@ -5,7 +5,6 @@ untouched. All files of a run appear by one rename of their folder; what comes l
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,11 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.annotations import time_of
-from pipeline.core.columns import ANNOTATION
 from pipeline.core.corrections import Bearer, Corrections, corrected, first_rows, generations_of
 from pipeline.core.costs import PriceList
 from pipeline.core.late import LateId
-from pipeline.edges.annotations_file import published_files, table_of, without
+from pipeline.edges.annotations_file import annotations_writer, published_files, table_of, without
 from pipeline.edges.arrow import numbers
 from pipeline.edges.bearers import Bearers, batches_of, bearers_of
 from pipeline.edges.files import replaced, replaced_folder
@@ -31,13 +29,6 @@ from pipeline.edges.sent_ids import by_row, id_files, late_ids, saved_ids
 _PARTS = b"vidbatch.parts"
 FILE_BYTES = 256 * 1024 * 1024
 """About how large the files of a run become, where it has more rows than fit into one and a half of it."""
-
-_WORDS = [column.name for column in ANNOTATION if column.kind == "word"]
-_SHARED = [*_WORDS, "prompt", "system_prompt"]
-"""Columns of few distinct values: a dictionary of the others would only cost."""
-
-_TOLD = [column.name for column in ANNOTATION if column.kind in {"word", "int", "float", "bool", "time"}]
-"""Columns whose least and greatest value readers can use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +105,7 @@ def _write(path: Path, stretches: Sequence[Stretch], merge: Merge, corrections: 
     names = sorted({name for stretch in stretches for name in merge.names(stretch)})
     whole = schema.with_metadata({**(schema.metadata or {}), _PARTS: orjson.dumps(names)})
     correct = _Correct(corrections, schema)
-    with ExitStack() as closing:
-        writer = pq.ParquetWriter(path, whole, compression="zstd", use_dictionary=_SHARED, write_statistics=_TOLD)
-        closing.enter_context(writer)
+    with annotations_writer(path, whole) as writer:
         for stretch in stretches:
             writer.write_table(correct(merge.table(stretch)).cast(whole))
             pa.default_memory_pool().release_unused()

@@ -11,6 +11,7 @@ from typing import Any, Self
 import pyarrow as pa
 from pyarrow import parquet
 
+from pipeline.core.errors import StorageError
 from pipeline.core.requests import Request
 from pipeline.core.rows import Rows
 from pipeline.edges.arrow import numbers
@@ -69,6 +70,17 @@ class RequestsFile:
             places = _places(numbers(group["row_index"]), row_indexes[start:end])
             yield group.take(pa.array(places, pa.int32()))
             start = end
+
+    def models(self, row_indexes: Sequence[int]) -> list[str]:
+        """The models of rows that come in order. StorageError where one of them was never asked."""
+        return [model for batch in self.asked(row_indexes) for model in _decode(batch["model"])]
+
+    def asked(self, row_indexes: Sequence[int]) -> list[pa.RecordBatch]:
+        """The requests of rows that come in order, as Arrow. StorageError where one of them was never asked."""
+        found = list(self.batches(row_indexes))
+        if sum(batch.num_rows for batch in found) != len(row_indexes):
+            raise StorageError(f"{self._path}: rows ended that were never asked.")
+        return found
 
     def besides(self, rows: Rows, position: int, until: int, count: int) -> list[tuple[int, int]]:
         """Position and row index of the first `count` requests of a range whose row is not among these rows."""

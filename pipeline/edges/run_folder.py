@@ -1,7 +1,7 @@
 """A run's files on a local or shared disk: `OUT/runs/<id>/`, and what it publishes beside."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import orjson
 
 from pipeline.core.budget import Budget, Settled
 from pipeline.core.costs import Price, PriceList
+from pipeline.core.ends import Columns
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId
 from pipeline.core.receipt import Found
@@ -17,6 +18,7 @@ from pipeline.core.rows import Rows
 from pipeline.core.summary import Totals
 from pipeline.edges import annotations_file, sent_ids
 from pipeline.edges.audit import Places, audit
+from pipeline.edges.ends_table import joined
 from pipeline.edges.files import locked, write_bytes
 from pipeline.edges.publishing import Publication, publish_new
 from pipeline.edges.requests_reader import RequestsFile
@@ -145,11 +147,11 @@ class LocalRunFolder:
         except FileNotFoundError:
             return 0
 
-    def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write one part durably under the name of its range."""
-        annotations_file.write_part(
-            self.path / "parts" / range_name(epoch, start, end, "parquet"), self._schema(), rows
-        )
+    def write_part(self, epoch: str, start: int, end: int, ends: Iterable[Columns]) -> None:
+        """Write ended rows durably as one part, under the name of its range."""
+        requests, names, schema = self.requests(), self.described()["carried"], self._schema()
+        tables = (joined(requests.asked(some.row_indexes), some, names, schema) for some in ends)
+        annotations_file.write_part(self.path / "parts" / range_name(epoch, start, end, "parquet"), schema, tables)
 
     def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
         """Save accepted ids durably under the name of their range."""

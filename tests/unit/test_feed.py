@@ -11,8 +11,9 @@ from pipeline.core.records import RowRecord, saved_line
 from pipeline.core.requests import Request
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import FEED_WINDOW_BYTES, FEED_WINDOW_ROWS
+from pipeline.edges import annotations_file
 from pipeline.edges.memory_ledger import MemoryLedger
-from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.run_folder import LocalRunFolder, range_name
 from pipeline.flows.feed import STEP_BYTES, STEP_ROWS, feed
 from pipeline.ports import RunCard
 
@@ -89,9 +90,16 @@ def save(folder, row, generation_id, attempt=1, resubmits=0):
     folder.save_ids("e1", row * 10 + attempt, row * 10 + attempt + 1, [saved_line(row, record)])
 
 
+def write_rows(folder, epoch, start, rows):
+    """One part of these annotations, as a writer makes it."""
+    schema = folder._schema()
+    path = folder.path / "parts" / range_name(epoch, start, start + len(rows), "parquet")
+    annotations_file.write_part(path, schema, [annotations_file.table_of(rows, schema)])
+
+
 def write(folder, epoch, ended):
     rows = [{"row_index": row, "outcome": "completed", "model": "m", "finished_at": AT} for row in ended]
-    folder.write_part(epoch, 0, len(rows), rows)
+    write_rows(folder, epoch, 0, rows)
 
 
 async def test_a_small_run_is_fed_whole_and_in_order(folder):

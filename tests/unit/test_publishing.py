@@ -18,7 +18,7 @@ from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import Ending
 from pipeline.edges import annotations_file, merging, publishing
-from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.run_folder import LocalRunFolder, range_name
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -51,8 +51,15 @@ def rows_of(*indexes, outcome="completed", **values):
     ]
 
 
+def write_rows(folder, epoch, start, rows):
+    """One part of these annotations, as a writer makes it."""
+    schema = folder._schema()
+    path = folder.path / "parts" / range_name(epoch, start, start + len(rows), "parquet")
+    annotations_file.write_part(path, schema, [annotations_file.table_of(rows, schema)])
+
+
 def write(folder, epoch, start, *indexes, **values):
-    folder.write_part(epoch, start, start + len(indexes), rows_of(*indexes, **values))
+    write_rows(folder, epoch, start, rows_of(*indexes, **values))
 
 
 def published(folder):
