@@ -113,17 +113,14 @@ class Merge:
     def table(self, stretch: Stretch) -> pa.Table:
         """The rows of a stretch, in order."""
         pieces: list[Any] = [self._schema.empty_table()]
-        chosen: list[tuple[int, int]] = []
-        before = 0
+        chosen: list[int] = []
         for number in self._holders.parts(stretch.first, stretch.until):
             piece = _reaching(self._parts[number - 1], stretch, self._schema)
             indexes = numbers(piece["row_index"].combine_chunks())
-            chosen += [(indexes[at], before + at) for at in self._holders.take(indexes, number, stretch)]
-            before += len(piece)
-            pieces.append(piece)
-        chosen.sort()
-        order = pa.array([place for _, place in chosen], pa.int64())
-        del chosen
+            places = self._holders.take(indexes, number, stretch)
+            chosen += [indexes[place] for place in places]
+            pieces.append(piece.take(pa.array(places, pa.int64())))  # a copy: the rest of the piece goes at once
+        order = pa.array(sorted(range(len(chosen)), key=chosen.__getitem__), pa.int64())
         columns = [
             pa.chunked_array([chunk for piece in pieces for chunk in piece[name].chunks]).combine_chunks().take(order)
             for name in self._schema.names
