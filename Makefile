@@ -72,6 +72,10 @@ bench-pacing: dev ## measure limits, polling and budgets: simulated time, then r
 		$(BIN)/python -m benchmarks.$$part || failed=1; \
 	done; exit $$failed
 
+.PHONY: bench-disk
+bench-disk: dev ## measure planning, writing, recovering and publishing up to a million rows (10 minutes, 6 GB)
+	@$(BIN)/python benchmarks/disk_scale.py $(ARGS)
+
 .PHONY: docs
 docs: setup ## write docs/reference.md from the commands themselves
 	@$(BIN)/python -m pipeline.cli.reference docs/reference.md

@@ -3,7 +3,7 @@
 Nothing here does anything; values that cross a port are frozen and small.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pipeline.core.answers import QueryAnswer, SubmitAnswer
 from pipeline.core.budget import Budget, Reservation, Settled
 from pipeline.core.costs import Price
+from pipeline.core.ends import Columns
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
 from pipeline.core.limits import Limits
@@ -19,7 +20,9 @@ from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.core.policy import Policy
 from pipeline.core.receipt import Found
 from pipeline.core.records import Ending, RowRecord
+from pipeline.core.recovery import Ended
 from pipeline.core.requests import Request
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spilling import SpillHead
 from pipeline.core.steps import Step
@@ -162,14 +165,14 @@ class Ledger(Protocol):
         *,
         recover_until: int,
         ended: Mapping[str, int],
-        done: Sequence[int],
+        done: Rows,
         state: RunState = RunState.RUNNING,
         settled: Settled = Settled(),
     ) -> bool:
         """Make the run's ledger; False when it is there already.
 
-        What an earlier ledger left on disk: the rows below `recover_until` may have been sent, `done` are the indexes
-        of those that ended, `ended` counts them by outcome, `settled` is what their POSTs used.
+        What an earlier ledger left on disk: the rows below `recover_until` may have been sent, `done` are those that
+        ended, `ended` counts them by outcome, `settled` is what their POSTs used.
         """
 
     async def card(self, run_id: str) -> RunCard | None:
@@ -406,6 +409,13 @@ class Requests(Protocol):
     def rows(self, row_indexes: Sequence[int]) -> dict[int, Request]:
         """Requests by their row index."""
 
+    def models(self, row_indexes: Sequence[int]) -> list[str]:
+        """The models of rows that come in order. StorageError where one of them was never asked."""
+        ...
+
+    def besides(self, rows: Rows, position: int, until: int, count: int) -> Sequence[tuple[int, int]]:
+        """Position and row index of the first `count` requests of a range whose row is not among these rows."""
+
 
 class RunFolder(Protocol):
     """A run's files under OUT. StorageError when the disk refuses."""
@@ -433,11 +443,16 @@ class RunFolder(Protocol):
     def fed(self) -> int:
         """The feed's high-water mark; 0 before the first."""
 
-    def ended_rows(self) -> Sequence[tuple[int, str]]:
-        """(row index, outcome) of every row whose end is on disk."""
+    def ended(self) -> Ended:
+        """The rows whose end is on disk."""
+        ...
 
-    def saved_ids(self) -> Sequence[Sequence[Any]]:
-        """Accepted ids on disk, late ones too: [row index, generation id, accepted at µs, attempt, resubmits]."""
+    def open_ids(self, ended: Rows, within: range | None = None) -> Iterable[Sequence[Any]]:
+        """Accepted ids on disk, late ones too, of rows that are not among these, and within this range.
+
+        Each is [row index, generation id, accepted at µs, attempt, resubmits].
+        """
+        ...
 
     def late_ids(self) -> Mapping[int, Sequence[LateId]]:
         """By row, the ids on disk that their row went on without, with their ending where it is known."""
@@ -446,8 +461,11 @@ class RunFolder(Protocol):
         """What the rows whose end is on disk really used."""
         ...
 
-    def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write one part durably under the name of its range; the same range again replaces itself."""
+    def write_part(self, epoch: str, start: int, end: int, ends: Iterable[Columns]) -> None:
+        """Write ended rows durably as one part, under the name of its range; the same range again replaces itself.
+
+        They come in the order of the manifest, and are joined with what was asked.
+        """
 
     def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
         """Save accepted ids durably under the name of their range."""

@@ -210,7 +210,7 @@ class Runtime:
         folder = self._folder(card)
         described = folder.described()
         prices = {model: Price(**price) for model, price in described["prices"].items()}
-        return Writing(card, folder, prices, described["carried"])
+        return Writing(card, folder, prices)
 
     def close(self) -> None:
         """Close the clients and the loop."""

@@ -19,6 +19,7 @@ from pipeline.core.answers import Ambiguous, Problem, QueryAnswer, SubmitAnswer,
 from pipeline.core.limits import Limits
 from pipeline.core.policy import Policy
 from pipeline.core.reading import read_query, read_submit
+from pipeline.core.rows import Rows
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.redis_keys import LEDGER_VERSION
@@ -163,7 +164,7 @@ class Fleet:
             limits=run.limits,
             priority=run.priority,
         )
-        await self.ledger.open_run(card, recover_until=0, ended={"completed": 1}, done=[])
+        await self.ledger.open_run(card, recover_until=0, ended={"completed": 1}, done=Rows())
 
     async def _feed(self, run_id: str) -> None:
         """What control and write tickets bring about: rows come, results and ids go."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.errors import UsageError
-from pipeline.core.standing import COLLECTS, End, Remains, Rows, family_of, newest, parent_of, remains
+from pipeline.core.rows import Rows
+from pipeline.core.standing import COLLECTS, End, Remains, family_of, newest, parent_of, remains
 from pipeline.edges.ends_file import read_ends
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.run_folder import LocalRunFolder

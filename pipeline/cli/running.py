@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pipeline.cli.sharing import pace_now
 from pipeline.cli.watching import Stop, Stopped
 from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
 from pipeline.core.lead import lead_lock, place_of
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.tickets import Role, wants_feed
 from pipeline.edges.embedded import EmbeddedServer, new_token, server_binary, state_folder, state_path
@@ -23,7 +23,7 @@ from pipeline.edges.embedded_worker import EmbeddedWorker, Waiting
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.spill import SpillFolder
-from pipeline.flows.feed import feed, known_from
+from pipeline.flows.feed import feed
 from pipeline.flows.replay import Fate, replay_to_disk
 from pipeline.ports import RunCard
 
@@ -148,8 +148,7 @@ async def _waiting_for_answers(prepared: Prepared, operation: Operation, ledger:
         return 0
     run = await ledger.snapshot(prepared.folder.run_id)
     if run is None:
-        known = known_from(prepared.folder)
-        return len(known.ids.keys() - known.ended)
+        return len(Rows(line[0] for line in prepared.folder.open_ids(prepared.folder.ended().rows)))
     fleet_holds_it = operation.redis_url is not None
     return 0 if fleet_holds_it else run.pending + run.late + run.submitting - run.lapsed
 
@@ -177,13 +176,12 @@ async def enter_ledger(card: RunCard, prepared: Prepared, ledger: RedisLedger) -
     await pace_now(ledger, card.account, card)
     if known is None:
         card = replace(card, epoch=new_epoch())
-        ended = prepared.folder.ended_rows()
-        counts = Counter(outcome for _, outcome in ended)
+        ended = prepared.folder.ended()
         await ledger.open_run(
             card,
             recover_until=prepared.folder.fed(),
-            ended=counts,
-            done=[row_index for row_index, _ in ended],
+            ended=ended.outcomes,
+            done=ended.rows,
             state=state,
             settled=prepared.folder.settled(),
         )

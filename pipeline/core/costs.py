@@ -51,13 +51,20 @@ def price_of(completion: Completion, prices: PriceList, model: str) -> float | N
 
     An API that tells 0 tells nothing, unless nobody has a price: what is capped is reckoned by that.
     """
-    told = completion.cost if completion.cost is not None and 0 <= completion.cost < MOST_COST else None
+    return cost_of(completion.cost, completion.prompt_tokens, completion.completion_tokens, prices, model)
+
+
+def cost_of(
+    cost: float | None, prompt_tokens: int | None, completion_tokens: int | None, prices: PriceList, model: str
+) -> float | None:
+    """The same of a completion's plain values."""
+    told = cost if cost is not None and 0 <= cost < MOST_COST else None
     if told:
         return told
     price = prices.get(model)
-    if price is None or completion.prompt_tokens is None:
+    if price is None or prompt_tokens is None:
         return told
-    return price.of(completion.prompt_tokens, completion.completion_tokens or 0)
+    return price.of(prompt_tokens, completion_tokens or 0)
 
 
 def in_micro(cost: float | None) -> int:

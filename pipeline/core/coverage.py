@@ -39,10 +39,6 @@ class Marks:
 
     _bytes: bytearray = field(default_factory=bytearray)
 
-    def fresh(self, indexes: Iterable[int]) -> list[bool]:
-        """For each index, whether it was not marked before; now it is."""
-        return [self.mark(index, 1) == 0 for index in indexes]
-
     def mark(self, index: int, flag: int) -> int:
         """Set a flag of a row; what it had before."""
         if index >= len(self._bytes):

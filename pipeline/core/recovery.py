@@ -1,11 +1,20 @@
 """What is known of a row when its ledger is lost: by what the run left on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
 from pipeline.core.records import Attempt, RowRecord
+from pipeline.core.rows import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The rows whose end is on disk, and how many ended with which outcome."""
+
+    rows: Rows
+    outcomes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.rows import Rows
 
 RETRY_OF = "retry_of"
 COLLECTS = "collects"
@@ -74,27 +75,6 @@ class Selection:
     def described(self) -> dict[str, list[str]]:
         """As `run.json` keeps it."""
         return {"outcomes": sorted(self.outcomes), "codes": sorted(self.codes)}
-
-
-class Rows:
-    """A set of row indexes, in one byte each."""
-
-    def __init__(self, indexes: Iterable[int] = ()) -> None:
-        self._held = bytearray()
-        for index in indexes:
-            self.add(index)
-
-    def add(self, index: int) -> bool:
-        """Add an index; False when it was there."""
-        if index in self:
-            return False
-        if index >= len(self._held):
-            self._held.extend(bytes(max(index + 1, 2 * len(self._held)) - len(self._held)))
-        self._held[index] = 1
-        return True
-
-    def __contains__(self, index: int) -> bool:
-        return index < len(self._held) and self._held[index] == 1
 
 
 def newest(

@@ -1,5 +1,6 @@
 """Annotations as Parquet: the only place that knows how the dataset's columns are stored."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,9 @@ from pipeline.core.costs import MICRO, MOST_COST, PriceList
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId, with_late
 from pipeline.core.receipt import Sums, Usage, UsageKey, UsageSums
+from pipeline.core.recovery import Ended
+from pipeline.core.rows import Rows
+from pipeline.edges.arrow import numbers
 from pipeline.edges.files import replaced
 from pipeline.edges.tally import COLUMNS, Tally
 
@@ -40,7 +44,17 @@ _TYPES = {
     "time": pa.timestamp("us", tz="UTC"),
     "attempts": _ATTEMPTS,
 }
-ROW_GROUP = 50_000
+_WORDS = [column.name for column in ANNOTATION if column.kind == "word"]
+_SHARED = [*_WORDS, "prompt", "system_prompt"]
+"""Columns of few distinct values: a dictionary of the others would only cost."""
+
+_TOLD = [column.name for column in ANNOTATION if column.kind in {"word", "int", "float", "bool", "time"}]
+"""Columns whose least and greatest value readers can use."""
+
+BATCH_ROWS = 10_000
+PART_GROUP_ROWS = 1_000
+"""Parts are merged a few row groups at a time."""
+
 USAGE = pa.schema(
     [
         ("model", pa.string()),
@@ -62,11 +76,16 @@ def schema_of(carried: Iterable[str], run_id: str) -> pa.Schema:
     return pa.schema(fields, {"vidbatch.schema_version": str(SCHEMA_VERSION), "vidbatch.run_id": run_id})
 
 
-def write_part(path: Path, schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> None:
+def write_part(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """Write annotations durably under `path`, replacing what is there."""
-    table = table_of(rows, schema)
-    with replaced(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with replaced(path) as temporary, annotations_writer(temporary, schema) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=PART_GROUP_ROWS)
+
+
+def annotations_writer(path: Path, schema: pa.Schema) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Writes annotations into a new file."""
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_SHARED, write_statistics=_TOLD)
 
 
 def table_of(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:
@@ -93,7 +112,7 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Some columns of a file, a bounded number of rows at a time. StorageError when they can't be read."""
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROW_GROUP, columns=list(columns)):
+            for batch in file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
                 yield batch.select(list(columns))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StorageError(f"{path} can't be read: {error}") from error
@@ -124,16 +143,14 @@ def settled(paths: Iterable[Path], late: Mapping[int, Sequence[LateId]], prices:
     `late` ids by their row, with what they used, stand beside those that the rows' attempt logs have. StorageError for
     an unreadable file.
     """
-    total, seen = Settled(), set[int]()
-    for path in sorted(paths):
+    total, seen = Settled(), Rows()
+    for path in paths:
         for batch in batches(path, ("row_index", "attempt_log")):
-            indexes = batch["row_index"].to_pylist()
-            new = [index not in seen for index in indexes]
-            seen.update(indexes)
-            total = _plus(total, batch["attempt_log"].filter(pa.array(new, pa.bool_())).flatten())
-            for place, index in enumerate(indexes):
-                if new[place] and index in late:
-                    total = with_late(total, batch["attempt_log"][place].as_py(), late[index], prices)
+            fresh = fresh_of(batch, seen)
+            total = _plus(total, fresh["attempt_log"].flatten())
+            for place, index in enumerate(numbers(fresh["row_index"])) if late else ():
+                if index in late:
+                    total = with_late(total, fresh["attempt_log"][place].as_py(), late[index], prices)
     for index, ids in late.items():
         total = total if index in seen else with_late(total, [], ids, prices)
     return total
@@ -160,13 +177,29 @@ def _sum(values: Any) -> int:  # noqa: ANN401 - pyarrow has no types
     return int(pc.sum(values).as_py() or 0)
 
 
-def ended_rows(paths: Iterable[Path]) -> list[tuple[int, str]]:
-    """(row index, outcome) of every row in these files."""
-    found: list[tuple[int, str]] = []
+def ended(paths: Iterable[Path]) -> Ended:
+    """The rows in these files and their outcomes; a row that two files have counts as the first of them has it."""
+    rows, outcomes = Rows(), Counter[str]()
     for path in paths:
-        table: Any = pq.read_table(path, columns=["row_index", "outcome"], partitioning=None)
-        found += zip(table["row_index"].to_pylist(), table["outcome"].to_pylist(), strict=True)
-    return found
+        for batch in batches(path, ("row_index", "outcome")):
+            counts = pc.value_counts(fresh_of(batch, rows)["outcome"])
+            outcomes.update({pair["values"]: pair["counts"] for pair in counts.to_pylist()})
+    return Ended(rows, outcomes)
+
+
+def fresh_of(batch: Any, rows: Rows) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """The rows of a batch that are not among these rows; now they are."""
+    again = rows.add_all(numbers(batch["row_index"]))
+    return without(batch, again) if again else batch
+
+
+def without(batch: Any, places: Sequence[int]) -> Any:  # noqa: ANN401
+    """A batch without the rows at these places, which come in order."""
+    kept = bytearray(b"\1") * batch.num_rows
+    for place in places:
+        kept[place] = 0
+    mask = pc.cast(pa.Array.from_buffers(pa.uint8(), len(kept), [None, pa.py_buffer(kept)]), pa.bool_())
+    return batch.filter(mask)
 
 
 def sample(published: Path, count: int) -> list[dict[str, Any]]:

@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.core.coverage import Coverage, Fault
 from pipeline.core.errors import StorageError
 from pipeline.core.receipt import FileFound, Found, PartFound, UsageKey, UsageSums, manifest_rows
 from pipeline.core.standing import COLLECTS, RETRY_OF
 from pipeline.edges.annotations_file import batches, read_usage
-from pipeline.edges.publishing import BEARERS, ids_in, unplaced_ids
+from pipeline.edges.bearers import Bearers
 from pipeline.edges.sent_ids import by_files, content, id_files
 from pipeline.edges.tally import COLUMNS, Tally
 
@@ -77,7 +75,7 @@ class _Audit:
     out: Path
     coverage: Coverage = field(default_factory=Coverage)
     tally: Tally = field(default_factory=Tally)
-    ids: list[pa.Table] = field(default_factory=lambda: [BEARERS.empty_table()])
+    bearers: Bearers = field(default_factory=Bearers)
     faults: list[Fault] = field(default_factory=list)
 
     def name(self, path: Path) -> str:
@@ -101,7 +99,7 @@ class _Audit:
         try:
             for batch in batches(path, COLUMNS):
                 self.coverage.annotated(name, batch["row_index"].to_pylist())
-                self.ids.append(ids_in(batch))
+                self.bearers.take_up(batch)
                 own.add(batch)
                 self.tally.add(batch)
             return PartFound(_file_found(path, name, own.rows), own.kept, own.billed)
@@ -120,8 +118,7 @@ class _Audit:
 
     def unplaced(self, files: Sequence[Path]) -> dict[frozenset[str], int]:
         """How many ids no annotation has, by the files that name them."""
-        left = unplaced_ids(pa.concat_tables(self.ids), files).to_pylist()
-        counts = by_files(files, {(one["row_index"], one["generation_id"]) for one in left})
+        counts = by_files(files, self.bearers.unplaced(files))
         return {frozenset(map(self.name, named)): count for named, count in counts.items()}
 
     def _tell_broken(self, path: Path, error: StorageError) -> None:

@@ -2,12 +2,15 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from pipeline.core.errors import StorageError
+
+_UNFINISHED = ".unfinished-"
 
 
 @contextmanager
@@ -33,6 +36,63 @@ def replaced(path: Path, scratch: Path | None = None) -> Iterator[Path]:
         raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_folder(path: Path, scratch: Path) -> Iterator[Path]:
+    """A temporary folder to write files to; on leaving it is synced and becomes `path`, all files at once.
+
+    `scratch` is a folder of the same file system. Where `path` has files of these names already, they stay, and nothing
+    of the temporary folder is used. What was left there by a process that died is removed. StorageError as ever.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(scratch)
+        temporary = scratch / f"{_UNFINISHED}{uuid4().hex}"
+        temporary.mkdir()
+        lock = os.open(temporary, os.O_RDONLY)
+    except OSError as error:
+        raise StorageError(f"{scratch} can't be written: {error.strerror or error}") from error
+    try:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield temporary
+        names = sorted(file.name for file in temporary.iterdir())
+        for name in names:
+            _sync(temporary / name)
+        _sync(temporary)
+        _take_place(temporary, path, names)
+        _sync(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+    finally:
+        os.close(lock)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary: Path, path: Path, names: Sequence[str]) -> None:
+    try:
+        temporary.rename(path)
+    except OSError:
+        if not path.is_dir():
+            raise
+        if any((path / name).exists() for name in names):
+            return
+        for name in names:  # a folder with files of others in it: ours join them, in order
+            (temporary / name).rename(path / name)
+
+
+def _sweep(scratch: Path) -> None:
+    """Remove what processes that died left behind; a living one holds a lock on its folder."""
+    for left in scratch.glob(f"{_UNFINISHED}*"):
+        descriptor = os.open(left, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

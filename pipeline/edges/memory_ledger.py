@@ -14,6 +14,7 @@ from pipeline.core.late import LateId
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import State
 from pipeline.core.records import Ending, RowRecord
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_accounts import MemoryAccounts
@@ -35,14 +36,14 @@ class MemoryLedger(MemoryAccounts):
         *,
         recover_until: int,
         ended: Mapping[str, int],
-        done: Sequence[int],
+        done: Rows,
         state: RunState = RunState.RUNNING,
         settled: Settled = Settled(),
     ) -> bool:
         """Make the run's ledger; False when it is there already."""
         if card.run_id in self._runs:
             return False
-        run = MemoryRun(card, recover_until, set(done), Counter(ended), state=state, limits=card.limits)
+        run = MemoryRun(card, recover_until, Rows(done), Counter(ended), state=state, limits=card.limits)
         run.counts.update(asdict(settled))
         run.cap_given()
         self._runs[card.run_id] = run

@@ -16,6 +16,7 @@ from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.limits import Limits
 from pipeline.core.polling import together
 from pipeline.core.records import Ending, RowRecord, pack, pack_ending
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import MISSING, Step
 from pipeline.edges.memory_account import MemoryAccount
@@ -30,7 +31,7 @@ class MemoryRun:
 
     card: RunCard
     recover_until: int
-    done: set[int]
+    done: Rows
     counts: Counter[str]
     fed: int = 0
     state: RunState = RunState.RUNNING

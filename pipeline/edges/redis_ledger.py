@@ -26,6 +26,7 @@ from pipeline.core.permits import (
 )
 from pipeline.core.polling import TOGETHER_MS, longest_wait_s
 from pipeline.core.records import Ending, pack, pack_ending, unpack
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.redis_accounts import OBSERVED_KEPT, RedisAccounts
 from pipeline.edges.redis_door import RedisDoor
@@ -46,7 +47,6 @@ from pipeline.edges.redis_wire import (
     cap_fields,
     card_fields,
     commit_arguments,
-    done_bitmap,
     pack_card,
     read_snapshot,
     taken_over,
@@ -70,7 +70,7 @@ class RedisLedger(RedisAccounts):
         *,
         recover_until: int,
         ended: Mapping[str, int],
-        done: Sequence[int],
+        done: Rows,
         state: RunState = RunState.RUNNING,
         settled: Settled = Settled(),
     ) -> bool:
@@ -85,7 +85,7 @@ class RedisLedger(RedisAccounts):
         meta += ["cost_micro", settled.cost_micro, "kept", settled.kept, *card_fields(card)]
         named = [keys("meta"), keys("done"), RUNS, account_runs_key(card.account), ACCOUNTS]
         named += [keys("submitting"), keys("pending")]
-        return bool(await self._door.script("open_run", named, [card.run_id, done_bitmap(done), card.account, *meta]))
+        return bool(await self._door.script("open_run", named, [card.run_id, done.bitmap(), card.account, *meta]))
 
     async def active_runs(self) -> list[str]:
         """Ids of the runs that are not forgotten, oldest first."""

@@ -82,16 +82,6 @@ def in_one_line(text: str) -> str:
     return " ".join(text.split())[:500]
 
 
-def done_bitmap(rows: Sequence[int]) -> bytes:
-    """A Redis bitmap with the bits of these rows set."""
-    if not rows:
-        return b""
-    bits = bytearray(max(rows) // 8 + 1)
-    for row in rows:
-        bits[row // 8] |= 0x80 >> (row % 8)
-    return bytes(bits)
-
-
 def check_version(run_id: str, version: bytes | None) -> None:
     """LedgerMismatch for a ledger of another layout."""
     if version != str(LEDGER_VERSION).encode():

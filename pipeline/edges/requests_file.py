@@ -1,17 +1,14 @@
-"""The door to the plan's files: requests.parquet and rejects.parquet, written once, then only read.
+"""The door to the plan's files: requests.parquet and rejects.parquet, written once; `requests_reader` reads them.
 
 A file appears under its name whole or not at all: it is written under a temporary name, flushed to the disk and
 renamed. Nothing here judges a row.
 """
 
 import os
-from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields
-from itertools import accumulate, chain, pairwise
-from operator import attrgetter
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +20,6 @@ from pipeline.core.requests import Rejection, Request
 
 ROW_GROUP_ROWS = 4096
 ROW_GROUP_CHARACTERS = 64 << 20  # long prompts make smaller groups, so that one fits in memory wherever it is read
-CACHED_ROW_GROUPS = 4  # rows end roughly in order: the groups at work are few and neighbours
 _DICTIONARY_BYTES = 64 << 20  # a prompt shared by all rows must stay one entry, however long it is
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
@@ -43,7 +39,6 @@ REQUESTS_SCHEMA = pa.schema(
         ("carried", pa.map_(pa.string(), pa.string())),
     ]
 )
-_REQUEST_COLUMNS = [column.name for column in fields(Request)]
 REJECTS_SCHEMA = pa.schema(
     [(column.name, pa.int64() if column.name in {"row_index", "line"} else pa.string()) for column in fields(Rejection)]
 )
@@ -64,7 +59,7 @@ class _RowGroups:
         self._row_group_rows = row_group_rows
         self._cells: list[list[Any]] = [[] for _ in schema]
         self._characters = 0
-        with _storage(path):
+        with storage(path):
             self._file = self._temporary.open("wb")
         self._writer = parquet.ParquetWriter(
             self._file,
@@ -83,7 +78,7 @@ class _RowGroups:
 
     def _flush(self) -> None:
         columns = [_encode(cells, column.type) for cells, column in zip(self._cells, self._schema, strict=True)]
-        with _storage(self._path):
+        with storage(self._path):
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         for cells in self._cells:
             cells.clear()
@@ -92,7 +87,7 @@ class _RowGroups:
     def _publish(self) -> None:
         if self._cells[0]:
             self._flush()
-        with _storage(self._path):
+        with storage(self._path):
             self._writer.close()
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -162,79 +157,8 @@ class RejectsWriter(_RowGroups):
         self._count(len(rejection.row))
 
 
-class RequestsFile:
-    """Reads requests.parquet, in order or by row index; `StorageError` when it can't be read.
-
-    `total` counts its requests. A few decoded row groups stay in memory.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with _storage(path):
-            self._file = parquet.ParquetFile(path)
-        layout = self._file.metadata
-        groups = [layout.row_group(place) for place in range(layout.num_row_groups)]
-        self.total: int = layout.num_rows
-        self._starts = [0, *accumulate(group.num_rows for group in groups)]
-        self._last_indexes = [group.column(0).statistics.max for group in groups]
-        self._decoded: OrderedDict[int, list[Request]] = OrderedDict()
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """What the writer was given to keep beside the rows."""
-        return {key.decode(): value.decode() for key, value in (self._file.schema_arrow.metadata or {}).items()}
-
-    def read(self, position: int, count: int) -> list[Request]:
-        """Return up to `count` requests from the `position`-th on, counted from 0; fewer at the end."""
-        requests: list[Request] = []
-        end = min(position + count, self.total)
-        while position < end:
-            place = bisect_right(self._starts, position) - 1
-            start = self._starts[place]
-            piece = self._group(place)[position - start : end - start]
-            requests += piece
-            position += len(piece)
-        return requests
-
-    def rows(self, row_indexes: Sequence[int]) -> dict[int, Request]:
-        """Return the requests of these manifest rows; a row that has none (a rejected one) is left out."""
-        found: dict[int, Request] = {}
-        for row_index in sorted(row_indexes):
-            place = bisect_left(self._last_indexes, row_index)
-            if place == len(self._last_indexes):
-                break
-            group = self._group(place)
-            at = bisect_left(group, row_index, key=attrgetter("row_index"))
-            if group[at].row_index == row_index:
-                found[row_index] = group[at]
-        return found
-
-    def _group(self, place: int) -> list[Request]:
-        """Return a row group, decoded; the least recently used one makes room."""
-        if place in self._decoded:
-            self._decoded.move_to_end(place)
-            return self._decoded[place]
-        with _storage(self._path):
-            table = self._file.read_row_group(place, columns=_REQUEST_COLUMNS)
-        requests = [request for batch in table.to_batches() for request in _requests(batch)]
-        self._decoded[place] = requests
-        if len(self._decoded) > CACHED_ROW_GROUPS:
-            self._decoded.popitem(last=False)
-        return requests
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 @contextmanager
-def _storage(path: Path) -> Iterator[None]:
+def storage(path: Path) -> Iterator[None]:
     """Translate what the disk and pyarrow raise, in the one place."""
     try:
         yield
@@ -268,25 +192,3 @@ def _encode(cells: list[Any], kind: pa.DataType) -> pa.Array:
 
 def _offsets(cells: list[Any]) -> pa.Array:
     return pa.array([0, *accumulate(map(len, cells))], pa.int32())
-
-
-def _requests(batch: pa.RecordBatch) -> Iterator[Request]:
-    """Decode a batch whose columns are those of `Request`, in its order."""
-    return map(Request, *(_decode(column) for column in batch.select(_REQUEST_COLUMNS).columns))
-
-
-def _decode(column: pa.Array) -> Iterable[Any]:
-    """Return a column's cells; equal words are one object, so that a shared prompt is in memory once."""
-    types = pa.types
-    if types.is_dictionary(column.type):
-        words = column.dictionary.to_pylist()
-        return [None if place is None else words[place] for place in column.indices.to_pylist()]
-    if types.is_map(column.type):
-        keys, values = _decode(column.keys.dictionary_encode()), column.items.to_pylist()
-        pairs = list(zip(keys, values, strict=True))
-        return [dict(pairs[start:end]) for start, end in pairwise(column.offsets.to_pylist())]
-    if types.is_list(column.type):
-        flat = column.values.to_pylist()
-        return [tuple(flat[start:end]) for start, end in pairwise(column.offsets.to_pylist())]
-    cells: list[object] = column.to_pylist()
-    return cells

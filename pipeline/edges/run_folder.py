@@ -1,7 +1,7 @@
 """A run's files on a local or shared disk: `OUT/runs/<id>/`, and what it publishes beside."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,19 @@ import orjson
 
 from pipeline.core.budget import Budget, Settled
 from pipeline.core.costs import Price, PriceList
+from pipeline.core.ends import Columns
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId
 from pipeline.core.receipt import Found
+from pipeline.core.recovery import Ended
+from pipeline.core.rows import Rows
 from pipeline.core.summary import Totals
 from pipeline.edges import annotations_file, sent_ids
 from pipeline.edges.audit import Places, audit
+from pipeline.edges.ends_table import joined
 from pipeline.edges.files import locked, write_bytes
 from pipeline.edges.publishing import Publication, publish_new
-from pipeline.edges.requests_file import RequestsFile
+from pipeline.edges.requests_reader import RequestsFile
 
 
 class LocalRunFolder:
@@ -143,11 +147,11 @@ class LocalRunFolder:
         except FileNotFoundError:
             return 0
 
-    def write_part(self, epoch: str, start: int, end: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Write one part durably under the name of its range."""
-        annotations_file.write_part(
-            self.path / "parts" / range_name(epoch, start, end, "parquet"), self._schema(), rows
-        )
+    def write_part(self, epoch: str, start: int, end: int, ends: Iterable[Columns]) -> None:
+        """Write ended rows durably as one part, under the name of its range."""
+        requests, names, schema = self.requests(), self.described()["carried"], self._schema()
+        tables = (joined(requests.asked(some.row_indexes), some, names, schema) for some in ends)
+        annotations_file.write_part(self.path / "parts" / range_name(epoch, start, end, "parquet"), schema, tables)
 
     def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
         """Save accepted ids durably under the name of their range."""
@@ -157,20 +161,27 @@ class LocalRunFolder:
         """Accepted ids on disk, late ones too: [row index, generation id, accepted at µs, attempt, resubmits]."""
         return list(sent_ids.saved_ids(self.path / "sent"))
 
+    def open_ids(self, ended: Rows, within: range | None = None) -> Iterator[list[Any]]:
+        """The same of rows that are not among these, and within this range."""
+        return sent_ids.open_ids(self.path / "sent", ended, within)
+
     def late_ids(self) -> dict[int, list[LateId]]:
         """By row, the ids on disk that their row went on without, with their ending where it is known."""
         return sent_ids.late_ids(self.path / "sent")
 
-    def ended_rows(self) -> list[tuple[int, str]]:
-        """(row index, outcome) of every row whose end is on disk."""
-        paths = {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
-        return sorted(set(annotations_file.ended_rows(paths)))
+    def ended(self) -> Ended:
+        """The rows whose end is on disk."""
+        return annotations_file.ended(self._ends())
 
     def settled(self) -> Settled:
         """What the rows whose end is on disk really used, and late ids whose end is there."""
-        paths = {*(self.path / "parts").glob("part-*.parquet"), *self.published.glob("part-*.parquet")}
         late = sent_ids.late_ids(self.path / "sent")
-        return annotations_file.settled(paths, late, self._prices() if late else {})
+        return annotations_file.settled(self._ends(), late, self._prices() if late else {})
+
+    def _ends(self) -> list[Path]:
+        """The files of annotations, published ones first: of two ends of a row, the published one holds."""
+        parts = sorted((self.path / "parts").glob("part-*.parquet"))
+        return [*annotations_file.published_files(self.published), *parts]
 
     def _prices(self) -> PriceList:
         return {model: Price(**price) for model, price in self.described().get("prices", {}).items()}

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
 
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId, is_late, read_late
-
-IDS = pa.schema([("row_index", pa.int64()), ("generation_id", pa.string())])
+from pipeline.core.rows import Rows
 
 
 def saved_ids(folder: Path) -> Iterator[list[Any]]:
@@ -19,6 +17,21 @@ def saved_ids(folder: Path) -> Iterator[list[Any]]:
     for file in id_files(folder):
         for line in content(file):
             yield _saved(line, file)
+
+
+def open_ids(folder: Path, ended: Rows, within: range | None = None) -> Iterator[list[Any]]:
+    """The same of rows that have no end yet: the others are passed over without being looked at any further."""
+    for file in id_files(folder):
+        for line in content(file):
+            row_index = _row_of(line, file)
+            if row_index not in ended and (within is None or row_index in within):
+                yield _saved(line, file)
+
+
+def _row_of(line: bytes, file: Path) -> int:
+    """The row of an accepted id, read from the beginning of its line."""
+    begin = line[1 : line.find(b",")]
+    return int(begin) if begin.isdigit() else int(_saved(line, file)[0])
 
 
 def late_ids(folder: Path) -> dict[int, list[LateId]]:
@@ -36,24 +49,20 @@ def by_row(late: Iterable[LateId]) -> dict[int, list[LateId]]:
     return {row_index: list(ids.values()) for row_index, ids in found.items()}
 
 
-def saved_pairs(files: Iterable[Path]) -> pa.Table:
-    """Row index and generation id of every accepted id; 60 bytes an id, for a million rows at once."""
-    batches = []
-    for file in files:
-        pairs = [_saved(line, file)[:2] for line in content(file)]
-        columns = [pa.array([pair[place] for pair in pairs], IDS.field(place).type) for place in range(len(IDS))]
-        batches.append(pa.RecordBatch.from_arrays(columns, schema=IDS))
-    return pa.Table.from_batches(batches, schema=IDS)
+def saved_pairs(file: Path) -> Iterator[tuple[int, str]]:
+    """Row index and generation id of every accepted id in a file."""
+    for line in content(file):
+        row_index, generation_id, *_ = _saved(line, file)
+        yield row_index, generation_id
 
 
-def by_files(files: Sequence[Path], wanted: Collection[tuple[int, str]]) -> Counter[frozenset[Path]]:
-    """How many of the wanted (row index, generation id) just these files name."""
+def by_files(files: Sequence[Path], wanted: Collection[int]) -> Counter[frozenset[Path]]:
+    """How many (row index, generation id) with one of these hashes just these files name."""
     naming: dict[tuple[int, str], set[Path]] = {}
     for file in files if wanted else ():
-        for line in content(file):
-            row_index, generation_id, *_ = _saved(line, file)
-            if (row_index, generation_id) in wanted:
-                naming.setdefault((row_index, generation_id), set()).add(file)
+        for pair in saved_pairs(file):
+            if hash(pair) in wanted:
+                naming.setdefault(pair, set()).add(file)
     return Counter(frozenset(named) for named in naming.values())
 
 

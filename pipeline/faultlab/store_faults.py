@@ -58,7 +58,7 @@ async def _empty_redis(stage: Stage) -> None:
         stage.complaints.append(f"the command whose ledger was lost ended with {code} instead of {SYSTEM_TROUBLE}")
     folder = stage.run_folder
     saved = {line[0] for line in folder.saved_ids()} if folder else set()
-    ended = {row_index for row_index, _ in folder.ended_rows()} if folder else set()
+    ended = set(folder.ended().rows) if folder else set()
     by_prompt = stage.question.by_prompt()
     sent = {by_prompt[post["prompt_sha256"]] for post in await stage.books.posts()}
     known = frozenset(saved | ended)

@@ -5,12 +5,11 @@ the same part again, never a second one.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.core.annotations import annotation
 from pipeline.core.costs import PriceList
-from pipeline.core.records import unpack_result
+from pipeline.core.ends import Columns, columns_of, in_order, row_index_of
 from pipeline.flows.shift import Bench
 from pipeline.ports import Clock, Ledger, RunCard, RunFolder
 
@@ -19,18 +18,18 @@ PART_BYTES = 8 * 1024 * 1024
 PART_SECONDS = 3.0
 """A part is written when it has this many rows or bytes, when its oldest row has waited so long, or at the end."""
 
+STEP_ROWS = 1_000
 IDS = 20_000
 LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """What a write shift needs besides the ledger: the run's files, prices, and the dataset's names of columns."""
+    """What a write shift needs besides the ledger: the run's files and its prices."""
 
     card: RunCard
     folder: RunFolder
     prices: PriceList
-    names: Mapping[str, str]
 
 
 async def write_shift(bench: Bench, ledger: Ledger, clock: Clock, writing: Writing, now: Callable[[], int]) -> int:
@@ -63,16 +62,19 @@ async def write_part(ledger: Ledger, writing: Writing, now: Callable[[], int]) -
     batch = await ledger.results(card.run_id, PART_ROWS)
     if not batch.items:
         return 0
-    results = [unpack_result(item) for item in batch.items]
-    requests = writing.folder.requests().rows([result.row_index for result in results])
-    collected = now()
-    rows = [
-        annotation(requests[result.row_index], result, writing.prices, writing.names, collected) for result in results
-    ]
-    rows.sort(key=_row_index)
-    await asyncio.to_thread(writing.folder.write_part, card.epoch, batch.start, batch.end, rows)
+    columns = _columns(in_order(batch.items), writing, now())
+    await asyncio.to_thread(writing.folder.write_part, card.epoch, batch.start, batch.end, columns)
     await ledger.results_written(card.run_id, batch)
-    return len(rows)
+    return len(batch.items)
+
+
+def _columns(items: Sequence[bytes], writing: Writing, collected_us: int) -> Iterator[Columns]:
+    """Ended rows as columns, some at a time: what they are decoded to is several times their size."""
+    requests = writing.folder.requests()
+    for start in range(0, len(items), STEP_ROWS):
+        some = items[start : start + STEP_ROWS]
+        indexes = [row_index_of(item) for item in some]
+        yield columns_of(some, indexes, requests.models(indexes), writing.prices, collected_us)
 
 
 async def save_ids(ledger: Ledger, writing: Writing) -> None:
@@ -82,10 +84,3 @@ async def save_ids(ledger: Ledger, writing: Writing) -> None:
     if batch.items:
         await asyncio.to_thread(writing.folder.save_ids, card.epoch, batch.start, batch.end, batch.items)
         await ledger.accepted_saved(card.run_id, batch)
-
-
-def _row_index(row: Mapping[str, object]) -> int:
-    index = row["row_index"]
-    if not isinstance(index, int):
-        raise TypeError(f"row_index is {index!r}")
-    return index

@@ -9,6 +9,7 @@ import pytest
 from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
 from pipeline.core.retries import after_lost_post, after_query, after_submit
+from pipeline.core.rows import Rows
 from pipeline.ports import Claim, Claimed, Commit, FedRow, Ledger, RunCard
 
 RUN = "run-20260101-one"
@@ -33,7 +34,7 @@ class World:
     async def open(self, rows=3, run_id=RUN, account="api#key", **policy):
         """A run with rows 0 .. rows-1 fed."""
         card = self.card(run_id, account, **policy)
-        assert await self.ledger.open_run(card, recover_until=0, ended={}, done=[])
+        assert await self.ledger.open_run(card, recover_until=0, ended={}, done=Rows())
         assert await self.ledger.feed(run_id, 0, rows, [FedRow(i, b'{"row":%d}' % i) for i in range(rows)])
         return card
 

@@ -23,6 +23,7 @@ from pipeline.core.polling import DEFAULT
 from pipeline.core.records import Ending
 from pipeline.core.recovery import SavedId, recovered
 from pipeline.core.retries import after_late_id, after_query
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import abandoned
 from pipeline.ports import Commit, FedRow
@@ -34,7 +35,7 @@ BUSY = Problem("rate_limit", "slow down", "rate_limit_error", 429)
 
 async def open_with(world, budget, reserved=Reservation(100, 1_000), rows=40, settled=Settled(), **policy):
     card = replace(world.card(total=rows, **policy), budget=budget)
-    assert await world.ledger.open_run(card, recover_until=0, ended={}, done=[], settled=settled)
+    assert await world.ledger.open_run(card, recover_until=0, ended={}, done=Rows(), settled=settled)
     assert await world.ledger.feed(card.run_id, 0, rows, [FedRow(i, b"{}") for i in range(rows)])
     if reserved is not None:
         await world.ledger.set_reservation(world.run, reserved)
@@ -225,7 +226,7 @@ async def test_generations_that_fail_may_be_billed_and_are_not_free(world):
 async def test_doubtful_rows_of_an_earlier_ledger_keep_a_reservation(world):
     card = replace(world.card(total=40), budget=Budget(tokens=1_000))
     ended = {Outcome.UNKNOWN: 2, Outcome.EXPIRED: 1, Outcome.COMPLETED: 9}
-    assert await world.ledger.open_run(card, recover_until=0, ended=ended, done=[], settled=Settled(kept=3))
+    assert await world.ledger.open_run(card, recover_until=0, ended=ended, done=Rows(), settled=Settled(kept=3))
     await world.ledger.set_reservation(world.run, Reservation(100, 1_000))
     assert (await world.look()).spending.kept_tokens == 300
 
@@ -290,7 +291,7 @@ async def test_a_cap_that_is_changed_while_the_run_goes_on_holds_from_the_next_c
 
 async def test_rows_that_may_have_been_sent_by_a_lost_ledger_keep_a_reservation_each(world):
     card = replace(world.card(total=3), budget=Budget(tokens=1_000))
-    await world.ledger.open_run(card, recover_until=3, ended={}, done=[])
+    await world.ledger.open_run(card, recover_until=3, ended={}, done=Rows())
     await world.ledger.set_reservation(world.run, Reservation(100, 1_000))
     again = recovered((), card.policy, world.clock())
     known = recovered([SavedId(1, 5, "task-1")], card.policy, world.clock())
@@ -301,7 +302,7 @@ async def test_rows_that_may_have_been_sent_by_a_lost_ledger_keep_a_reservation_
 
 async def test_generations_of_a_lost_ledger_count_as_beyond_the_cap_whatever_they_use(world):
     card = replace(world.card(total=9), budget=Budget(tokens=1_000))
-    await world.ledger.open_run(card, recover_until=9, ended={}, done=[], settled=Settled(900, 0, 0))
+    await world.ledger.open_run(card, recover_until=9, ended={}, done=Rows(), settled=Settled(900, 0, 0))
     await world.ledger.set_reservation(world.run, Reservation(100, 1_000))
     known = [recovered([SavedId(1, 5, f"task-{i}")], card.policy, world.clock()) for i in range(9)]
     await world.ledger.feed(world.run, 0, 9, [FedRow(i, b"{}", one) for i, one in enumerate(known)])

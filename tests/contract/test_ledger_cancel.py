@@ -5,6 +5,7 @@ import pytest
 from pipeline.core.answers import Accepted, Completed, Completion, NothingSent, Problem, Throttled
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import unpack_result
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import PERSON_PAUSED, RunState
 from pipeline.core.steps import abandoned, cancelled
 
@@ -95,7 +96,7 @@ async def test_a_run_that_was_cancelled_is_continued_as_such(world):
     await world.ledger.reopen(card, RunState.CANCELLING)
     assert (await world.look()).state is RunState.CANCELLING
     other = world.card("run-20260101-two")
-    await world.ledger.open_run(other, recover_until=0, ended={}, done=[], state=RunState.CANCELLING)
+    await world.ledger.open_run(other, recover_until=0, ended={}, done=Rows(), state=RunState.CANCELLING)
     assert (await world.look(other.run_id)).state is RunState.CANCELLING
 
 

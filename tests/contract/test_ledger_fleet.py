@@ -5,6 +5,7 @@ import pytest
 from pipeline.core.answers import Accepted, Problem, Refused
 from pipeline.core.late import LateId
 from pipeline.core.policy import Policy
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.ports import Batch, RunCard, WorkerCard
@@ -21,9 +22,9 @@ async def live(world, role="poll"):
 
 async def test_a_run_is_made_once(world):
     card = world.card(total=7)
-    assert await world.ledger.open_run(card, recover_until=3, ended={}, done=[])
+    assert await world.ledger.open_run(card, recover_until=3, ended={}, done=Rows())
     again = world.card(total=9)
-    assert not await world.ledger.open_run(again, recover_until=0, ended={"completed": 1}, done=[0])
+    assert not await world.ledger.open_run(again, recover_until=0, ended={"completed": 1}, done=Rows([0]))
     assert await world.ledger.card(world.run) == card
     assert (await world.look()).recover_until == 3
 
@@ -31,7 +32,7 @@ async def test_a_run_is_made_once(world):
 async def test_a_card_comes_back_whole_to_another_worker(world):
     policy = Policy(poll="steps:1s,2s", lease_s=3.5, on_unknown="hold", max_in_flight=7)
     card = RunCard(world.run, "api#é", "https://api/base", "abc", "s3://out", "t0ken", "e9", 12, policy)
-    await world.ledger.open_run(card, recover_until=0, ended={}, done=[])
+    await world.ledger.open_run(card, recover_until=0, ended={}, done=Rows())
     assert await world.again().card(world.run) == card
 
 
@@ -92,7 +93,7 @@ async def test_a_forgotten_run_stays_forgotten_whatever_late_workers_say(world):
     await other.end_shift(world.run, "poll", "late")
     assert await other.active_runs() == []
     assert await world.ledger.snapshot(world.run) is None
-    assert await world.ledger.open_run(world.card(), recover_until=0, ended={}, done=[])
+    assert await world.ledger.open_run(world.card(), recover_until=0, ended={}, done=Rows())
     run = await world.look()
     assert (run.state, run.accepted_unsaved) == (RunState.RUNNING, 0)
 

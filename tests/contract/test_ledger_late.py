@@ -11,6 +11,7 @@ from pipeline.core.lifecycle import Outcome
 from pipeline.core.pacing import Pace
 from pipeline.core.records import Attempt, Ending, RowRecord, unpack_result
 from pipeline.core.retries import after_lost_post
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import abandoned
 from pipeline.flows.shift import Bench
@@ -135,7 +136,7 @@ async def test_a_row_of_another_ledger_that_may_have_been_paid_for_takes_the_id_
 
 async def recovering(world):
     """A ledger made anew, whose only row may have been sent by the one before."""
-    await world.ledger.open_run(world.card(), recover_until=1, ended={}, done=[])
+    await world.ledger.open_run(world.card(), recover_until=1, ended={}, done=Rows())
     record = RowRecord(
         attempts=1, resubmits=1, possible_duplicate=True, recovered=True, log=(Attempt(None, 1, Outcome.UNKNOWN),)
     )
@@ -150,7 +151,7 @@ async def test_such_a_row_is_not_sent_before_a_living_workers_answer_had_time_to
 
 
 async def test_a_row_that_is_not_to_be_sent_again_is_taken_up_as_a_dead_workers(world):
-    await world.ledger.open_run(world.card(on_unknown="hold"), recover_until=1, ended={}, done=[])
+    await world.ledger.open_run(world.card(on_unknown="hold"), recover_until=1, ended={}, done=Rows())
     await world.ledger.feed(world.run, 0, 1, [FedRow(0, b"{}", None, lost=True)])
     [row] = (await world.lapsed()).rows
     assert (row.claimed_at_ms, row.before) == (0, "")

@@ -10,6 +10,7 @@ from pipeline.core.late import LateId, late_of
 from pipeline.core.records import RowRecord
 from pipeline.core.recovery import SavedId, recovered
 from pipeline.core.retries import after_late_id
+from pipeline.core.rows import Rows
 from pipeline.edges.clock import MachineClock
 from pipeline.flows.late import late_shift
 from pipeline.flows.shift import Bench
@@ -44,7 +45,7 @@ async def asked_for(world, answer):
 async def open_anew(world, *records):
     """A ledger that was made anew: each of its rows may have been sent before, as its record says."""
     card = replace(world.card(total=len(records)), budget=Budget(tokens=1_000))
-    await world.ledger.open_run(card, recover_until=len(records), ended={}, done=[])
+    await world.ledger.open_run(card, recover_until=len(records), ended={}, done=Rows())
     await world.ledger.set_reservation(world.run, Reservation(100, 1_000))
     rows = [FedRow(index, b"{}", record) for index, record in enumerate(records)]
     await world.ledger.feed(world.run, 0, len(rows), rows)

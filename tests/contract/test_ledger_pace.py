@@ -8,6 +8,7 @@ from pipeline.core.answers import Accepted, Completed, Completion, Problem, Runn
 from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import LaneSeen, Pace
+from pipeline.core.rows import Rows
 
 pytestmark = pytest.mark.anyio
 
@@ -249,5 +250,5 @@ async def open_card(world, card, priority=10, rows=400):
     from pipeline.ports import FedRow
 
     card = replace(card, priority=priority)
-    assert await world.ledger.open_run(card, recover_until=0, ended={}, done=[])
+    assert await world.ledger.open_run(card, recover_until=0, ended={}, done=Rows())
     assert await world.ledger.feed(card.run_id, 0, rows, [FedRow(i, b"{}") for i in range(rows)])

@@ -13,6 +13,7 @@ from pipeline.core.late import LateId
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.retries import after_submit
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.edges.redis_ledger import RedisLedger
@@ -29,7 +30,7 @@ DEADLINE_S = 10.0
 async def ledger(redis_url, anyio_backend):
     opened = RedisLedger(redis_url)
     card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", 10, SHORT)
-    await opened.open_run(card, recover_until=0, ended={}, done=[])
+    await opened.open_run(card, recover_until=0, ended={}, done=Rows())
     await opened.feed(RUN, 0, 4, [FedRow(row, b"{}") for row in range(4)])
     yield opened
     await opened.close()

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.core.answers import Accepted, Missing, Problem, Refused, Throttled
 from pipeline.core.pacing import Pace
+from pipeline.core.rows import Rows
 from pipeline.ports import FedRow
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +65,7 @@ async def test_a_refusal_of_a_row_that_was_claimed_before_the_last_one_is_the_sa
 
 async def test_a_refusal_of_a_row_that_nobody_had_claimed_is_an_event_like_any_other(world):
     card = world.card(total=1, on_unknown="hold")
-    assert await world.ledger.open_run(card, recover_until=0, ended={}, done=[])
+    assert await world.ledger.open_run(card, recover_until=0, ended={}, done=Rows())
     assert await world.ledger.feed(world.run, 0, 1, [FedRow(0, b"{}", lost=True)])
     [taken] = (await world.lapsed()).rows
     assert await world.commit(world.sent(taken, Throttled(BUSY, 1.0))) == [True]
@@ -73,7 +74,7 @@ async def test_a_refusal_of_a_row_that_nobody_had_claimed_is_an_event_like_any_o
 
 async def open_with(world, run_id, priority):
     card = replace(world.card(run_id, total=4_000, first_rows=10_000, guard_first=10**6), priority=priority)
-    await world.ledger.open_run(card, recover_until=0, ended={}, done=[])
+    await world.ledger.open_run(card, recover_until=0, ended={}, done=Rows())
     await world.ledger.feed(run_id, 0, 4_000, [FedRow(i, b"{}") for i in range(4_000)])
 
 

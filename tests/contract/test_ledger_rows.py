@@ -20,6 +20,7 @@ from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.records import Ending, RowRecord, unpack_result
 from pipeline.core.retries import after_late_id
+from pipeline.core.rows import Rows
 from pipeline.core.steps import Step
 from pipeline.ports import Commit, FedRow
 
@@ -352,7 +353,7 @@ async def test_the_cursor_moves_over_rows_that_need_nothing(world):
 
 async def test_a_fed_row_whose_generation_is_known_is_polled_and_not_sent(world):
     card = world.card()
-    await world.ledger.open_run(card, recover_until=2, ended={}, done=[])
+    await world.ledger.open_run(card, recover_until=2, ended={}, done=Rows())
     known = RowRecord(attempts=1, generation_id="task-1", submitted_at=5)
     flagged = RowRecord(attempts=1, possible_duplicate=True)
     await world.ledger.feed(world.run, 0, 2, [FedRow(0, b"{}", known), FedRow(1, b"{}", flagged)])
@@ -383,7 +384,7 @@ async def test_an_ambiguous_answer_ends_the_row_when_the_policy_holds(world):
 
 async def test_a_second_end_is_counted_and_never_written_twice(world):
     card = world.card()
-    await world.ledger.open_run(card, recover_until=2, ended={"completed": 1}, done=[1])
+    await world.ledger.open_run(card, recover_until=2, ended={"completed": 1}, done=Rows([1]))
     await world.ledger.feed(world.run, 0, 2, [FedRow(0, b"{}"), FedRow(1, b"{}")])
     rows = (await world.claim()).rows
     assert await world.commit(*(world.sent(row, Refused(LOST)) for row in rows)) == [True, True]

@@ -6,6 +6,7 @@ import pytest
 from pipeline.core.answers import Accepted, Ambiguous, Completed, Completion, Problem, Refused
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import unpack_result
+from pipeline.core.rows import Rows
 from pipeline.ports import Batch, FedRow
 
 pytestmark = pytest.mark.anyio
@@ -176,7 +177,7 @@ async def test_rows_that_may_have_been_billed_twice_are_counted(world):
 async def test_what_was_known_on_disk_is_where_a_ledger_made_anew_begins(world):
     card = world.card(epoch="e2")
     outcomes = {"completed": 700, "failed": 2}
-    assert await world.ledger.open_run(card, recover_until=900, ended=outcomes, done=list(range(702)))
+    assert await world.ledger.open_run(card, recover_until=900, ended=outcomes, done=Rows(range(702)))
     run = await world.look()
     assert (run.recover_until, run.fed, run.ended) == (900, 0, 702)
     assert (run.outcomes[Outcome.COMPLETED], run.outcomes[Outcome.FAILED]) == (700, 2)
@@ -188,6 +189,6 @@ async def test_what_was_known_on_disk_is_where_a_ledger_made_anew_begins(world):
 
 async def test_a_run_that_completed_rows_before_is_past_its_first_rows(world):
     card = world.card(first_rows=1)
-    await world.ledger.open_run(card, recover_until=0, ended={"completed": 1}, done=[9])
+    await world.ledger.open_run(card, recover_until=0, ended={"completed": 1}, done=Rows([9]))
     await world.ledger.feed(world.run, 0, 5, [FedRow(row, b"{}") for row in range(5)])
     assert len((await world.claim()).rows) == 5

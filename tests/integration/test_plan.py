@@ -11,7 +11,8 @@ from pipeline.core import cells, sources
 from pipeline.core.errors import ManifestError, StorageError, UsageError
 from pipeline.core.requests import COLUMNS, DEFAULT_MODEL, Defaults, RawRow, Request
 from pipeline.edges.manifests import read_rows
-from pipeline.edges.requests_file import RejectsWriter, RequestsFile, RequestsWriter
+from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
+from pipeline.edges.requests_reader import RequestsFile
 from pipeline.flows.plan import plan
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
@@ -199,7 +200,7 @@ def test_only_a_few_row_groups_stay_decoded(stored):
     file, requests = stored
     for request in requests:
         assert file.rows([request.row_index]) == {request.row_index: request}
-    assert len(file._decoded) <= 4
+    assert len(file._held) <= 4
 
 
 def test_a_plan_without_requests_is_a_file_without_rows(tmp_path):

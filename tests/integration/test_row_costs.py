@@ -13,6 +13,7 @@ import redis
 from pipeline.core.answers import Accepted
 from pipeline.core.policy import Policy
 from pipeline.core.reading import read_query
+from pipeline.core.rows import Rows
 from pipeline.edges.clock import MachineClock
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.flows.poll import poll_shift
@@ -54,7 +55,7 @@ async def a_run(url):
         RunCard("run", "account", "http://api", "key", "/out", "token", "1", ROWS, POLICY),
         recover_until=0,
         ended={},
-        done=[],
+        done=Rows(),
     )
     for start in range(0, ROWS, 1_000):
         await ledger.feed("run", start, start + 1_000, [FedRow(row, BODY) for row in range(start, start + 1_000)])

@@ -11,6 +11,7 @@ from pipeline.core.budget import Budget, Reservation
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.retries import after_query, after_submit
+from pipeline.core.rows import Rows
 from pipeline.core.spending import budget_reached
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.ports import Commit, FedRow, RunCard
@@ -47,7 +48,7 @@ class Scene:
     async def open(self, reserved):
         budget = Budget(cost=self.cap / 1e6, tokens=self.cap)
         card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", ROWS, POLICY, budget=budget)
-        await self.ledger.open_run(card, recover_until=0, ended={}, done=[])
+        await self.ledger.open_run(card, recover_until=0, ended={}, done=Rows())
         await self.ledger.feed(RUN, 0, ROWS, [FedRow(i, b"{}") for i in range(ROWS)])
         await self.reserve(reserved)
 

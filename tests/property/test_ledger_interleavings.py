@@ -38,6 +38,7 @@ from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.records import Ending, unpack_result
 from pipeline.core.retries import after_late_id, after_lost_post, after_query, after_submit
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.spending import caps_of
 from pipeline.core.steps import Step, abandoned, cancelled
@@ -123,7 +124,7 @@ class Interleavings(RuleBasedStateMachine):
             RUN, ACCOUNT, "https://api", "key", "out", "secret", "e1", ROWS, self.policy, detached=False, budget=BUDGET
         )
         rival = replace(self.card, run_id=RIVAL, total=RIVAL_ROWS, detached=True, priority=30, budget=Budget())
-        assert self.both("open_run", rival, recover_until=0, ended={}, done=[])
+        assert self.both("open_run", rival, recover_until=0, ended={}, done=Rows())
         assert self.both("feed", RIVAL, 0, RIVAL_ROWS, [FedRow(row, b"") for row in range(RIVAL_ROWS)])
         self.fed = 0
         self.led = False
@@ -137,7 +138,7 @@ class Interleavings(RuleBasedStateMachine):
         self.batches = []  # every range that was ever noted
         self.on_disk: dict[int, tuple] = {}  # start of a part -> its rows
         self.serial = 0
-        assert self.both("open_run", self.card, recover_until=0, ended={}, done=[])
+        assert self.both("open_run", self.card, recover_until=0, ended={}, done=Rows())
         self.someone_leads(led=True)
         self.feed(6, 0)
 
@@ -442,13 +443,13 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([0, 0, 0, 1, 3]))
     def a_person_cancels_and_thinks_better_of_it(self, limit):
-        done = self.pairs[0][0]._runs[RUN].done
-        before = set(done)
+        run = self.pairs[0][0]._runs[RUN]
+        before = set(run.done)
         self.both("set_state", RUN, RunState.CANCELLING)
         if limit:
             ended = self.both("cancel_ready", RUN, limit, cancelled(self.now()))
-            assert len(done - before) == ended
-        self.ended |= done
+            assert len(set(run.done) - before) == ended
+        self.ended |= set(run.done)
         self.both("set_state", RUN, RunState.FINISHED)
         self.both("reopen", self.card)
 

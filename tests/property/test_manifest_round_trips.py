@@ -14,7 +14,8 @@ from pipeline.core.errors import ManifestError
 from pipeline.core.fingerprints import Fingerprints
 from pipeline.core.requests import Defaults, Rejection, Request
 from pipeline.edges.manifests import read_rows
-from pipeline.edges.requests_file import RequestsFile, RequestsWriter
+from pipeline.edges.requests_file import RequestsWriter
+from pipeline.edges.requests_reader import RequestsFile
 from pipeline.flows.plan import plan
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

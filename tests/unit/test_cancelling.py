@@ -6,6 +6,7 @@ from dataclasses import replace
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
 from pipeline.core.requests import Request
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import FEED_WINDOW_ROWS, RESULTS_BYTES, RunState
 from pipeline.core.tickets import Capacity, Role, tickets_due
 from pipeline.edges.memory_ledger import MemoryLedger
@@ -45,7 +46,7 @@ def roles(run):
 def test_every_row_ends_though_most_were_never_fed():
     async def act():
         ledger, folder = MemoryLedger(lambda: 1_000_000), Planned()
-        await ledger.open_run(CARD, recover_until=0, ended={}, done=[], state=RunState.CANCELLING)
+        await ledger.open_run(CARD, recover_until=0, ended={}, done=Rows(), state=RunState.CANCELLING)
         tickets = 0
         while Role.CONTROL in roles(run := await ledger.snapshot("run-1")) and run.fed + run.ready < TOTAL + run.ready:
             tickets += 1
@@ -63,7 +64,7 @@ def test_every_row_ends_though_most_were_never_fed():
 def test_results_that_wait_for_the_writer_hold_it_up():
     async def act():
         ledger = MemoryLedger(lambda: 1_000_000)
-        await ledger.open_run(CARD, recover_until=0, ended={}, done=[], state=RunState.CANCELLING)
+        await ledger.open_run(CARD, recover_until=0, ended={}, done=Rows(), state=RunState.CANCELLING)
         run = await ledger.snapshot("run-1")
         return await cancel(replace(run, results_bytes=RESULTS_BYTES), ledger, Planned(), CARD.policy)
 
@@ -73,7 +74,7 @@ def test_results_that_wait_for_the_writer_hold_it_up():
 def test_nothing_is_sent_and_what_is_pending_is_asked_for():
     async def act():
         ledger = MemoryLedger(lambda: 1_000_000)
-        await ledger.open_run(CARD, recover_until=0, ended={}, done=[], state=RunState.CANCELLING)
+        await ledger.open_run(CARD, recover_until=0, ended={}, done=Rows(), state=RunState.CANCELLING)
         return await ledger.snapshot("run-1")
 
     run = replace(asyncio.run(act()), ready=5, ready_due=5, pending=5, pending_due=5)

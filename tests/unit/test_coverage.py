@@ -1,6 +1,6 @@
 """Each row of a manifest stands in exactly one place; what does not is told with its file."""
 
-from pipeline.core.coverage import Coverage, Marks
+from pipeline.core.coverage import Coverage
 
 
 def faults(asked=(0, 1, 2), rejected=(), annotated=(0, 1, 2), rows=3):
@@ -59,9 +59,3 @@ def test_an_index_that_can_be_no_row_takes_no_memory():
     assert [fault.what for fault in coverage.faults(requests="", annotations="", rows=None)] == [
         "no valid index: 3 rows"
     ]
-
-
-def test_marks_tell_what_is_fresh():
-    marks = Marks()
-    assert marks.fresh([3, 1, 3]) == [True, True, False]
-    assert marks.fresh([1, 2]) == [False, True]

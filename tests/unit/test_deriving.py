@@ -16,7 +16,7 @@ from pipeline.core.lifecycle import Outcome
 from pipeline.core.requests import Defaults
 from pipeline.core.standing import DEFAULT_OUTCOMES, Selection
 from pipeline.edges.out_folder import OutFolder
-from pipeline.edges.requests_file import RequestsFile
+from pipeline.edges.requests_reader import RequestsFile
 
 USUAL = Selection(frozenset(DEFAULT_OUTCOMES))
 ACCEPTED = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)

@@ -9,9 +9,11 @@ from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.policy import Policy
 from pipeline.core.records import RowRecord, saved_line
 from pipeline.core.requests import Request
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import FEED_WINDOW_BYTES, FEED_WINDOW_ROWS
+from pipeline.edges import annotations_file
 from pipeline.edges.memory_ledger import MemoryLedger
-from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.run_folder import LocalRunFolder, range_name
 from pipeline.flows.feed import STEP_BYTES, STEP_ROWS, feed
 from pipeline.ports import RunCard
 
@@ -27,7 +29,7 @@ class Planned:
 
     def __init__(self, total, length=1):
         self.total, self._prompt = total, "x" * length
-        self.read_at_once = []
+        self.read_at_once, self.looked_up = [], []
 
     def read(self, position, count):
         self.read_at_once.append(count)
@@ -37,7 +39,11 @@ class Planned:
         ]
 
     def rows(self, row_indexes):
-        raise AssertionError("the feed reads in order")
+        self.looked_up += row_indexes
+        return {row: self.read(row, 1)[0] for row in row_indexes}
+
+    def besides(self, rows, position, until, count):
+        return [(row, row) for row in range(position, until) if row not in rows][:count]
 
 
 class Folder(LocalRunFolder):
@@ -70,7 +76,7 @@ async def opened(folder, total, *, length=1, recover_until=0, done=(), ledger=No
     folder.planned = Planned(total, length)
     ledger = ledger or MemoryLedger()
     card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e2", total, POLICY)
-    await ledger.open_run(card, recover_until=recover_until, ended={"completed": len(done)}, done=done)
+    await ledger.open_run(card, recover_until=recover_until, ended={"completed": len(done)}, done=Rows(done))
     return ledger
 
 
@@ -82,6 +88,18 @@ async def fed(ledger, folder, policy=POLICY, **seen):
 def save(folder, row, generation_id, attempt=1, resubmits=0):
     record = RowRecord(attempts=attempt, generation_id=generation_id, submitted_at=attempt, resubmits=resubmits)
     folder.save_ids("e1", row * 10 + attempt, row * 10 + attempt + 1, [saved_line(row, record)])
+
+
+def write_rows(folder, epoch, start, rows):
+    """One part of these annotations, as a writer makes it."""
+    schema = folder._schema()
+    path = folder.path / "parts" / range_name(epoch, start, start + len(rows), "parquet")
+    annotations_file.write_part(path, schema, [annotations_file.table_of(rows, schema)])
+
+
+def write(folder, epoch, ended):
+    rows = [{"row_index": row, "outcome": "completed", "model": "m", "finished_at": AT} for row in ended]
+    write_rows(folder, epoch, 0, rows)
 
 
 async def test_a_small_run_is_fed_whole_and_in_order(folder):
@@ -132,8 +150,8 @@ async def test_a_feeder_that_looked_too_long_ago_pushes_nothing_twice(folder):
 
 async def test_a_ledger_made_anew_is_fed_with_what_the_disk_knows(folder):
     now = [1_000_000_000_000]
-    ledger = await opened(folder, 6, recover_until=4, done=[0], ledger=MemoryLedger(lambda: now[0]))
-    folder.write_part("e1", 0, 1, [{"row_index": 0, "outcome": "completed", "model": "m", "finished_at": AT}])
+    ledger = await opened(folder, 6, recover_until=4, done=Rows([0]), ledger=MemoryLedger(lambda: now[0]))
+    write(folder, "e1", [0])
     save(folder, 0, "task-0")
     save(folder, 1, "task-1")
     save(folder, 2, "task-2b", attempt=2)
@@ -170,9 +188,8 @@ async def test_an_id_that_was_resent_in_doubt_keeps_its_flag_over_the_loss_of_th
 
 
 async def test_rows_that_all_ended_before_are_passed_over(folder):
-    ledger = await opened(folder, 3, recover_until=3, done=[0, 1, 2])
-    ends = [{"row_index": row, "outcome": "completed", "model": "m", "finished_at": AT} for row in range(3)]
-    folder.write_part("e1", 0, 3, ends)
+    ledger = await opened(folder, 3, recover_until=3, done=Rows([0, 1, 2]))
+    write(folder, "e1", range(3))
     assert await fed(ledger, folder) == 0
     run = await ledger.snapshot(RUN)
     assert (run.fed, run.ready, run.all_ended) == (3, 0, True)
@@ -183,3 +200,47 @@ async def test_the_disk_is_read_only_while_recovering(folder):
     (folder.path / "sent").mkdir()
     (folder.path / "sent" / "part-broken.jsonl").write_bytes(b"not JSON")
     assert await fed(ledger, folder) == 3
+
+
+def counted(ledger):
+    """The cursors and rows of all pushes from now on."""
+    pushes, push = [], ledger.feed
+
+    async def noted(run_id, cursor, until, rows):
+        pushes.append((cursor, until, [row.row_index for row in rows]))
+        return await push(run_id, cursor, until, rows)
+
+    ledger.feed = noted
+    return pushes
+
+
+async def test_a_long_stretch_of_ended_rows_is_one_push_with_the_open_row_behind_it(folder):
+    done = [row for row in range(50_000) if row not in {20_000, 40_000}]
+    ledger = await opened(folder, 50_000, recover_until=50_000, done=done)
+    write(folder, "e1", done)
+    pushes = counted(ledger)
+    assert await fed(ledger, folder) == 2
+    assert pushes == [(0, 50_000, [20_000, 40_000])]
+
+
+async def test_open_rows_are_fed_a_window_at_a_time_and_the_ended_between_them_are_passed(folder):
+    done = list(range(1, 2 * FEED_WINDOW_ROWS + 1, 2))
+    total = 2 * FEED_WINDOW_ROWS + 8
+    ledger = await opened(folder, total, recover_until=total - 4, done=done)
+    write(folder, "e1", done)
+    pushes = counted(ledger)
+    assert await fed(ledger, folder) == FEED_WINDOW_ROWS
+    assert pushes[0] == (0, 2 * STEP_ROWS, list(range(0, 2 * STEP_ROWS, 2)))
+    assert pushes[-1][1] == (await ledger.snapshot(RUN)).fed == 2 * FEED_WINDOW_ROWS - 1
+    assert await fed(ledger, folder, ready=0) == 8
+    assert [row for _, _, rows in pushes for row in rows] == [row for row in range(total) if row not in set(done)]
+    assert (await ledger.snapshot(RUN)).fed == total
+
+
+async def test_of_the_saved_ids_only_those_of_open_rows_are_looked_at(folder):
+    ledger = await opened(folder, 3, recover_until=3, done=[0])
+    write(folder, "e1", [0])
+    (folder.path / "sent").mkdir()
+    (folder.path / "sent" / "part-x.jsonl").write_bytes(b'[0,broken\n[2,"task-2",5,1,0]\n')
+    await fed(ledger, folder)
+    assert [row.record.generation_id for row in (await ledger.claim_polls(RUN, "p", 9)).rows] == ["task-2"]

@@ -9,10 +9,10 @@ from pipeline.core.errors import LedgerUnavailable, StorageError
 from pipeline.core.policy import Policy
 from pipeline.core.requests import Request
 from pipeline.core.snapshot import RunState
-from pipeline.edges import run_folder
+from pipeline.edges import annotations_file, run_folder
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.requests_file import RequestsWriter
-from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.run_folder import LocalRunFolder, range_name
 from pipeline.flows.finalize import finalize
 from pipeline.flows.verify import verify
 from pipeline.ports import RunCard
@@ -52,9 +52,16 @@ async def ended(folder, rows):
     return ledger, run
 
 
+def write_rows(folder, epoch, start, rows):
+    """One part of these annotations, as a writer makes it."""
+    schema = folder._schema()
+    path = folder.path / "parts" / range_name(epoch, start, start + len(rows), "parquet")
+    annotations_file.write_part(path, schema, [annotations_file.table_of(rows, schema)])
+
+
 def write(folder, *indexes, at=0):
     rows = [{"row_index": index, "model": "m", "finished_at": AT, "outcome": "completed"} for index in indexes]
-    folder.write_part("e1", at, at + len(rows), rows)
+    write_rows(folder, "e1", at, rows)
 
 
 def files(folder):

@@ -16,6 +16,7 @@ from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
 from pipeline.core.retries import after_query, after_submit
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.memory_ledger import MemoryLedger
@@ -96,7 +97,7 @@ class Machine:
 
     async def open(self, run_id=RUN, rows=1, **card):
         whole = RunCard(run_id, "api#key", "https://api", "key", "out", "secret", "e1", rows, POLICY, **card)
-        await self.ledger.open_run(whole, recover_until=0, ended={}, done=[])
+        await self.ledger.open_run(whole, recover_until=0, ended={}, done=Rows())
         await self.ledger.feed(run_id, 0, rows, [FedRow(row, b"{}") for row in range(rows)])
 
     async def worker(self, shifts=1, roles=tuple(Role), keys=("key",)):

@@ -22,6 +22,7 @@ from pipeline.core.lifecycle import Outcome
 from pipeline.core.pacing import Pace
 from pipeline.core.policy import Policy
 from pipeline.core.records import Ending, RowRecord, saved_line
+from pipeline.core.rows import Rows
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.flows.late import MOST, late_shift
 from pipeline.flows.shift import Bench
@@ -109,7 +110,7 @@ async def test_a_poll_shift_asks_for_all_that_are_due_and_one_that_fails_harms_n
         RunCard("run-1", "api#key", "https://api", "key", "out", "secret", "e1", 1, POLICY),
         recover_until=0,
         ended={},
-        done=[],
+        done=Rows(),
     )
     for name in ("done", "runs", "breaks"):
         await ledger.note_late("run-1", LateId(0, name, NOW * 1000, 1))
@@ -149,7 +150,7 @@ class _Away(MemoryLedger):
 async def late_ids(loop_clock, count, rate, ledger=MemoryLedger):
     made = ledger(loop_clock.now_ms)
     card = RunCard("run-1", "api#key", "https://api", "key", "out", "secret", "e1", 1, POLICY)
-    await made.open_run(card, recover_until=0, ended={}, done=[])
+    await made.open_run(card, recover_until=0, ended={}, done=Rows())
     await made.set_pace("api#key", b"", Pace(poll_rate=rate))
     for number in range(count):
         await made.note_late("run-1", LateId(number, f"task-{number}", NOW * 1000, 1))

@@ -20,6 +20,7 @@ from pipeline.core.lead import lead_lock
 from pipeline.core.limits import Limits
 from pipeline.core.pacing import Pace
 from pipeline.core.policy import Policy
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RunState
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.run_folder import LocalRunFolder
@@ -73,7 +74,7 @@ class Scene:
 
     async def open(self, spent_micro=0, **changes):
         card, settled = replace(self.card, **changes), Settled(cost_micro=spent_micro)
-        await self.ledger.open_run(card, recover_until=0, ended={}, done=[], settled=settled)
+        await self.ledger.open_run(card, recover_until=0, ended={}, done=Rows(), settled=settled)
         await self.ledger.feed(card.run_id, 0, 500, [FedRow(i, b"{}") for i in range(500)])
         self.folder.cap(card.budget)
         await self.ledger.lock(lead_lock(card.run_id), OTHER, 1e6)

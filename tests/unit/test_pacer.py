@@ -12,6 +12,7 @@ from pipeline.core.observations import Observed, tokens_a_row
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.retries import after_query, after_submit
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.timetable import read_timetables, timetables_of
 from pipeline.edges.memory_ledger import MemoryLedger
@@ -54,7 +55,7 @@ class World:
 
     async def open(self, run_id="run-1", rows=20, **changes):
         card = replace(CARD, run_id=run_id, **changes)
-        await self.ledger.open_run(card, recover_until=0, ended={}, done=[])
+        await self.ledger.open_run(card, recover_until=0, ended={}, done=Rows())
         await self.ledger.feed(run_id, 0, rows, [FedRow(i, b'{"model":"m"}') for i in range(rows)])
         return card
 

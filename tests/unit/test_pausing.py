@@ -12,6 +12,7 @@ from pipeline.cli.resume_command import not_resumed
 from pipeline.core.errors import UsageError
 from pipeline.core.limits import Limits
 from pipeline.core.policy import Policy
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import PERSON_PAUSED, RunState
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.ports import RunCard
@@ -22,7 +23,7 @@ CARD = RunCard("run-1", "api#key", "https://api", "key", "out", "secret", "e1", 
 @pytest.fixture
 def ledger():
     made = MemoryLedger(lambda: 1_000_000)
-    asyncio.run(made.open_run(CARD, recover_until=0, ended={}, done=[]))
+    asyncio.run(made.open_run(CARD, recover_until=0, ended={}, done=Rows()))
     return made
 
 
@@ -58,10 +59,10 @@ def test_who_pauses_a_run_is_told_for_whom_its_limits_hold_no_more(ledger):
     async def act():
         free = replace(CARD, run_id="run-3", account="own", detached=True)
         limited = replace(free, run_id="run-2", limits=Limits(rpm=60.0))
-        await ledger.open_run(limited, recover_until=0, ended={}, done=[])
+        await ledger.open_run(limited, recover_until=0, ended={}, done=Rows())
         alone = await pause(ledger, "run-2")
         await ledger.reopen(limited)
-        await ledger.open_run(free, recover_until=0, ended={}, done=[])
+        await ledger.open_run(free, recover_until=0, ended={}, done=Rows())
         return alone, await pause(ledger, "run-2"), await pause(ledger, "run-3")
 
     alone, beside, without = asyncio.run(act())

@@ -11,7 +11,7 @@ from pipeline.cli.main import main
 from pipeline.cli.plan_text import cap_lines, plan_lines, promise_lines
 from pipeline.core.budget import Budget
 from pipeline.core.errors import SettingsError
-from pipeline.edges.annotations_file import schema_of, write_part
+from pipeline.edges.annotations_file import schema_of, table_of, write_part
 
 PRICE = {"input": 1.25, "output": 10.0, "source": "a list price", "as_of": "2026-05-01"}
 ESTIMATE = {"rows": 10, "counted": 10, "priced": 10, "tokens": [50, 100, 400], "cost": [0.5, 2.0, 8.0], "basis": []}
@@ -144,7 +144,8 @@ def test_a_plan_learns_from_the_dataset_that_it_is_shown_and_writes_nothing_ther
     folder = tmp_path / "out" / "annotations" / "run=1"
     folder.mkdir(parents=True)
     cells = {"model": "gemini-2.5-pro", "outcome": "completed", "prompt_tokens": 1_000, "completion_tokens": 0}
-    write_part(folder / "part-00000.parquet", schema_of([], "1"), [{**cells, "cost": 0.5}] * 8)
+    schema = schema_of([], "1")
+    write_part(folder / "part-00000.parquet", schema, [table_of([{**cells, "cost": 0.5}] * 8, schema)])
     before = sorted(tmp_path.glob("out/**/*"))
     shown = plan([UNTIMED] * 4, "--out", "out", "--json")
     estimate = orjson.loads(shown.output)["estimate"]

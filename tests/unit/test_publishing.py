@@ -1,8 +1,13 @@
 """Parts become the dataset: each row once, whatever crashed between."""
 
+import fcntl
+import os
+import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+import orjson
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,8 +17,8 @@ from pipeline.core.columns import NAMES
 from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import Ending
-from pipeline.edges import annotations_file, publishing
-from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges import annotations_file, merging, publishing
+from pipeline.edges.run_folder import LocalRunFolder, range_name
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -46,14 +51,26 @@ def rows_of(*indexes, outcome="completed", **values):
     ]
 
 
+def write_rows(folder, epoch, start, rows):
+    """One part of these annotations, as a writer makes it."""
+    schema = folder._schema()
+    path = folder.path / "parts" / range_name(epoch, start, start + len(rows), "parquet")
+    annotations_file.write_part(path, schema, [annotations_file.table_of(rows, schema)])
+
+
 def write(folder, epoch, start, *indexes, **values):
-    folder.write_part(epoch, start, start + len(indexes), rows_of(*indexes, **values))
+    write_rows(folder, epoch, start, rows_of(*indexes, **values))
 
 
 def published(folder):
     files = sorted(folder.published.glob("*"))
     assert all(path.name.startswith("part-") for path in files), files
     return [pq.read_table(path, partitioning=None)["row_index"].to_pylist() for path in files]
+
+
+def ends(folder):
+    ended = folder.ended()
+    return list(ended.rows), ended.outcomes
 
 
 def test_parts_become_one_file_in_the_order_of_the_manifest(folder):
@@ -97,12 +114,114 @@ def test_a_row_that_was_published_before_its_second_part_came_is_published_once(
     assert published(folder) == [[0, 1], [2]]
 
 
-def test_a_large_runs_rows_are_published_once_as_well(folder, monkeypatch):
-    monkeypatch.setattr(publishing, "SORTED_AT_ONCE", 1)
+def test_a_large_run_is_some_files_of_about_one_size_in_order_whatever_the_order_of_its_parts(folder, monkeypatch):
+    monkeypatch.setattr(merging, "STRETCH_ROWS", 3)
+    monkeypatch.setattr(annotations_file, "PART_GROUP_ROWS", 2)
+    indexes = list(range(40))
+    random.Random(3).shuffle(indexes)
+    for start in range(0, 40, 8):
+        write(folder, "e1", start, *sorted(indexes[start : start + 8]))
+    write(folder, "e2", 0, 5, 17, 39)
+    on_disk = sum(part.stat().st_size for part in (folder.path / "parts").iterdir())
+    monkeypatch.setattr(publishing, "FILE_BYTES", on_disk / 3)
+    assert folder.publish().rows == 40
+    files = published(folder)
+    assert [index for rows in files for index in rows] == list(range(40))
+    assert len(files) == 3
+    assert min(map(len, files)) >= 9
+
+
+def test_each_file_names_the_parts_whose_rows_it_holds(folder, monkeypatch):
+    monkeypatch.setattr(merging, "STRETCH_ROWS", 1)
+    write(folder, "e1", 0, 0, 1)
+    write(folder, "e1", 2, 2, 3)
+    monkeypatch.setattr(publishing, "FILE_BYTES", sum(p.stat().st_size for p in (folder.path / "parts").iterdir()) / 2)
+    folder.publish()
+    named = [
+        orjson.loads(pq.read_schema(path).metadata[b"vidbatch.parts"]) for path in sorted(folder.published.iterdir())
+    ]
+    assert named == [["part-e1-000000000000-000000000002.parquet"], ["part-e1-000000000002-000000000004.parquet"]]
+
+
+def several(folder, monkeypatch):
+    """Four rows, to be published in two files."""
+    monkeypatch.setattr(merging, "STRETCH_ROWS", 1)
     write(folder, "e1", 0, 0, 2)
-    write(folder, "e2", 0, 2, 1)
-    assert folder.publish().rows == 3
-    assert sorted(published(folder)[0]) == [0, 1, 2]
+    write(folder, "e1", 2, 1, 3)
+    monkeypatch.setattr(publishing, "FILE_BYTES", sum(p.stat().st_size for p in (folder.path / "parts").iterdir()) / 2)
+
+
+def test_a_reader_sees_all_files_of_a_run_or_none(folder, monkeypatch):
+    several(folder, monkeypatch)
+    seen = []
+    rename = Path.rename
+
+    def watched(self, target):
+        seen.append(published(folder))
+        rename(self, target)
+        seen.append(published(folder))
+
+    monkeypatch.setattr(Path, "rename", watched)
+    folder.publish()
+    assert seen == [[], [[0, 1], [2, 3]]]
+
+
+def test_files_of_others_in_the_folder_are_left_and_ours_join_them_each_row_once(folder, monkeypatch):
+    several(folder, monkeypatch)
+    folder.published.mkdir(parents=True)
+    (folder.published / ".of-another").touch()
+    rename, calls = Path.rename, []
+
+    def dies_between(self, target):
+        calls.append(target)
+        if len(calls) == 3:  # the folder as a whole, the first file, then the second
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", dies_between)
+        with pytest.raises(KeyboardInterrupt):
+            folder.publish()
+    assert published_parts(folder) == [[0, 1]]
+    assert folder.publish().rows == 4
+    assert published_parts(folder) == [[0, 1], [2, 3]]
+
+
+def published_parts(folder):
+    return [pq.read_table(path)["row_index"].to_pylist() for path in sorted(folder.published.glob("part-*"))]
+
+
+def test_the_files_of_whoever_published_first_stay(folder, monkeypatch):
+    several(folder, monkeypatch)
+    rename = Path.rename
+
+    def another_first(self, target):
+        with monkeypatch.context() as undone:
+            undone.setattr(Path, "rename", rename)
+            LocalRunFolder(folder.out, folder.run_id).publish()
+        first.append([path.stat().st_ino for path in sorted(folder.published.iterdir())])
+        return rename(self, target)
+
+    first = []
+    with monkeypatch.context() as raced:
+        raced.setattr(Path, "rename", another_first)
+        assert folder.publish().rows == 4
+    assert [[path.stat().st_ino for path in sorted(folder.published.iterdir())]] == first
+    assert published(folder) == [[0, 1], [2, 3]]
+
+
+def test_what_a_killed_publisher_left_goes_with_the_next_one_and_a_living_ones_stays(folder):
+    write(folder, "e1", 0, 0)
+    for name in ("dead", "living"):
+        (folder.path / f".unfinished-{name}").mkdir()
+        (folder.path / f".unfinished-{name}" / "part-00000.parquet").write_bytes(b"half")
+    lock = os.open(folder.path / ".unfinished-living", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        folder.publish()
+    finally:
+        os.close(lock)
+    assert [path.name for path in folder.path.glob(".unfinished-*")] == [".unfinished-living"]
 
 
 def test_a_part_that_is_written_again_replaces_itself(folder):
@@ -149,7 +268,7 @@ def test_what_a_killed_writer_left_behind_is_no_part(folder):
     part = next((folder.path / "parts").iterdir())
     (part.parent / f".{part.name}.0123.tmp").write_bytes(b"half")
     assert folder.publish().rows == 1
-    assert folder.ended_rows() == [(0, "completed")]
+    assert ends(folder) == ([0], {"completed": 1})
 
 
 def test_the_parts_go_once_the_marker_stands_and_the_rows_stay(folder):
@@ -158,7 +277,7 @@ def test_the_parts_go_once_the_marker_stands_and_the_rows_stay(folder):
     folder.finish({})
     assert list((folder.path / "parts").iterdir()) == []
     assert folder.publish().rows == 2
-    assert folder.ended_rows() == [(0, "completed"), (1, "completed")]
+    assert ends(folder) == ([0, 1], {"completed": 2})
 
 
 def test_an_empty_run_publishes_an_empty_file_that_can_be_read(folder):
@@ -335,12 +454,12 @@ def test_a_row_that_both_ledgers_saw_to_one_end_is_as_it_was(folder):
 
 
 def test_late_ids_of_a_large_run_leave_its_order_alone(folder, monkeypatch):
-    monkeypatch.setattr(publishing, "SORTED_AT_ONCE", 1)
+    monkeypatch.setattr(merging, "STRETCH_ROWS", 2)
     write(folder, "e1", 0, 3, 4)
     write(folder, "e1", 2, 0, 1, 2)
     late(folder, LateId(1, "task-late", ACCEPTED, 2, 0, ended()))
     folder.publish()
-    assert published(folder) == [[3, 4, 0, 1, 2]]
+    assert published(folder) == [[0, 1, 2, 3, 4]]
     assert len(rows(folder)[1]["attempt_log"]) == 2
 
 

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.core.answers import Completion, Problem
 from pipeline.core.budget import MOST_TOKENS, Budget
@@ -19,7 +17,6 @@ from pipeline.edges.redis_keys import ROLES, RunKeys
 from pipeline.edges.redis_wire import (
     accepted_line,
     commit_arguments,
-    done_bitmap,
     pack_card,
     taken_over,
     told,
@@ -97,13 +94,6 @@ def test_a_problem_is_told_in_one_short_line():
     assert told(Problem("a", "")) == "a:"
     assert told(Problem("a", "b\r\n\tc", "t", None)) == "a: b c"
     assert len(told(Problem("a", "x" * 10_000))) == 500
-
-
-@given(st.sets(st.integers(0, 2_000)))
-def test_the_bitmap_has_the_bits_of_these_rows_and_no_others(rows):
-    bitmap = done_bitmap(list(rows))
-    bits = {byte * 8 + bit for byte, value in enumerate(bitmap) for bit in range(8) if value & (0x80 >> bit)}
-    assert bits == rows
 
 
 def test_a_row_that_was_taken_over_tells_of_the_claim_before():

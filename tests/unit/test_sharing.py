@@ -17,6 +17,7 @@ from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed, pack_observed
 from pipeline.core.pacing import LaneSeen, found_now
 from pipeline.core.policy import Policy
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.redis_ledger import RedisLedger
@@ -51,7 +52,7 @@ def ledger(clock):
 
 
 async def open_run(ledger, card):
-    await ledger.open_run(card, recover_until=0, ended={}, done=[])
+    await ledger.open_run(card, recover_until=0, ended={}, done=Rows())
     await ledger.feed(card.run_id, 0, card.total, [FedRow(i, b"{}") for i in range(card.total)])
 
 

@@ -18,6 +18,7 @@ from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.records import Attempt, RowRecord, unpack_result
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.flows.leaving import ON_THE_WIRE_S
@@ -129,7 +130,7 @@ class Work:
         self.policy = Policy(**{"lease_s": LEASE_S, "guard_first": 10_000, "guard_later": 10_000, **policy})
         card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", rows, self.policy)
         ended = {"completed": 1} if past_first else {}
-        await self.ledger.open_run(card, recover_until=0, ended=ended, done=[])
+        await self.ledger.open_run(card, recover_until=0, ended=ended, done=Rows())
         await self.ledger.feed(RUN, 0, rows, [FedRow(row, b"%d" % row) for row in range(rows)])
 
     def bench(self, role, window, seconds):

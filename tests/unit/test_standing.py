@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.standing import DEFAULT_OUTCOMES, End, Rows, Selection, family_of, newest, remains
+from pipeline.core.rows import Rows
+from pipeline.core.standing import DEFAULT_OUTCOMES, End, Selection, family_of, newest, remains
 
 USUAL = Selection(frozenset(DEFAULT_OUTCOMES))
 WITH_UNKNOWN = Selection(frozenset({*DEFAULT_OUTCOMES, Outcome.UNKNOWN}))

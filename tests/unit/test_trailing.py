@@ -3,14 +3,15 @@
 import pytest
 
 from pipeline.core.estimates import Range
-from pipeline.edges.annotations_file import schema_of, write_part
+from pipeline.edges.annotations_file import schema_of, table_of, write_part
 from pipeline.edges.trailing import NEWEST_ROWS, trailing
 
 
 def publish(out, run_id, rows, *, carried=(), part=0):
     folder = out / "annotations" / f"run={run_id}"
     folder.mkdir(parents=True, exist_ok=True)
-    write_part(folder / f"part-{part:05}.parquet", schema_of(carried, run_id), rows)
+    schema = schema_of(carried, run_id)
+    write_part(folder / f"part-{part:05}.parquet", schema, [table_of(rows, schema)])
 
 
 def row(model="m", prompt=1_000, completion=100, **cells):

@@ -14,8 +14,9 @@ import pytest
 
 from pipeline.core.budget import Budget
 from pipeline.core.requests import Rejection, Request
+from pipeline.edges import annotations_file
 from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
-from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.run_folder import LocalRunFolder, range_name
 from pipeline.flows.finalize import finalize
 from pipeline.flows.verify import verify
 
@@ -46,9 +47,9 @@ def finished(tmp_path_factory):
     with RejectsWriter(made.path / "rejects.parquet") as rejects:
         rejects.add(Rejection("a.csv", REJECTED, 4, None, "prompt", "", "text", "{}"))
     made.save_ids("e1", 0, 5, [saved(index) for index in ASKED])
-    made.write_part("e1", 0, 3, [annotation(index) for index in (0, 1, 3)])
+    write_rows(made, "e1", 0, [annotation(index) for index in (0, 1, 3)])
     made.publish()
-    made.write_part("e1", 3, 5, [annotation(4), annotation(5, lost=True)])
+    write_rows(made, "e1", 3, [annotation(4), annotation(5, lost=True)])
     end(made)
     assert verify(made).differences == ()
     return made.out
@@ -58,6 +59,13 @@ def finished(tmp_path_factory):
 def folder(finished, tmp_path):
     """Files of that run to be changed."""
     return LocalRunFolder(Path(shutil.copytree(finished, tmp_path / "out")), RUN)
+
+
+def write_rows(folder, epoch, start, rows):
+    """One part of these annotations, as a writer makes it."""
+    schema = folder._schema()
+    path = folder.path / "parts" / range_name(epoch, start, start + len(rows), "parquet")
+    annotations_file.write_part(path, schema, [annotations_file.table_of(rows, schema)])
 
 
 def annotation(index, *, lost=False):
@@ -376,7 +384,7 @@ def test_a_run_that_lost_both_files_that_tell_its_end_is_finished_all_the_same(f
 
 def test_a_run_that_is_under_way_is_not_finished_though_it_published(folder):
     folder.done_path.unlink()
-    folder.write_part("e1", 0, 3, [annotation(index) for index in (0, 1, 3)])
+    write_rows(folder, "e1", 0, [annotation(index) for index in (0, 1, 3)])
     assert (folder.finished, folder.has_results) == (False, True)
 
 
@@ -393,6 +401,6 @@ def test_a_run_of_some_rows_of_a_manifest_is_verified_as_well(tmp_path):
     made.describe(partial)
     with RequestsWriter(made.path / "requests.parquet", {}) as requests:
         requests.add(Request(900, "900", 902, "m", "Describe.", ("https://videos.example/1.mp4",)), "hash")
-    made.write_part("e1", 0, 1, [annotation(900)])
+    write_rows(made, "e1", 0, [annotation(900)])
     end(made)
     assert told(made) == []

@@ -9,6 +9,7 @@ from pipeline.cli.watching import AWAY_S, LONELY_S, Interrupts, Stopped, Watch, 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
+from pipeline.core.rows import Rows
 from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.redis_keys import LEDGER_VERSION
@@ -134,7 +135,7 @@ class Scene:
         return Watch("run-1", "key", holder, self.looks.append, self.said.append, each, self.interrupts, leads, news)
 
     async def open(self):
-        await self.ledger.open_run(CARD, recover_until=0, ended={}, done=[])
+        await self.ledger.open_run(CARD, recover_until=0, ended={}, done=Rows())
         await self.ledger.feed("run-1", 0, 3, [FedRow(i, b"{}") for i in range(3)])
 
     def run(self, script, *, leads=True, there=True):

@@ -9,6 +9,7 @@ import pytest
 from pipeline.core.limits import Limits
 from pipeline.core.pacing import Pace
 from pipeline.core.policy import Policy
+from pipeline.core.rows import Rows
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import FedRow, RunCard
 
@@ -38,7 +39,7 @@ def runs(known):
 
     async def begin(ledger):
         for run_id in ("run-1", "run-2"):
-            await ledger.open_run(replace(CARD, run_id=run_id), recover_until=0, ended={}, done=[])
+            await ledger.open_run(replace(CARD, run_id=run_id), recover_until=0, ended={}, done=Rows())
             await ledger.feed(run_id, 0, 40, [FedRow(i, b"{}") for i in range(40)])
 
     known(begin)

@@ -1,0 +1,92 @@
+"""Ended rows as columns: what the dataset says of how rows ended, without an object for each of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from pipeline.core.annotations import COMPLETION
+from pipeline.core.costs import PriceList, cost_of
+
+LOG = ("generation_id", "submitted_at", "outcome", "prompt_tokens", "completion_tokens", "cost")
+"""Fields of an entry of the attempt log, in the order of `records.Attempt.packed`."""
+
+_PROBLEM = {"error_code": "code", "error_type": "type", "error_message": "message", "http_status": "http_status"}
+_NOTHING: dict[str, Any] = {}
+_HEAD = b'{"i":'
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Columns of the dataset by name, times in µs since 1970; what is left out is null.
+
+    The attempt logs are told by how many entries each row has, and by the columns of all entries.
+    """
+
+    row_indexes: Sequence[int]
+    cells: Mapping[str, Sequence[object]]
+    log_sizes: Sequence[int]
+    log: Mapping[str, Sequence[object]]
+
+
+def in_order(items: Iterable[bytes]) -> list[bytes]:
+    """Ended rows as the ledger gives them, `{"i": row index, "r": record, "e": ending}`, in the manifest's order."""
+    return sorted(items, key=row_index_of)
+
+
+def row_index_of(item: bytes) -> int:
+    """The row of an ended row's JSON, read from its beginning where that is as the ledger writes it."""
+    digits = item[len(_HEAD) : item.find(b",")]
+    return int(digits) if item.startswith(_HEAD) and digits.isdigit() else int(orjson.loads(item)["i"])
+
+
+def columns_of(
+    items: Sequence[bytes], row_indexes: Sequence[int], models: Sequence[str], prices: PriceList, collected_us: int
+) -> Columns:
+    """What is known of rows by their ends; `row_indexes` and `models` are theirs, in the same order."""
+    wholes = [orjson.loads(item) for item in items]
+    records, endings = [whole["r"] for whole in wholes], [whole["e"] for whole in wholes]
+    completions = [ending.get("c", _NOTHING) for ending in endings]
+    cells: dict[str, Sequence[object]] = {name: [one.get(name) for one in completions] for name in COMPLETION}
+    cells["cost"] = [_cost(one, prices, model) for one, model in zip(completions, models, strict=True)]
+    cells["outcome"] = [ending["o"] for ending in endings]
+    cells["generation_id"] = [record.get("g") for record in records]
+    cells["attempts"] = [record.get("a", 0) for record in records]
+    cells["polls"] = [record.get("p", 0) for record in records]
+    cells["possible_duplicate"] = [record.get("q", False) for record in records]
+    cells["submitted_at"] = [record.get("s") for record in records]
+    cells["finished_at"] = [ending["t"] for ending in endings]
+    cells["collected_at"] = [collected_us] * len(records)
+    cells["latency_s"] = [_latency_s(record, ending) for record, ending in zip(records, endings, strict=True)]
+    if any("e" in ending for ending in endings):
+        problems = [ending.get("e", _NOTHING) for ending in endings]
+        cells |= {name: [one.get(key) for one in problems] for name, key in _PROBLEM.items()}
+    return Columns(row_indexes, cells, *_logs(records, cells))
+
+
+def _cost(told: Mapping[str, Any], prices: PriceList, model: str) -> float | None:
+    if not told:
+        return None
+    return cost_of(told.get("cost"), told.get("prompt_tokens"), told.get("completion_tokens"), prices, model)
+
+
+def _latency_s(record: Mapping[str, Any], ending: Mapping[str, Any]) -> float | None:
+    accepted = record.get("s")
+    return None if accepted is None or record.get("g") is None else (ending["t"] - accepted) / 1_000_000
+
+
+def _logs(
+    records: Sequence[Mapping[str, Any]], cells: Mapping[str, Sequence[object]]
+) -> tuple[list[int], dict[str, Sequence[object]]]:
+    """Every POST that was or may have been billed: the earlier ones, then the one whose end this is."""
+    sizes: list[int] = []
+    entries: list[Sequence[object]] = []
+    for record, kept in zip(records, zip(*(cells[name] for name in LOG), strict=True), strict=True):
+        earlier = record.get("l", ())
+        entries.extend(earlier)
+        if kept[0] is not None:
+            entries.append(kept)
+        sizes.append(len(earlier) + (kept[0] is not None))
+    columns: Iterable[Sequence[object]] = zip(*entries, strict=True) if entries else [()] * len(LOG)
+    return sizes, dict(zip(LOG, columns, strict=True))

@@ -1,0 +1,144 @@
+"""Parts in the order of the manifest, a stretch of rows at a time, each row from the first part that has it.
+
+Which part that is takes four bytes a row. What is decoded at a time is bounded, in whatever order the rows ended: of a
+part, only those row groups are read that reach into the stretch.
+"""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.edges.arrow import numbers
+
+STRETCH_ROWS = 10_000
+STRETCH_BYTES = 32 * 1024 * 1024
+"""Rows, or unpacked bytes, of one stretch, which becomes a row group: a few hundred of them are a file."""
+
+_ELSEWHERE = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Rows from `first` to before `until`, and what they take on disk in their parts."""
+
+    first: int
+    until: int
+    packed: float
+
+
+class Holders:
+    """From which part each row is published. Parts are numbered from 1."""
+
+    def __init__(self) -> None:
+        self._held = array("I")
+        self.rows = 0
+
+    def published(self, indexes: Sequence[int]) -> None:
+        """Note rows that a file of the dataset has already."""
+        self._note(indexes, _ELSEWHERE)
+
+    def hold(self, indexes: Sequence[int], part: int) -> list[int]:
+        """Note the rows of a part; the places of those that stood somewhere before."""
+        again = self._note(indexes, part)
+        self.rows += len(indexes) - len(again)
+        return again
+
+    def _note(self, indexes: Sequence[int], part: int) -> list[int]:
+        if not len(indexes):
+            return []
+        held, again = self._held, []
+        if (lacking := max(indexes) + 1 - len(held)) > 0:
+            held.frombytes(bytes(held.itemsize * max(lacking, len(held) // 4)))
+        for place, index in enumerate(indexes):
+            if held[index]:
+                again.append(place)
+            else:
+                held[index] = part
+        return again
+
+    def parts(self, first: int, until: int) -> list[int]:
+        """The parts that hold rows of a range."""
+        return sorted(set(self._held[first:until]) - {0, _ELSEWHERE})
+
+    def take(self, indexes: Sequence[int], part: int, stretch: Stretch) -> list[int]:
+        """The places of the rows of a stretch that this part holds; each is taken once."""
+        held, places = self._held, []
+        for place, index in enumerate(indexes):
+            if stretch.first <= index < stretch.until and held[index] == part:
+                held[index] = _ELSEWHERE
+                places.append(place)
+        return places
+
+    def stretches(self, unpacked: Sequence[float], packed: Sequence[float]) -> Iterator[Stretch]:
+        """All rows that parts hold, in order; what a row takes is told by its part's number."""
+        first, rows, size, on_disk = 0, 0, 0.0, 0.0
+        for index, part in enumerate(self._held):
+            if 0 < part < _ELSEWHERE:
+                rows, size, on_disk = rows + 1, size + unpacked[part], on_disk + packed[part]
+                if rows >= STRETCH_ROWS or size >= STRETCH_BYTES:
+                    yield Stretch(first, index + 1, on_disk)
+                    first, rows, size, on_disk = index + 1, 0, 0.0, 0.0
+        if rows:
+            yield Stretch(first, len(self._held), on_disk)
+
+
+class Merge:
+    """The rows that `holders` tells of, out of their parts."""
+
+    def __init__(self, parts: Sequence[Path], holders: Holders, schema: pa.Schema) -> None:
+        self._parts = parts
+        self._holders = holders
+        self._schema = schema
+
+    def stretches(self) -> Iterator[Stretch]:
+        """What is to be merged, in order; nothing is decoded yet."""
+        unpacked, packed = [0.0], [0.0]
+        for part in self._parts:
+            layout = pq.read_metadata(part)
+            groups = (layout.row_group(place) for place in range(layout.num_row_groups))
+            rows = max(1, layout.num_rows)
+            unpacked.append(sum(group.total_byte_size for group in groups) / rows)
+            packed.append(part.stat().st_size / rows)
+        return self._holders.stretches(unpacked, packed)
+
+    def names(self, stretch: Stretch) -> set[str]:
+        """The parts that a stretch takes rows from."""
+        return {self._parts[number - 1].name for number in self._holders.parts(stretch.first, stretch.until)}
+
+    def table(self, stretch: Stretch) -> pa.Table:
+        """The rows of a stretch, in order."""
+        pieces: list[Any] = [self._schema.empty_table()]
+        chosen: list[int] = []
+        for number in self._holders.parts(stretch.first, stretch.until):
+            piece = _reaching(self._parts[number - 1], stretch, self._schema)
+            indexes = numbers(piece["row_index"].combine_chunks())
+            places = self._holders.take(indexes, number, stretch)
+            chosen += [indexes[place] for place in places]
+            pieces.append(piece.take(pa.array(places, pa.int64())))  # a copy: the rest of the piece goes at once
+        order = pa.array(sorted(range(len(chosen)), key=chosen.__getitem__), pa.int64())
+        columns = [
+            pa.chunked_array([chunk for piece in pieces for chunk in piece[name].chunks]).combine_chunks().take(order)
+            for name in self._schema.names
+        ]
+        return pa.Table.from_arrays(columns, schema=self._schema)
+
+
+def _reaching(part: Path, stretch: Stretch, schema: pa.Schema) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """The row groups of a part that may have rows of a stretch."""
+    with pq.ParquetFile(part) as file:
+        place = file.schema_arrow.names.index("row_index")
+        told = [file.metadata.row_group(group).column(place).statistics for group in range(file.num_row_groups)]
+        groups = [
+            group
+            for group, one in enumerate(told)
+            if one is None or not one.has_min_max or (one.min < stretch.until and one.max >= stretch.first)
+        ]
+        table = file.read_row_groups(groups, use_threads=False)
+    held = set(table.schema.names)
+    columns = [table[one.name] if one.name in held else pa.nulls(len(table), one.type) for one in schema]
+    return pa.table(columns, schema=schema)
