@@ -262,7 +262,7 @@ class Vidbatch:
 
     def worker(self) -> psutil.Process | None:
         """The main process of the youngest worker that lives, or nothing."""
-        workers = [one for one in processes_of(self.state) if one.status() != psutil.STATUS_ZOMBIE and _is_main(one)]
+        workers = [one for one in processes_of(self.state) if _is_main(one)]
         return max(workers, key=lambda one: one.create_time(), default=None)
 
     def children(self) -> list[psutil.Process]:
@@ -382,9 +382,12 @@ def _entry_point() -> str:
 
 
 def _is_main(process: psutil.Process) -> bool:
-    """Whether this is a worker's main process: its parent is no worker."""
-    parent = process.parent()
-    return _is_worker(process) and (parent is None or not _is_worker(parent))
+    """Whether this is a worker's main process that lives: its parent is no worker."""
+    with suppress(psutil.NoSuchProcess):  # a server that was just started leaves its parent behind
+        parent = process.parent()
+        living = process.status() != psutil.STATUS_ZOMBIE and _is_worker(process)
+        return living and (parent is None or not _is_worker(parent))
+    return False
 
 
 def _is_worker(process: psutil.Process) -> bool:
