@@ -44,8 +44,13 @@ from workers.holders import unique_name
 from workers.settings import SHIFT_S, WorkerSettings, from_environment
 from workers.stopping import stopping
 
-WINDOW = {Role.SUBMIT: 96, Role.POLL: 128}
-"""Rows in hand at a time: enough to hide the API's answer time, few enough that a crash leaves few unknown."""
+WINDOW = {Role.SUBMIT: 96, Role.POLL: 256}
+"""Rows in hand at a time: enough to hide the API's answer time; of those to be sent few enough that a crash leaves few
+unknown."""
+
+GATHER_S = {Role.SUBMIT: 0.02, Role.POLL: 0.05}
+"""How long rows wait for others: each group costs Redis and us as much as several rows. The answer to a poll can wait,
+an id that nobody else knows had better not."""
 
 FAREWELL_S = 2.0
 
@@ -102,7 +107,8 @@ class Runtime:
         holder = f"{self._name}-{next(_ids)}"
         if not await self._ledger.begin_shift(run_id, role, holder, await self._most(role)):
             return
-        bench = Bench(run_id, role, holder, WINDOW.get(role, 1), SHIFT_S, card.policy.lease_s, stopping)
+        window, gather_s = WINDOW.get(role, 1), GATHER_S.get(role, 0.0)
+        bench = Bench(run_id, role, holder, window, SHIFT_S, card.policy.lease_s, stopping, gather_s)
         renewing = asyncio.create_task(self._renew(bench))
         try:
             await self._work(bench, card)

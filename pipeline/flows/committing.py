@@ -7,17 +7,21 @@ the worker has to leave, its steps are kept elsewhere (`keep`): what was paid fo
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.ports import Clock, Commit, Ledger
 
-GROUP_S = 0.005
-"""How long the first step of a group waits for others."""
+GATHER_S = 0.02
+"""How long the first step of a group waits for others: each group costs as much as several rows, here and in Redis."""
 
 GROUP_ROWS = 64
 """The most steps in one group."""
+
+ENOUGH_ROWS = 32
+"""A group of so many waits for no more: what waits here is known to nobody else."""
 
 AWAY_WAIT_S = 0.25
 
@@ -48,6 +52,7 @@ class Committer:
         released: Callable[[Commit], None],
         stale: Callable[[Commit], Awaitable[None]],
         keep: Callable[[Sequence[Commit]], None] = forget,
+        gather_s: float = GATHER_S,
     ) -> None:
         self._run_id = run_id
         self._ledger = ledger
@@ -55,8 +60,10 @@ class Committer:
         self._released = released
         self._stale = stale
         self._keep = keep
+        self._gather_s = gather_s
         self._waiting: list[Commit] = []
         self._added = asyncio.Event()
+        self._enough = asyncio.Event()
         self._closed = False
         self._hurried_at: float | None = None
         self._away_since: float | None = None
@@ -67,11 +74,14 @@ class Committer:
         """Queue one step."""
         self._waiting.append(commit)
         self._added.set()
+        if len(self._waiting) >= ENOUGH_ROWS:
+            self._enough.set()
 
     def close(self) -> None:
         """No more steps will come: `run` returns once all are recorded or kept."""
         self._closed = True
         self._added.set()
+        self._enough.set()
 
     def hurry(self) -> None:
         """The worker was told to stop: from now on there are seconds, and not minutes, for Redis to come back."""
@@ -87,10 +97,16 @@ class Committer:
                 self._added.clear()
                 await self._added.wait()
                 continue
-            if not self._closed and len(self._waiting) < GROUP_ROWS:
-                await self._clock.sleep(GROUP_S)
+            if not self._closed and len(self._waiting) < ENOUGH_ROWS:
+                await self._gather()
             group, self._waiting = self._waiting[:GROUP_ROWS], self._waiting[GROUP_ROWS:]
             await self._commit(group)
+
+    async def _gather(self) -> None:
+        self._enough.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._gather_s):
+                await self._enough.wait()
 
     async def _commit(self, group: list[Commit]) -> None:
         try:

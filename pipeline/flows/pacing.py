@@ -18,7 +18,10 @@ from pipeline.core.timetable import Timetable, pack_timetables, timetables_of
 from pipeline.ports import Clock, Ledger, RunCard
 
 LEARN_S = 2.0
-"""What ended generations told is looked at this often: a fit costs some ms of CPU."""
+"""What ended generations told is looked at this often, at most."""
+
+LEARN_REST = 50.0
+"""And rests for as many times as it took: a fit of a thousand generations costs up to a tenth of a second of CPU."""
 
 
 async def pace_account(ledger: Ledger, account: str, given: Iterable[Limits]) -> AccountSeen:
@@ -64,6 +67,7 @@ class _Account:
     observed: int = -1
     taught: frozenset[str] = frozenset()
     learnt_at: float = float("-inf")
+    rest_s: float = LEARN_S
     set: tuple[bytes, Pace] | None = None
     tokens: float | None = None
     tables: dict[_Asked, tuple[tuple[Observed, ...], Timetable | None]] = field(default_factory=dict)
@@ -114,11 +118,13 @@ class Pacer:
                 known.set = now
         unreserved = any(card.budget.caps and not run.spending.reserved.tokens for run, card in runs)
         if unreserved or not names <= known.taught or self._is_news(known, seen):
+            began = self._clock.monotonic()
             await self._learn(account, known, runs)
             known.observed, known.learnt_at, known.taught = seen.observed, self._clock.monotonic(), names
+            known.rest_s = max(LEARN_S, LEARN_REST * (known.learnt_at - began))
 
     def _is_news(self, known: _Account, seen: AccountSeen) -> bool:
-        return seen.observed != known.observed and self._clock.monotonic() - known.learnt_at >= LEARN_S
+        return seen.observed != known.observed and self._clock.monotonic() - known.learnt_at >= known.rest_s
 
     async def _learn(self, account: str, known: _Account, runs: Sequence[tuple[RunSnapshot, RunCard]]) -> None:
         observed = await self._ledger.observed(account)

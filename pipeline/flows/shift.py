@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import State
 from pipeline.core.steps import Step
-from pipeline.flows.committing import Committer, forget
+from pipeline.flows.committing import GATHER_S, Committer, forget
 from pipeline.flows.leaving import ON_THE_WIRE_S, told
 from pipeline.ports import Claim, Claimed, Clock, Commit, Ledger
 
-GROUP_WAIT_S = 0.01
-"""Between two claims, so that rows that come one by one are claimed and polled together."""
+CLAIM_PART = 3
+"""A full window claims again when a third of it is free: rows that come one by one cost several times as much."""
 
 AWAY_WAIT_S = 0.25
 """Between two tries while Redis is away."""
+
+FULL_S = 0.5
+"""A shift whose window is full looks at the time and at a stop this often."""
 
 LINGER_S = 0.6
 """An idle shift waits this long for work before it leaves: the feed may be just bringing some."""
@@ -40,16 +43,19 @@ LOOK_S = 0.1
 """Who has nothing to do looks again this often: work may come sooner than it was told."""
 
 
-def _until_next_claim(got: Claim) -> float:
-    """Seconds to wait after a claim."""
+def _until_next_claim(got: Claim, gather_s: float) -> float:
+    """Seconds to wait after a claim, so that rows that come one by one are claimed together."""
     if got.bound in PACED and got.wait_ms:
         return max(PACED_WAIT_S, got.wait_ms / 1000)
-    return max(GROUP_WAIT_S, min(got.wait_ms / 1000, LOOK_S))
+    return max(gather_s, min(got.wait_ms / 1000, LOOK_S))
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where a shift works: its run, its name, how many rows at a time and for how long (seconds)."""
+    """Where a shift works: its run, its name, how many rows at a time and for how long (seconds).
+
+    `gather_s` is how long rows wait for others, to be claimed together and to be committed together.
+    """
 
     run_id: str
     role: str
@@ -58,6 +64,7 @@ class Bench:
     seconds: float
     lease_s: float
     stop: Callable[[], bool]
+    gather_s: float = GATHER_S
 
 
 Claims = Callable[[int], Awaitable[Claim]]
@@ -99,6 +106,7 @@ class Shift:
         self._held: dict[int, tuple[str, float]] = {}
         self._acting: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Event()
+        self._waited_for = 1
         self._cutting = False
         self._unheard = False
         self._kept = False
@@ -114,7 +122,9 @@ class Shift:
             self._kept = True
             keep(commits)
 
-        committer = Committer(self._bench.run_id, self._ledger, self._clock, self._release, stale, kept)
+        committer = Committer(
+            self._bench.run_id, self._ledger, self._clock, self._release, stale, kept, self._bench.gather_s
+        )
         committing = asyncio.create_task(committer.run())
         beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._leave_in_time(committer))]
         try:
@@ -149,9 +159,10 @@ class Shift:
         idle_since: float | None = None
         handled = 0
         while not self._bench.stop() and not committing.done() and (left := ends - self._clock.monotonic()) > 0:
-            free = self._bench.window - len(self._held)
+            free = self._free
             if free <= 0:
-                await self._until_freed(left)
+                await self._until_free(1, min(left, FULL_S))
+                await self._until_free(self._bench.window // CLAIM_PART, min(left, self._bench.gather_s))
                 continue
             got = await self._claim(claim, free)
             for row in got.rows:
@@ -163,7 +174,8 @@ class Shift:
                 idle_since = self._clock.monotonic()
             elif self._nothing_soon(got, left, idle_since):
                 break
-            await self._clock.sleep(min(_until_next_claim(got), left))
+            if len(got.rows) < free:
+                await self._clock.sleep(min(_until_next_claim(got, self._bench.gather_s), left))
         return handled
 
     def _nothing_soon(self, got: Claim, left: float, idle_since: float) -> bool:
@@ -215,13 +227,22 @@ class Shift:
     def _let_go(self, row_index: int, token: str) -> None:
         if self._held.get(row_index, ("",))[0] == token:
             del self._held[row_index]
-        self._freed.set()
+        if self._free >= self._waited_for:
+            self._freed.set()
 
-    async def _until_freed(self, seconds: float) -> None:
+    @property
+    def _free(self) -> int:
+        """Places for rows."""
+        return self._bench.window - len(self._held)
+
+    async def _until_free(self, places: int, seconds: float) -> None:
+        """Return when so many rows can be taken, or the time is over."""
+        self._waited_for = places
         self._freed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(seconds, 0.5)):
-                await self._freed.wait()
+        if self._free < places:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._freed.wait()
 
     async def _renew(self) -> None:
         """Extend leases at a third of their length: two renewals may fail before one runs out."""

@@ -252,3 +252,25 @@ async def open_card(world, card, priority=10, rows=400):
     card = replace(card, priority=priority)
     assert await world.ledger.open_run(card, recover_until=0, ended={}, done=Rows())
     assert await world.ledger.feed(card.run_id, 0, rows, [FedRow(i, b"{}") for i in range(rows)])
+
+
+async def test_the_last_rows_of_a_large_run_teach_nothing_since_they_are_its_slowest(world):
+    rows, kept = 1_040, 1_000
+    await world.open(rows=rows, first_rows=rows)
+    claimed = [row for _ in range(13) for row in (await world.claim(80)).rows]
+    sent = [world.sent(row, Accepted(f"task-{row.row_index}")) for row in claimed]
+
+    async def ended(count):
+        world.clock.advance(10_000)
+        polls = (await world.polls(count)).rows
+        done = Completed(Completion(prompt_tokens=3, completion_tokens=2))
+        await world.commit(*(world.polled(row, done) for row in polls))
+        return len(polls)
+
+    await world.commit(*sent[:kept])
+    assert sum([await ended(100) for _ in range(10)]) == kept
+    assert (await world.ledger.account_seen(ACCOUNT)).observed == kept
+    await world.commit(*sent[kept:])
+    assert await ended(40) == 40, "nothing is ready or being sent by now"
+    assert (await world.ledger.account_seen(ACCOUNT)).observed == kept
+    assert len(await world.ledger.observed(ACCOUNT)) == kept
