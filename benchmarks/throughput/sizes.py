@@ -8,20 +8,20 @@ class Sizes:
     """Rows and repetitions of each part."""
 
     repetitions: int = 5
-    slow_repetitions: int = 3
+    slow_repetitions: int = 2
     """Of runs that no bar needs five of: long ones, and baselines at 8 s latency."""
 
     vidbatch_rows: int = 50_000
     aiohttp_rows: int = 20_000
     httpx_rows: int = 3_000
-    celery_rows: int = 3_000
+    celery_rows: int = 2_000
 
     in_flight: int = 10_000
     latency: str = "lognormal:8s,0.6"
-    vidbatch_latency_rows: int = 60_000
-    aiohttp_latency_rows: int = 30_000
+    vidbatch_latency_rows: int = 30_000
+    aiohttp_latency_rows: int = 20_000
     httpx_latency_rows: int = 300
-    celery_latency_rows: int = 2_000
+    celery_latency_rows: int = 1_000
 
     scales: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     done_before_resume: float = 0.99
