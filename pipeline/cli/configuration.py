@@ -5,15 +5,16 @@ Read once, at the edge. A key in the file is refused rather than used, since suc
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.settings_file import FILE, FileSettings, prices_of, settings_of
 from pipeline.core.account import Secret
 from pipeline.core.errors import KeyMissing, SettingsError
 from pipeline.edges.environment import key_from
 
+FILE = "vidbatch.toml"
 SHIPPED_PRICES = Path(__file__).with_name("prices.toml")
 DEFAULT_BASE_URL = "https://api.foxapi.cc"
 
@@ -51,6 +52,26 @@ _PARAMETERS = {"redis": "redis_url"}
 
 
 @dataclass(frozen=True, slots=True)
+class FileSettings:
+    """What a file says: settings by their names, and prices by model."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def api_key_file(self) -> str | None:
+        """The file that holds the key."""
+        named: str | None = self.settings.get("api_key_file")
+        return named
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens that a second of video takes, for estimates."""
+        tokens: float | None = self.settings.get("tokens_per_second")
+        return tokens
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """The settings file, with the shipped prices under the file's own."""
 
@@ -67,8 +88,15 @@ def load(folder: Path) -> Configuration:
     """Read `vidbatch.toml` in this folder, if it is there. SettingsError names the file and the line's key."""
     shipped = tomllib.loads(SHIPPED_PRICES.read_text(encoding="utf-8"))
     file = _file(folder / FILE)
-    entries = prices_of(shipped["prices"], SHIPPED_PRICES) | dict(file.prices)
-    return Configuration(file, {model: price.plain() for model, price in entries.items()})
+    prices = {
+        model: {name: _plain(value) for name, value in price.items()} for model, price in shipped["prices"].items()
+    }
+    return Configuration(file, prices | dict(file.prices))
+
+
+def _plain(value: object) -> object:
+    """A value as `run.json` keeps it."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _file(path: Path) -> FileSettings:
@@ -83,7 +111,9 @@ def _file(path: Path) -> FileSettings:
             f"{path}: api_key: the key is never read from this file; set VIDBATCH_API_KEY, or api_key_file to a file "
             "that holds it"
         )
-    return settings_of(content, path)
+    from pipeline.cli.settings_file import settings_of  # noqa: PLC0415 - who has no such file need not wait for it
+
+    return FileSettings(*settings_of(content, path))
 
 
 def known_key(configuration: Configuration, environment: Mapping[str, str]) -> Secret | None:

@@ -1,165 +1,77 @@
-"""What `vidbatch.toml` may hold: each setting with what it may be, and the sentence for one that is something else."""
+"""What `vidbatch.toml` may hold. Loaded only where there is such a file: pydantic takes longer to load than a help."""
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.core.errors import SettingsError
 
-FILE = "vidbatch.toml"
-
-Reader = Callable[[Any], Any]
-"""Makes a setting of what the file says; ValueError, with what is allowed, for anything else."""
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - whatever a person wrote
-    if not isinstance(value, str):
-        raise ValueError("text")  # noqa: TRY004 - readers tell what is allowed in one way
-    return value
-
-
-def _number(least: float, *, most: float = math.inf, above: bool = False, whole: bool = False) -> Reader:
-    bound = f"{'above' if above else 'from'} {least:g}{f' to {most:,.0f}' if most < math.inf else ''}"
-    bound = "" if least == -math.inf else f" {bound}"
-
-    def read(value: Any) -> float | int:  # noqa: ANN401
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        fits = number and least <= value <= most and not (above and value == least)
-        if not fits or (whole and value != int(value)):
-            raise ValueError(f"a {'whole ' if whole else ''}number{bound}")
-        return int(value) if whole else float(value)
-
-    return read
-
-
-def _day(value: Any) -> date:  # noqa: ANN401
-    try:
-        return value if type(value) is date else date.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ValueError("a day, such as 2026-07-01") from None
-
-
-def _one_of(*words: str) -> Reader:
-    def read(value: Any) -> str:  # noqa: ANN401
-        if value not in words:
-            raise ValueError(" or ".join(words))
-        return str(value)
-
-    return read
-
-
-_ANY, _WHOLE, _COST = _number(-math.inf), _number(-math.inf, whole=True), _number(0)
-
-_PRICE: Mapping[str, Reader] = {
-    "input": _COST,
-    "output": _COST,
-    "input_long": _COST,
-    "output_long": _COST,
-    "long_prompt_tokens": _number(0, whole=True),
-    "source": _text,
-    "as_of": _day,
-}
-
-_SETTINGS: Mapping[str, Reader] = {
-    "base_url": _text,
-    "redis": _text,
-    "model": _text,
-    "prompt": _text,
-    "workers": _WHOLE,
-    "poll": _text,
-    "poll_cost": _number(0.001, most=86_400),
-    "on_unknown": _one_of("resubmit", "hold"),
-    "api_key_file": _text,
-    "rpm": _ANY,
-    "poll_rpm": _ANY,
-    "tpm": _ANY,
-    "max_in_flight": _WHOLE,
-    "priority": _WHOLE,
-    "account": _text,
-    "max_cost": _ANY,
-    "max_total_tokens": _WHOLE,
-    "by": _text,
-    "tokens_per_second": _number(0, above=True),
-}
-"""Their options look at most of them again, closer and under their own names."""
-
-
-@dataclass(frozen=True, slots=True)
-class PriceEntry:
+class _Price(BaseModel):
     """One model's price: dollars, or your currency, per million tokens; who told it, and on which day."""
 
-    input: float
-    output: float
-    input_long: float | None = None
-    output_long: float | None = None
-    long_prompt_tokens: int | None = None
-    source: str = FILE
-    as_of: date | None = None
+    model_config = _STRICT
 
-    def plain(self) -> dict[str, Any]:
-        """As `run.json` keeps it: what was not given is left out."""
-        day = None if self.as_of is None else self.as_of.isoformat()
-        return {name: value for name, value in (asdict(self) | {"as_of": day}).items() if value is not None}
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    input_long: float | None = Field(default=None, ge=0)
+    output_long: float | None = Field(default=None, ge=0)
+    long_prompt_tokens: int | None = Field(default=None, ge=0)
+    source: str = "vidbatch.toml"
+    as_of: Annotated[date, Field(strict=False)] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileSettings:
-    """What a file says: settings by their names, and prices by model."""
+class _Settings(BaseModel):
+    """The options of these names look at most of them again, closer."""
 
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    prices: Mapping[str, PriceEntry] = field(default_factory=dict)
+    model_config = _STRICT
 
-    @property
-    def api_key_file(self) -> str | None:
-        """The file that holds the key."""
-        named: str | None = self.settings.get("api_key_file")
-        return named
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Tokens that a second of video takes, for estimates."""
-        tokens: float | None = self.settings.get("tokens_per_second")
-        return tokens
-
-
-def settings_of(content: Mapping[str, Any], path: Path) -> FileSettings:
-    """Check what a file holds. SettingsError names the file and the setting, what was found and what is allowed."""
-    prices = content.get("prices", {})
-    rest = {name: value for name, value in content.items() if name != "prices"}
-    return FileSettings(_read(rest, _SETTINGS, f"{path}: ", ("prices",)), prices_of(prices, path))
-
-
-def prices_of(prices: Any, path: Path) -> dict[str, PriceEntry]:  # noqa: ANN401 - whatever a person wrote
-    """Check the prices of models. SettingsError as for other settings."""
-    entries: dict[str, PriceEntry] = {}
-    for model, price in _table(prices, f"{path}: prices").items():
-        place = f"{path}: prices.{model}"
-        told = _read(_table(price, place), _PRICE, f"{place}.")
-        for name in ("input", "output"):
-            if name not in told:
-                raise SettingsError(f"{place}.{name}: is missing; allowed is a number from 0")
-        entries[model] = PriceEntry(**told)
-    return entries
+    base_url: str | None = None
+    redis: str | None = None
+    model: str | None = None
+    prompt: str | None = None
+    workers: int | None = None
+    poll: str | None = None
+    poll_cost: float | None = Field(default=None, ge=0.001, le=86_400)
+    on_unknown: Literal["resubmit", "hold"] | None = None
+    api_key_file: str | None = None
+    rpm: float | None = None
+    poll_rpm: float | None = None
+    tpm: float | None = None
+    max_in_flight: int | None = None
+    priority: int | None = None
+    account: str | None = None
+    max_cost: float | None = None
+    max_total_tokens: int | None = None
+    by: str | None = None
+    tokens_per_second: float | None = Field(default=None, gt=0)
+    prices: dict[str, _Price] = {}
 
 
-def _table(value: Any, place: str) -> Mapping[str, Any]:  # noqa: ANN401
-    if not isinstance(value, dict):
-        raise SettingsError(f"{place}: found {value!r}; allowed is a table")
-    return value
+def settings_of(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Settings by name and prices by model. SettingsError names the setting, what was found and what is allowed."""
+    try:
+        read = _Settings.model_validate(dict(content))
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_told(error.errors(include_url=False)[0])}") from None
+    prices = {model: price.model_dump(mode="json", exclude_none=True) for model, price in read.prices.items()}
+    return read.model_dump(exclude_none=True, exclude={"prices"}), prices
 
 
-def _read(
-    content: Mapping[str, Any], readers: Mapping[str, Reader], place: str, others: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    read: dict[str, Any] = {}
-    for name, value in content.items():
-        if name not in readers:
-            raise SettingsError(f"{place}{name}: is no setting; allowed are {', '.join((*readers, *others))}")
-        try:
-            read[name] = readers[name](value)
-        except ValueError as error:
-            raise SettingsError(f"{place}{name}: found {value!r}; allowed is {error}") from None
-    return read
+def _told(error: ErrorDetails) -> str:
+    """A sentence for one thing that is wrong."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        names = _Settings.model_fields if len(error["loc"]) == 1 else _Price.model_fields
+        return f"{where}: is no setting; allowed are {', '.join(names)}"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    allowed = error["msg"].removeprefix("Input should be ")
+    number = "a number " if allowed.startswith(("greater", "less")) else ""
+    return f"{where}: found {error['input']!r}; allowed is {number}{allowed}"

