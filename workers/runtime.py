@@ -25,7 +25,8 @@ from pipeline.core.spilling import SpillHead, is_spilled
 from pipeline.core.tickets import Role
 from pipeline.edges.clock import MachineClock, time_of_day_us, unix_seconds
 from pipeline.edges.foxapi import FoxApi
-from pipeline.edges.http import HttpDoor, HttpSettings
+from pipeline.edges.http import HttpDoor
+from pipeline.edges.http_transport import HttpSettings
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.spill import SpillFolder

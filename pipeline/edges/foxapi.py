@@ -13,7 +13,8 @@ from pipeline.core.account import MASK, Secret, checked_base_url
 from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, SubmitAnswer, Trouble
 from pipeline.core.polling import LONGEST_RETRY_AFTER_S
 from pipeline.core.reading import read_query, read_submit
-from pipeline.edges.http import DoorError, Headers, HttpDoor, HttpReply, NotSentError
+from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
+from pipeline.edges.http_transport import Headers
 
 _Answer = TypeVar("_Answer")
 _SHORTEST_MASKED = 8  # a shorter "key" is no secret, and masking it would riddle answers with masks

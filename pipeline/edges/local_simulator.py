@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from pipeline.core.errors import SystemTrouble
-from pipeline.edges.http import DoorError, HttpDoor, HttpSettings
+from pipeline.edges.http import DoorError, HttpDoor
+from pipeline.edges.http_transport import HttpSettings
 
 LEAVE_S = 10.0
 _PAGE = 10_000

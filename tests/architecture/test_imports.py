@@ -74,12 +74,12 @@ ROOMS = (
 )
 
 EDGES = "pipeline/edges/*"
-HTTP = "pipeline/edges/http.py"
+HTTP = "pipeline/edges/http*.py"
 CORE = "pipeline/core/*"
 
 DOORS = (
     Door(
-        ("httpx", "httpx_aiohttp"),
+        ("httpx",),
         (HTTP,),
         "one module decides what 'nothing was sent' means",
     ),
@@ -307,7 +307,7 @@ def test_a_breach_is_found_and_told_with_its_line(path, source):
         ("pipeline/core/x.py", "from datetime import UTC, datetime\ndef f(now: datetime): return now.astimezone(UTC)"),
         ("pipeline/core/x.py", "def f(time, hash): return time + hash"),
         ("pipeline/core/x.py", "from urllib.parse import urlsplit\nimport orjson"),
-        ("pipeline/edges/http.py", "import aiohttp, httpx, httpx_aiohttp"),
+        ("pipeline/edges/http_transport.py", "import aiohttp, httpx"),
         ("pipeline/edges/redis_ledger.py", "import redis.asyncio as redis"),
         ("pipeline/simulator/server.py", "import aiohttp, httptools"),
         ("pipeline/cli/main.py", "import click, os\nfrom workers.app import app\nkey = os.environ['KEY']"),

@@ -24,7 +24,8 @@ from pipeline.core.answers import (
 )
 from pipeline.core.errors import SettingsError
 from pipeline.edges.foxapi import FoxApi
-from pipeline.edges.http import DoorError, HttpDoor, HttpReply, HttpSettings
+from pipeline.edges.http import DoorError, HttpDoor, HttpReply
+from pipeline.edges.http_transport import HttpSettings
 
 KEY = "sk-secret/0123456789abcdef"
 SETTINGS = HttpSettings(connect_timeout_s=2, read_timeout_s=0.5, total_timeout_s=3)

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import uvloop
 
-from pipeline.edges.http import Headers, HttpDoor, HttpReply, HttpSettings, NoAnswerError, NotSentError
+from pipeline.edges.http import HttpDoor, HttpReply, NoAnswerError, NotSentError
+from pipeline.edges.http_transport import Headers, HttpSettings
 
 SETTINGS = HttpSettings(connect_timeout_s=0.4, read_timeout_s=0.4, total_timeout_s=3, max_body=1_000_000, idle_s=2)
 HEADERS = Headers({"authorization": "Bearer sk-wire-0123456789", "accept-encoding": "identity"})

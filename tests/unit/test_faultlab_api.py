@@ -10,7 +10,8 @@ import pytest
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
 from pipeline.core.reading import RETRYABLE_FAILURES
-from pipeline.edges.http import HttpDoor, HttpSettings, NoAnswerError, NotSentError
+from pipeline.edges.http import HttpDoor, NoAnswerError, NotSentError
+from pipeline.edges.http_transport import HttpSettings
 from pipeline.edges.local_simulator import SimulatorBooks, local_simulator
 from pipeline.faultlab import demands, strikes
 from pipeline.faultlab.api_faults_query import FAULTS as QUERY_FAULTS
