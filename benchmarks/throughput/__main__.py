@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from benchmarks.pacing_real.findings import Finding
 from benchmarks.pacing_real.simulators import Lateness
-from benchmarks.throughput.figures import Section, bars, hold, markdown
+from benchmarks.throughput.figures import Section, bars, hold, joined, markdown
 from benchmarks.throughput.latency import latency
 from benchmarks.throughput.machine import facts
 from benchmarks.throughput.measuring import ROOT
@@ -89,17 +89,24 @@ def played(name: str, bench: Bench) -> Section:
     return section
 
 
-def told(sections: Sequence[Section], sizes: Sizes) -> str:
-    """All of it, in markdown."""
-    lines = ["# Results of `make bench`", "", "Written by `python -m benchmarks.throughput`.", ""]
-    lines += [f"- {name}: {fact}" for name, fact in facts(ROOT)]
+def told(section: Section, sizes: Sizes) -> str:
+    """What one part found, on what, in markdown."""
+    lines = [f"- {name}: {fact}" for name, fact in facts(ROOT)]
     usual = Sizes()
     changed = [one.name for one in fields(Sizes) if getattr(sizes, one.name) != getattr(usual, one.name)]
     if changed:
         shown = ", ".join(f"{name} {getattr(sizes, name)}" for name in changed)
         lines.append(f"- NOT THE USUAL SIZES, so what holds means little: {shown}")
-    tables = [bars(sections), *(table for section in sections for table in section.tables)]
-    return "\n".join([*lines, "", *map(markdown, tables)])
+    return "\n".join([*lines, "", *map(markdown, (bars([section]), *section.tables))])
+
+
+def written(path: Path | None, found: Mapping[str, str]) -> str:
+    """What these parts found, with what the file has of other parts; written there, if there is one."""
+    before = path.read_text(encoding="utf-8") if path is not None and path.exists() else ""
+    text = joined(before, found, list(PARTS))
+    if path is not None:
+        path.write_text(text, encoding="utf-8")
+    return text
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -113,7 +120,7 @@ def main(words: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", action="append", choices=list(PARTS), help="this part alone; may be repeated")
     parser.add_argument("--quick", action="store_true", help="everything once and small; the figures mean nothing")
-    parser.add_argument("--results", type=Path, help="where to write; a whole run writes benchmarks/RESULTS.md")
+    parser.add_argument("--results", type=Path, help="where to write, part by part; else benchmarks/RESULTS.md")
     for one in fields(Sizes):
         many = {"nargs": "+", "type": int} if one.name == "scales" else {"type": one.type}
         parser.add_argument(f"--{one.name.replace('_', '-')}", help="rows, runs or the like", **many)
@@ -123,15 +130,16 @@ def main(words: Sequence[str]) -> int:
     if changes["scales"]:
         changes["scales"] = tuple(sorted(changes["scales"]))
     sizes = replace(QUICK if given.quick else Sizes(), **{name: it for name, it in changes.items() if it is not None})
-    path = given.results or (None if given.only or given.quick else RESULTS)
+    path = given.results or (RESULTS if sizes == Sizes() else None)
     with manifests() as folder:
         bench = Bench(sizes, folder)
         sections: list[Section] = []
+        found: dict[str, str] = {}
         for name in given.only or PARTS:
             sections.append(played(name, bench))
-            if path is not None:  # after each part, so that a bench that is ended early leaves what it found
-                path.write_text(told(sections, sizes), encoding="utf-8")
-    print(told(sections, sizes), flush=True)
+            found[name] = told(sections[-1], sizes)
+            written(path, found)  # after each part, so that a bench that is ended early leaves what it found
+    print(written(None, found), flush=True)
     return 0 if hold(sections) else 1
 
 

@@ -1,7 +1,7 @@
 """Figures and their tables: medians with their spread, and markdown that reads as it stands."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.pacing_real.findings import Finding
@@ -69,6 +69,17 @@ def bars(sections: Iterable[Section]) -> Table:
         for one in section.findings
     ]
     return Table("Bars", ("part", "figure", "bar", "found", "holds"), rows)
+
+
+HEAD = "# Results of `make bench`\n\nEach part tells what it was measured on: parts may be measured alone, and anew.\n"
+PART = "\n## "
+
+
+def joined(before: str, found: Mapping[str, str], order: Sequence[str]) -> str:
+    """A page with what was found of each part; what it had before of other parts stays."""
+    kept = dict(block.split("\n", 1) for block in before.split(PART)[1:])
+    blocks = {name: text.strip() for name, text in (kept | dict(found)).items()}
+    return HEAD + "".join(f"{PART}{name}\n\n{blocks[name]}\n" for name in order if name in blocks)
 
 
 def hold(sections: Iterable[Section]) -> bool:

@@ -8,8 +8,8 @@ class Sizes:
     """Rows and repetitions of each part."""
 
     repetitions: int = 5
-    slow_repetitions: int = 2
-    """Of runs that no bar needs five of: long ones, and baselines at 8 s latency."""
+    slow_repetitions: int = 1
+    """Of runs that no bar needs five of: baselines that are slow at 8 s latency."""
 
     vidbatch_rows: int = 50_000
     aiohttp_rows: int = 20_000
@@ -19,7 +19,7 @@ class Sizes:
     in_flight: int = 10_000
     latency: str = "lognormal:8s,0.6"
     vidbatch_latency_rows: int = 30_000
-    aiohttp_latency_rows: int = 20_000
+    aiohttp_latency_rows: int = 10_000
     httpx_latency_rows: int = 300
     celery_latency_rows: int = 1_000
 

@@ -24,6 +24,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 ALLOWED = ".csv, .tsv, .jsonl or .ndjson (also with .gz or .zst after it), or .parquet; text in UTF-8, one row a line"
 PARQUET_ROWS = 1024  # decoded at a time: 100 MB when each bears a prompt of the longest kind
+PARQUET_BYTES = 1 << 18  # read of a column at a time: without this a whole row group, which is often the whole manifest
 _DIGEST_BYTES = 1 << 20
 
 
@@ -169,10 +170,10 @@ def _parquet_rows(path: Path) -> Iterator[RawRow]:
     file, row = shown_path(path), 0
     try:
         path.open("rb").close()
-        with parquet.ParquetFile(path) as source:
+        with parquet.ParquetFile(path, buffer_size=PARQUET_BYTES, pre_buffer=False) as source:
             names = source.schema_arrow.names
             _check_columns(path, names)
-            for batch in source.iter_batches(batch_size=PARQUET_ROWS):
+            for batch in source.iter_batches(batch_size=PARQUET_ROWS, use_threads=False):
                 broken: set[int] = set()
                 columns = [_typed_cells(column, broken) for column in batch.columns]
                 for place, cells in enumerate(zip(*columns, strict=True)):

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.pacing_real.findings import Finding, at_most
 from benchmarks.throughput.datasets import well_sized
-from benchmarks.throughput.figures import Figure, Section, Table, bars, figure, hold, markdown
+from benchmarks.throughput.figures import Figure, Section, Table, bars, figure, hold, joined, markdown
 from benchmarks.throughput.manifests import write_manifest
 from benchmarks.throughput.measured import cpu_of, peak_of
 from benchmarks.throughput.measuring import paces
@@ -131,3 +131,15 @@ def test_cpu_is_read_from_behind_a_name_with_brackets():
 def test_a_process_without_memory_has_no_peak():
     assert peak_of("Name:\tpython\nVmHWM:\t   12345 kB\nVmRSS:\t 1 kB\n") == 12345
     assert peak_of("Name:\tpython\nState:\tZ (zombie)\n") == 0
+
+
+def test_a_part_that_is_measured_anew_leaves_what_was_found_of_the_others():
+    order = ["startup", "overhead", "scale"]
+    first = joined("", {"scale": "- old\n\n### Bars", "startup": "- one"}, order)
+    again = joined(first, {"scale": "- new", "overhead": "- two\n"}, order)
+    assert [block.split() for block in again.split("\n## ")[1:]] == [
+        ["startup", "-", "one"],
+        ["overhead", "-", "two"],
+        ["scale", "-", "new"],
+    ]
+    assert joined(again, {}, order) == again
