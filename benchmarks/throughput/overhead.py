@@ -1,10 +1,10 @@
 """What a row costs where the API answers at once: nothing but the programs themselves."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.pacing_real.findings import at_least, at_most
+from benchmarks.pacing_real.findings import Finding, at_least, at_most
 from benchmarks.throughput.candidates import celery, script, vidbatch
 from benchmarks.throughput.figures import Section, Table
 from benchmarks.throughput.rounds import Entry, ratio, run_interleaved
@@ -36,17 +36,22 @@ def overhead(sizes: Sizes, folder: Path) -> tuple[Section, float | None]:
     entries = entries_of(sizes)
     run_interleaved(list(entries.values()), folder)
     cost = {name: entry.median("cpu_ms_a_row") for name, entry in entries.items()}
-    findings = [
-        at_most("CPU a row, 1 worker, ms", 0.7, cost[ONE], ".3f"),
-        at_most("CPU a row, 2 workers, ms", 0.7, cost[TWO], ".3f"),
-        at_least("CPU of asyncio + httpx by that of 2 workers", 10.0, ratio(cost[HTTPX], cost[TWO]), ".1f"),
-        at_least("CPU of Celery by that of 2 workers", 10.0, ratio(cost[CELERY], cost[TWO]), ".1f"),
-        at_most("CPU of 2 workers by that of asyncio + aiohttp", 2.5, ratio(cost[TWO], cost[AIOHTTP]), ".2f"),
-        at_least("rows/s, 2 workers, whole command", 1500.0, entries[TWO].median("rows_a_second"), ",.0f"),
-        *(finding for entry in entries.values() for finding in entry.findings()),
-    ]
+    findings = [found for name in (ONE, TWO) for found in judged(name, cost, entries[name])]
+    findings += [finding for entry in entries.values() for finding in entry.findings()]
     table = compared("Zero latency", list(entries.values()), cost[TWO])
     return Section("overhead", findings, [table]), cost[TWO]
+
+
+def judged(name: str, cost: Mapping[str, float | None], entry: Entry) -> list[Finding]:
+    """The bars of one of ours."""
+    workers = name.rpartition(", ")[2]
+    return [
+        at_most(f"CPU a row, {workers}, ms", 0.7, cost[name], ".3f"),
+        at_least(f"CPU of asyncio + httpx by that of {workers}", 10.0, ratio(cost[HTTPX], cost[name]), ".1f"),
+        at_least(f"CPU of Celery by that of {workers}", 10.0, ratio(cost[CELERY], cost[name]), ".1f"),
+        at_most(f"CPU of {workers} by that of asyncio + aiohttp", 2.5, ratio(cost[name], cost[AIOHTTP]), ".2f"),
+        at_least(f"rows/s, {workers}, whole command", 1500.0, entry.median("rows_a_second"), ",.0f"),
+    ]
 
 
 def compared(title: str, entries: Sequence[Entry], reference: float | None) -> Table:

@@ -13,7 +13,7 @@ from pipeline.cli.preparing import Prepared, begin
 from pipeline.cli.screen import Screen
 from pipeline.cli.sharing import pace_now
 from pipeline.cli.watching import Stop, Stopped
-from pipeline.core.errors import KeyMissing, LedgerMismatch, StorageError
+from pipeline.core.errors import KeyMissing, LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.lead import lead_lock, place_of
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
@@ -87,11 +87,19 @@ async def _with_own_worker(
 async def _feed_first(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> None:
     """Feed the ledger while the worker gets ready, so that it finds rows to send.
 
-    What the disk or a file refuses here is met again by the worker, which pauses the run and says why.
+    What the disk, a file or Redis refuses here is met again, by those who can wait or pause the run; so is what a lost
+    ledger left, which may take longer than a lead lasts.
     """
+    with suppress(LedgerUnavailable):
+        await _fed(card, prepared, ledger)
+
+
+async def _fed(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> None:
     run = await ledger.snapshot(card.run_id)
     holder = f"{holder_name()}-{new_token()[:8]}"
-    if run is None or not wants_feed(run) or not await ledger.begin_shift(card.run_id, Role.CONTROL, holder, 1):
+    if run is None or run.fed < run.recover_until or not wants_feed(run):
+        return
+    if not await ledger.begin_shift(card.run_id, Role.CONTROL, holder, 1):
         return
     try:
         with suppress(StorageError, OSError, ValueError):

@@ -48,14 +48,10 @@ def replaced_folder(path: Path, scratch: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(scratch)
-        temporary = scratch / f"{_UNFINISHED}{uuid4().hex}"
-        temporary.mkdir()
-        lock = os.open(temporary, os.O_RDONLY)
+        temporary, lock = _begun(scratch)
     except OSError as error:
         raise StorageError(f"{scratch} can't be written: {error.strerror or error}") from error
     try:
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
         yield temporary
         names = sorted(file.name for file in temporary.iterdir())
         for name in names:
@@ -68,6 +64,20 @@ def replaced_folder(path: Path, scratch: Path) -> Iterator[Path]:
     finally:
         os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _begun(scratch: Path) -> tuple[Path, int]:
+    """A new folder with a lock on it. Another's sweep may take it between the two: then there is one more."""
+    while True:
+        temporary = scratch / f"{_UNFINISHED}{uuid4().hex}"
+        temporary.mkdir()
+        with suppress(FileNotFoundError):
+            lock = os.open(temporary, os.O_RDONLY)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if temporary.exists():
+                return temporary, lock
+            os.close(lock)
 
 
 def _take_place(temporary: Path, path: Path, names: Sequence[str]) -> None:
@@ -83,16 +93,15 @@ def _take_place(temporary: Path, path: Path, names: Sequence[str]) -> None:
 
 
 def _sweep(scratch: Path) -> None:
-    """Remove what processes that died left behind; a living one holds a lock on its folder."""
+    """Remove what processes that died left behind; a living one holds a lock on its folder, once it got so far."""
     for left in scratch.glob(f"{_UNFINISHED}*"):
-        descriptor = os.open(left, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue
-        finally:
-            os.close(descriptor)
-        shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # in use, or gone meanwhile
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

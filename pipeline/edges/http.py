@@ -100,7 +100,9 @@ class HttpDoor:
             await _discard(stream)
             raise
         await _discard(stream)
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        # bytes that are not UTF-8 come as half characters, which nothing could write down
+        told = ((name.lower(), value) for name, value in response.headers.items())
+        headers = {name: value if value.isascii() else _legible(value) for name, value in told}
         return HttpReply(response.status_code, headers, self._decompressed(raw, headers.get("content-encoding")))
 
     async def _read(self, stream: httpx.AsyncByteStream) -> bytes:
@@ -138,6 +140,11 @@ async def _gathered(pieces: AsyncIterator[bytes], chunks: list[bytes], most: int
 
 class _BodyTooLargeError(Exception):
     """More than `max_body`."""
+
+
+def _legible(value: str) -> str:
+    """A header's bytes, one character each."""
+    return value.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 async def _discard(stream: httpx.AsyncByteStream) -> None:

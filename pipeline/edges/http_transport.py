@@ -34,7 +34,7 @@ class HttpSettings:
     read_timeout_s: float = 60  # silence; a POST that is given up is ambiguous, so patience is cheaper
     total_timeout_s: float = 90  # bounds a server that drips
     max_body: int = 32 * 1024 * 1024  # a ChatCompletion is some kB; this only stops a flood
-    connections: int = 256
+    connections: int = 320  # a poll shift's rows in hand, and late ids beside them
     idle_s: float = 4.0  # below uvicorn's 5 s, the shortest common default: a POST must not meet a closing connection
 
 

@@ -202,7 +202,7 @@ class MemoryLedger(MemoryAccounts):
         """Apply steps in one group; False for each whose token is stale."""
         now, run = self._clock(), self._runs[run_id]
         account = self._account(run)
-        account.listen(sending=bool(run.rows[State.READY] or run.rows[State.SUBMITTING]))
+        account.listen(sending=run.sends_more)
         applied = [run.apply(commit, account, now, partial(self._pending, run)) for commit in commits]
         if any(was and commit.step.trouble is None for was, commit in zip(applied, commits, strict=True)):
             run.trouble, run.trouble_since = "", 0

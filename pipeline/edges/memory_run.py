@@ -94,6 +94,11 @@ class MemoryRun:
             self.counts["over_tokens"] = self.counts["over_micro"] = 0
 
     @property
+    def sends_more(self) -> bool:
+        """Whether rows are left to send, or on their way."""
+        return self.fed < self.card.total or bool(self.rows[State.READY] or self.rows[State.SUBMITTING])
+
+    @property
     def in_flight(self) -> int:
         """Rows that were, or are just being, sent."""
         return len(self.rows[State.SUBMITTING]) + len(self.rows[State.PENDING])

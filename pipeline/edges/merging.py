@@ -42,6 +42,10 @@ class Holders:
         """Note rows that a file of the dataset has already."""
         self._note(indexes, _ELSEWHERE)
 
+    def has_published(self, index: int) -> bool:
+        """Whether a file of the dataset has this row, of those that were noted."""
+        return self._held[index] == _ELSEWHERE
+
     def hold(self, indexes: Sequence[int], part: int) -> list[int]:
         """Note the rows of a part; the places of those that stood somewhere before."""
         again = self._note(indexes, part)

@@ -54,7 +54,7 @@ def publish_new(publication: Publication) -> None:
     for batch in batches_of(files):
         holders.published(numbers(batch["row_index"]))
         bearers.take_up(batch)
-    second = list(_take_up(publication, holders, bearers))
+    second = list(_take_up(publication, holders, bearers, _names_in(files)))
     if not holders.rows and files:
         return
     corrections = _corrections(files, bearers, second, publication)
@@ -71,12 +71,23 @@ def publish_new(publication: Publication) -> None:
             _write(path, stretches, merge, corrections, publication.schema)
 
 
-def _take_up(publication: Publication, holders: Holders, bearers: Bearers) -> Iterator[LateId]:
-    """Look at what parts hold; the generations of rows that stand there again."""
+def _names_in(files: Sequence[Path]) -> set[str]:
+    """The parts that were published already, as far as their publication got."""
+    told = (pq.read_schema(file).metadata or {} for file in files)
+    return {name for metadata in told for name in orjson.loads(metadata.get(_PARTS, b"[]"))}
+
+
+def _take_up(publication: Publication, holders: Holders, bearers: Bearers, published: set[str]) -> Iterator[LateId]:
+    """Look at what parts hold; the generations of rows that stand there again.
+
+    Not of rows that a file has of a part that it names: whatever stood there again was taken up when it was published.
+    """
     for number, part in enumerate(publication.parts, 1):
         for batch in batches_of([part]):
             again = holders.hold(numbers(batch["row_index"]), number)
             bearers.take_up(without(batch, again) if again else batch)
+            if again and part.name in published:
+                again = [place for place in again if not holders.has_published(batch["row_index"][place].as_py())]
             if again:
                 yield from _copies(part, [batch["row_index"][place] for place in again], publication.schema)
 

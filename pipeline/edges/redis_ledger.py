@@ -218,7 +218,7 @@ class RedisLedger(RedisAccounts):
         named = [*(keys(name) for name in names), account_key(account), account_runs_key(account)]
         named += [account_observed_key(account), keys("kept")]
         args: list[Any] = [card.policy.guard_first, card.policy.guard_later, card.policy.guard_missing]
-        args += [RUN_PREFIX, OBSERVED_KEPT, card.policy.most_doubts, TOGETHER_MS]
+        args += [RUN_PREFIX, OBSERVED_KEPT, card.policy.most_doubts, TOGETHER_MS, card.total]
         for commit in commits:
             args += commit_arguments(commit)
         return [bool(applied) for applied in await self._door.script("commit", named, args)]

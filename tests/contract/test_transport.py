@@ -558,3 +558,15 @@ def test_a_small_answer_does_not_wait_for_large_ones(run):
         return len(small.body)
 
     assert run(scenario()) == 100_001
+
+
+def test_a_header_that_is_no_utf_8_can_be_written_down_all_the_same(run):
+    async def redirect(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(reply(b"", b"HTTP/1.1 302 Found", b"location: http://caf\xfc.example/\r\n"))
+
+    async def scenario():
+        async with Server(redirect).running() as server, a_door() as door:
+            return await door.get(server.url, HEADERS)
+
+    assert run(scenario()).headers["location"].encode("utf-8") == "http://cafü.example/".encode()

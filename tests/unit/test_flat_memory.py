@@ -132,6 +132,11 @@ def publishing(folder, rows):
     assert folder.publish().rows == rows
 
 
+def publishing_again(folder, rows):
+    """As after a worker that died before the done marker: the parts are there, and the files, too."""
+    assert folder.publish().rows == rows
+
+
 def auditing(folder, rows):
     found = folder.found()
     assert (found.faults, found.unplaced_ids) == ([], 0)
@@ -141,7 +146,7 @@ def auditing(folder, rows):
 POOLS = []
 """Kept for good: a buffer that outlives its pool is given back to nowhere."""
 
-STAGES = (planning, writing, recovering, publishing, auditing)
+STAGES = (planning, writing, recovering, publishing, publishing_again, auditing)
 
 
 def peaks(out, rows):

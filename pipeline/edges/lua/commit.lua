@@ -4,7 +4,7 @@
 --      11 account, 12 account's runs, 13 what ended generations told, 14 reservations that are kept, by row
 -- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, 4 key prefix, 5 most
 --      that is kept of what ended generations told, 6 ambiguous answers in a row that hold the account back, 7 ms of
---      the grid on which polls are due, then 13 for each row: index, token, from, to, wait ms, record, the ending where to
+--      the grid on which polls are due, 8 rows of the run, then 13 for each row: index, token, from, to, wait ms, record, the ending where to
 --      is done, else the accepted line or '', the outcome or '', prompt tokens, completion tokens, micro-cost, what the
 --      generation told ('' or JSON), and what few steps have ('' or a JSON object):
 --        like     what the guard against like ends counts
@@ -17,14 +17,14 @@
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
 -- PART gathered
-local STRIDE, FIRST, MOST = 13, 8, 1000
+local STRIDE, FIRST, MOST = 13, 9, 1000
 local NOTHING = {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local sets = {ready = KEYS[2], submitting = KEYS[3], pending = KEYS[4]}
 local grid = tonumber(ARGV[7])
 local meta = redis.call('HMGET', KEYS[1], 'held_tokens', 'held_micro', 'o:completed', 'streak', 'streak_code', 'missing',
-  'doubt_since')
+  'doubt_since', 'fed')
 local account = redis.call('HMGET', KEYS[11], 'doubts', 'tester', 'troubles', 'wait_until')
 local held_tokens, held_micro = meta[1] and tonumber(meta[1]), meta[2] and tonumber(meta[2])
 local completed = tonumber(meta[3] or 0)
@@ -233,7 +233,8 @@ local function paid(line)
 end
 
 -- the last rows of a run are its slowest: once nothing more is sent, their times would be taken for everybody's
-local teaches = redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) > 0
+local teaches = tonumber(meta[8] or 0) < tonumber(ARGV[8])
+  or redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3]) > 0
   or redis.call('LLEN', KEYS[13]) < tonumber(ARGV[5])
 
 local function apply(i, row)
