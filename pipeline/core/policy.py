@@ -10,7 +10,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Seconds unless said otherwise. ValueError for a number that is not above 0."""
+    """Seconds unless said otherwise. ValueError for a number that is out of bounds."""
 
     poll: str = "adaptive"
     """The polling schedule, as `core.polling.parse_schedule` reads it."""
@@ -69,11 +69,24 @@ class Policy:
 
     def __post_init__(self) -> None:
         for bound in fields(self):
-            value = getattr(self, bound.name)
-            if not isinstance(value, str) and not (math.isfinite(value) and (value > 0 or bound.name == MAY_BE_0)):
-                raise ValueError(f"{bound.name}: found {value}; allowed is a number above 0")
+            value, default = getattr(self, bound.name), bound.default
+            if isinstance(default, str):
+                continue
+            whole = isinstance(default, int)
+            least, most = _BOUNDS.get(bound.name, (1 if whole else 0, math.inf))
+            fits = math.isfinite(value) and least <= value <= most and (isinstance(value, int) or not whole)
+            if not fits or (value == 0 and bound.name not in _BOUNDS):
+                raise ValueError(f"{bound.name}: found {value}; allowed is {_allowed(bound.name, whole=whole)}")
         if self.on_unknown not in {"resubmit", "hold"}:
             raise ValueError(f"on_unknown: found {self.on_unknown}; allowed is resubmit or hold")
 
 
-MAY_BE_0 = "missing_for_s"
+_BOUNDS = {"poll_cost": (0.001, 86_400), "missing_for_s": (0, math.inf)}
+"""Numbers that are neither any above 0 nor a whole one from 1 on."""
+
+
+def _allowed(name: str, *, whole: bool) -> str:
+    if name not in _BOUNDS:
+        return "a whole number from 1 on" if whole else "a number above 0"
+    least, most = _BOUNDS[name]
+    return f"a number from {least:g}" + ("" if most == math.inf else f" to {most:,.0f}")
