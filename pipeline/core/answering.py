@@ -1,0 +1,30 @@
+"""Whether an answer is one that can be used: the words for it, and what is found of each answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.core.answers import Completion
+
+
+class AnswerStatus(StrEnum):
+    """What an answer that came is worth; `invalid` only where a schema was given."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"
+    INVALID = "invalid"
+    REFUSED = "refused"
+    EMPTY = "empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found of one answer: `value` is the parsed answer where it fits its schema, `error` why it does not."""
+
+    status: AnswerStatus
+    value: object = None
+    error: str | None = None
+
+
+Judge = Callable[[Completion], Verdict]
+"""Looks at one answer; a function of the answer alone, so that whoever looks at it again finds the same."""
