@@ -28,7 +28,9 @@ def annotate(
     as_json: bool,
 ) -> int:
     """Plan and run, or resume; the exit code. `given` are the command's options."""
-    question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
+    question = Question(
+        manifests, options.defaults_of(given), given["base_url"], given["limit"], options.prompts_of(given)
+    )
     prepared = prepare(
         question,
         OutFolder(out),
@@ -36,6 +38,7 @@ def annotate(
         strict=given["strict"],
         progress=None,
         tokens_per_second=configuration.file.tokens_per_second,
+        refresh=not given["reuse"],
     )
     return _run(prepared, configuration, Screen(quiet=as_json), given, waiting, as_json=as_json)
 

@@ -115,14 +115,16 @@ def report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
     described = prepared.described
     if as_json:
         derived = {name: described[name] for name in (RETRY_OF, COLLECTS) if name in described}
-        told = {**summary, "rows": described["rows"], "rejections": described["rejections"], **derived}
+        plan = {name: described.get(name, 0) for name in ("rows", "rejections", "duplicates", "reused")}
+        told = {**summary, **plan, **derived}
         click.echo(orjson.dumps(told))
     else:
         budget = receipt_lines((prepared.folder.receipt() or {}).get("budget"))
         lines = summary_lines(described, summary, str(prepared.folder.out))
         for line in (*lines, *budget, *left_lines(prepared, summary)):
             screen.say(line)
-    return 0 if all_completed(summary["outcomes"]) and not described["rejections"] else 1
+    good = all_completed(summary["outcomes"]) and all_completed(described.get("reused_outcomes", {}))
+    return 0 if good and not described["rejections"] else 1
 
 
 def left_lines(prepared: Prepared, summary: Mapping[str, Any]) -> list[str]:

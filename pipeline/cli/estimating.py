@@ -8,8 +8,8 @@ from pipeline.core.budget import Budget, unpriced
 from pipeline.core.costs import Price, PriceList
 from pipeline.core.errors import SettingsError
 from pipeline.core.estimates import Lengths, Need, described, estimate
+from pipeline.core.sifting import Sifted
 from pipeline.edges.trailing import trailing
-from pipeline.flows.plan import PlanSummary
 
 
 def price_list(prices: Mapping[str, Mapping[str, Any]]) -> PriceList:
@@ -18,14 +18,14 @@ def price_list(prices: Mapping[str, Mapping[str, Any]]) -> PriceList:
 
 
 def estimate_of(
-    summary: PlanSummary,
+    sifted: Sifted,
     prices: Mapping[str, Mapping[str, Any]],
     out: Path | None,
     tokens_per_second: float | None = None,
 ) -> dict[str, Any]:
-    """What a planned manifest will take, as `run.json` keeps it; `out` is the dataset whose earlier answers tell."""
-    characters = summary.prompt_characters / max(1, summary.requests)
-    return of_models(summary.models, summary.lengths, characters, prices, out, tokens_per_second)
+    """What requests will take, as `run.json` keeps it; `out` is the dataset whose earlier answers tell."""
+    characters = sifted.prompt_characters / max(1, sifted.requests)
+    return of_models(sifted.models, sifted.lengths, characters, prices, out, tokens_per_second)
 
 
 def of_models(

@@ -14,12 +14,22 @@ from pipeline.core.budget import Budget
 from pipeline.core.deadline import parse_by
 from pipeline.core.errors import SettingsError
 from pipeline.core.polling import parse_schedule
+from pipeline.core.prompts import NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults
 from pipeline.edges.clock import local_now, local_time
+from pipeline.edges.files import matching
+from pipeline.edges.templates import prompt_of, read_prompts
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-manifests = click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
+
+def _manifests(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[Path, ...]:
+    """Files as they are named; a pattern in quotes stands for all files that match it, by name."""
+    del context, parameter
+    return tuple(path for written in value for path in matching(written))
+
+
+manifests = click.argument("manifests", nargs=-1, required=True, callback=_manifests, metavar="MANIFEST...")
 out = click.option(
     "--out",
     required=True,
@@ -184,11 +194,20 @@ def _base_url(context: click.Context, parameter: click.Parameter, value: str) ->
 
 
 _QUESTION = (
-    click.option("--prompt", envvar="VIDBATCH_PROMPT", help="Prompt for rows that have none."),
+    click.option(
+        "--prompt",
+        envvar="VIDBATCH_PROMPT",
+        help="Prompt for rows that have none; {{ column }} in it stands for the row's cell.",
+    ),
     click.option(
         "--prompt-file",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         help="File that holds the prompt for rows that have none.",
+    ),
+    click.option(
+        "--prompts",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="YAML file of several prompts, `name: text`: every row is asked each of them, whatever prompt it has.",
     ),
     click.option("--model", envvar="VIDBATCH_MODEL", help="Model for rows that name none [default: gemini-2.5-pro]."),
     click.option("--system-prompt", help="System prompt for rows that have none."),
@@ -210,6 +229,14 @@ _QUESTION = (
 )
 
 
+refresh = click.option(
+    "--reuse/--refresh",
+    "reuse",
+    default=True,
+    help="A request that OUT has answered before is not sent again but listed in reused.parquet; --refresh asks anew.",
+)
+
+
 def question_options(command: Command) -> Command:
     """Add the options that make up what is asked."""
     for option in reversed(_QUESTION):
@@ -219,13 +246,21 @@ def question_options(command: Command) -> Command:
 
 def defaults_of(given: dict[str, Any]) -> Defaults:
     """What the command line fills in where the manifest leaves a cell out."""
-    prompt, prompt_file = given["prompt"], given["prompt_file"]
-    if prompt is not None and prompt_file is not None:
-        raise SettingsError("--prompt and --prompt-file: found both; give one")
-    if prompt_file is not None:
-        try:
-            prompt = prompt_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"--prompt-file: {prompt_file} can't be read: {error}") from error
     names = ("model", "system_prompt", "temperature", "max_tokens", "reasoning")
-    return Defaults(prompt=prompt, **{name: given[name] for name in names})
+    return Defaults(**{name: given[name] for name in names})
+
+
+def prompts_of(given: dict[str, Any]) -> tuple[Prompt | None, ...]:
+    """What rows are asked. SettingsError for more than one way to say it, or for what no row could be asked."""
+    ways = [name for name in ("prompt", "prompt_file", "prompts") if given[name] is not None]
+    if len(ways) > 1:
+        raise SettingsError(f"{' and '.join(f'--{way}' for way in ways).replace('_', '-')}: found both; give one")
+    if given["prompts"] is not None:
+        return tuple(read_prompts(given["prompts"]))
+    if given["prompt_file"] is not None:
+        try:
+            text = given["prompt_file"].read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"--prompt-file: {given['prompt_file']} can't be read: {error}") from error
+        return (prompt_of(text, f"--prompt-file: {given['prompt_file']}"),)
+    return tuple(NO_PROMPT) if given["prompt"] is None else (prompt_of(given["prompt"], "--prompt"),)

@@ -13,8 +13,9 @@ from pipeline.cli import limit_options, options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
-from pipeline.cli.preparing import Question, first_rejections, plan_into
+from pipeline.cli.preparing import Question, answered, counts_of, first_rejections, plan_into, sifted
 from pipeline.edges.clock import local_now
+from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.run_folder import LocalRunFolder
 
 
@@ -29,9 +30,11 @@ def _reckoned_limits(command: options.Command) -> options.Command:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of a dataset whose earlier answers tell what rows take; nothing is written there.",
+    help="Folder of a dataset: what it has answered is not sent again, and its answers tell what rows take; nothing is "
+    "written there.",
 )
 @options.question_options
+@options.refresh
 @options.max_cost
 @options.max_total_tokens
 @options.by
@@ -47,23 +50,28 @@ def command(
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Check the rows of MANIFEST and say what would be sent; spend nothing and keep nothing."""
-    question = Question(manifests, options.defaults_of(given), given["base_url"], given["limit"])
+    question = Question(
+        manifests, options.defaults_of(given), given["base_url"], given["limit"], options.prompts_of(given)
+    )
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")
         summary = plan_into(question, folder, strict=given["strict"], progress=None)
-        prices = {model: configuration.prices[model] for model in summary.models if model in configuration.prices}
+        known = answered(OutFolder(out), given["base_url"]) if out is not None and given["reuse"] else {}
+        unsent = sifted(summary, folder, known)
+        prices = {model: configuration.prices[model] for model in unsent.models if model in configuration.prices}
         described = {
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "rows": summary.rows,
-            "requests": summary.requests,
+            **counts_of(unsent),
             "rejections": summary.rejections,
             "rejections_by_field": dict(summary.rejections_by_field),
-            "models": dict(summary.models),
-            "videos": summary.videos,
+            "models": dict(unsent.models.most_common()),
+            "videos": unsent.videos,
+            "prompt_names": question.names,
             "carried": list(summary.carried_columns),
             "base_url": given["base_url"],
             "prices": prices,
-            "estimate": estimate_of(summary, prices, out, configuration.file.tokens_per_second),
+            "estimate": estimate_of(unsent, prices, out, configuration.file.tokens_per_second),
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
     if as_json:
@@ -73,5 +81,5 @@ def command(
         lines = plan_lines(described, rejections, "written to rejects.parquet by `vidbatch run`")
         for line in (*lines, *promise_lines(given, described, local_now())):
             click.echo(line)
-    refuse_unpriced(options.budget_of(given), list(summary.models), prices, fixed=False)
+    refuse_unpriced(options.budget_of(given), list(unsent.models), prices, fixed=False)
     sys.exit(1 if summary.rejections else 0)

@@ -14,6 +14,7 @@ from pipeline.core.estimates import estimate_lines
 from pipeline.core.lifecycle import Outcome
 
 SHOWN_REJECTIONS = 5
+_UNSENT = (("duplicates", "duplicates of them"), ("reused", "answered before"))
 
 
 def plan_lines(
@@ -21,7 +22,12 @@ def plan_lines(
 ) -> Iterable[str]:
     """What a person should know before a cent is spent."""
     rows, requests, rejected = described["rows"], described["requests"], described["rejections"]
-    yield f"{rows:,} rows: {requests:,} requests, {rejected:,} rejected"
+    more = "".join(f"{described[name]:,} {words}, " for name, words in _UNSENT if described.get(name))
+    asked = len(described.get("prompt_names") or ())
+    each = f" ({rows // asked:,} rows of the manifest, each with {asked} prompts)" if asked else ""
+    yield f"{rows:,} rows{each}: {requests:,} requests, {more}{rejected:,} rejected"
+    if told := reused_words(described):
+        yield told
     for rejection in rejections[:SHOWN_REJECTIONS]:
         yield (
             f"  {rejection['file']}, line {rejection['line']}, {rejection['field']}: "
@@ -35,6 +41,19 @@ def plan_lines(
     if models:
         yield f"models: {models}; {described['videos']:,} videos; API {described['base_url']}"
         yield from _price_lines(described)
+
+
+def reused_words(described: Mapping[str, Any]) -> str | None:
+    """What is to be known of rows that were answered before; nothing where all of them completed."""
+    outcomes = described.get("reused_outcomes") or {}
+    others = {outcome: count for outcome, count in outcomes.items() if outcome != Outcome.COMPLETED}
+    if not others:
+        return None
+    listed = ", ".join(f"{count:,} {outcome}" for outcome, count in others.items())
+    return (
+        f"of those answered before, {listed}: reused.parquet names their runs, for `vidbatch collect` or `vidbatch "
+        "retry`; --refresh asks all rows anew"
+    )
 
 
 def _price_lines(described: Mapping[str, Any]) -> Iterable[str]:
@@ -159,9 +178,13 @@ def summary_lines(
     outcomes = summary["outcomes"]
     rejected = described["rejections"]
     parts = [f"{count:,} {outcome}" for outcome, count in outcomes.items() if count or outcome == Outcome.COMPLETED]
+    if described.get("reused"):
+        parts.append(f"{described['reused']:,} answered before (reused.parquet)")
     if rejected:
         parts.append(f"{rejected:,} rejected")
     yield f"rows: {described['rows']:,} = {' + '.join(parts)}"
+    if told := reused_words(described):
+        yield told
     yield (
         f"tokens: {summary['prompt_tokens']:,} in, {summary['completion_tokens']:,} out; "
         f"cost: {cost_text(summary['cost'])}"

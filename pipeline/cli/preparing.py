@@ -5,6 +5,7 @@ has to wait until the unfinished one is finished.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -20,8 +21,11 @@ from pipeline.core.account import account_id
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
 from pipeline.core.lead import moved
+from pipeline.core.prompts import NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults
-from pipeline.core.standing import COLLECTS, parent_of
+from pipeline.core.sifting import Sifted
+from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, parent_of
+from pipeline.edges import annotations_file
 from pipeline.edges.embedded import new_token
 from pipeline.edges.manifests import digest_of, read_rows
 from pipeline.edges.out_folder import OutFolder
@@ -38,12 +42,23 @@ class Question:
     defaults: Defaults
     base_url: str
     limit: int | None
+    prompts: tuple[Prompt | None, ...] = tuple(NO_PROMPT)
 
     def digest(self) -> str:
         """SHA-256 over the manifests' bytes and everything else that is asked."""
-        asked = {"manifest": digest_of(self.manifests), "limit": self.limit, "api": account_id(self.base_url, "")}
+        asked: dict[str, object] = {
+            "manifest": digest_of(self.manifests),
+            "limit": self.limit,
+            "api": account_id(self.base_url, ""),
+        }
+        asked["prompts"] = [prompt and (prompt.name, prompt.text) for prompt in self.prompts]
         whole = orjson.dumps({**asked, "defaults": asdict(self.defaults)}, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(whole).hexdigest()
+
+    @property
+    def names(self) -> list[str]:
+        """The prompts' names; none where there is one prompt, or each row has its own."""
+        return [prompt.name for prompt in self.prompts if prompt is not None and prompt.name is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +79,65 @@ def prepare(
     strict: bool,
     progress: Callable[[int], None] | None,
     tokens_per_second: float | None = None,
+    refresh: bool = False,
 ) -> Prepared:
     """Find this command's run in OUT, or plan a new one. RunConflict when OUT is busy with another.
 
-    A plan of which nothing was sent is made again when prices were changed.
+    What OUT has answered is not asked again, unless to `refresh` it. A plan of which nothing was sent is made again
+    when prices or the dataset were changed since. Where nothing is left to be sent, the newest run of these rows is
+    the command's.
     """
     ask = question.digest()
     out.make()
     with out.planning():
-        if (same := asked_before(out, ask)) and not _outdated(same, prices):
+        if (same := asked_before(out, ask)) and _goes_on(same, out, prices, refresh=refresh):
             return same
         fresh = out.run(new_run_id())
         try:
             summary = plan_into(question, fresh, strict=strict, progress=progress)
-            if (same := _same_requests(out, summary, question)) and not _outdated(same, prices):
+            asked = asked_before(out, ask) or _same_requests(out, summary, question)
+            if asked and not asked.finished and _goes_on(asked, out, prices, refresh=refresh):
                 fresh.discard()
-                return same
+                return asked
             refuse_when_busy(out)
             names = out.columns_of(summary.carried_columns)
-            described = _description(question, fresh, summary, ask, names, prices)
-            described["estimate"] = estimate_of(summary, described["prices"], out.path, tokens_per_second)
+            unsent = sifted(summary, fresh, {} if refresh else answered(out, question.base_url))
+            if asked and asked.finished and not unsent.requests:
+                fresh.discard()
+                return asked
+            described = _description(question, fresh, summary, unsent, ask, names, prices)
+            described |= {"refresh": True} if refresh else {}
+            described["estimate"] = estimate_of(unsent, described["prices"], out.path, tokens_per_second)
             fresh.describe(described)
         except BaseException:
             fresh.discard()
             raise
     return Prepared(fresh, described, resumed=False, finished=False)
+
+
+def answered(out: OutFolder, base_url: str) -> dict[str, list[Path]]:
+    """The files of annotations that an API of this address answered, by run."""
+    api = account_id(base_url, "")
+    return {
+        folder.run_id: annotations_file.published_files(folder.published)
+        for folder in out.runs()
+        if account_id(folder.described()["base_url"], "") == api
+    }
+
+
+def sifted(summary: PlanSummary, folder: LocalRunFolder, known: Mapping[str, Sequence[Path]]) -> Sifted:
+    """Take out of a plan what need not be sent; all of it is, mostly, and then nothing has to be looked at."""
+    if not summary.requests or not (summary.repeated or any(known.values())):
+        return Sifted(
+            requests=summary.requests,
+            models=Counter(summary.models),
+            videos=summary.videos,
+            prompt_characters=summary.prompt_characters,
+            lengths=summary.lengths,
+        )
+    from pipeline.edges.sifting import sift  # noqa: PLC0415 - DuckDB is loaded only where there is something to compare
+
+    return sift(folder.path, known)
 
 
 def asked_before(out: OutFolder, ask: str) -> Prepared | None:
@@ -104,10 +153,24 @@ def found(folder: LocalRunFolder) -> Prepared:
     return Prepared(folder, folder.described(), resumed=folder.begun, finished=folder.summary() is not None)
 
 
-def _outdated(planned: Prepared, prices: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether nothing was sent of a plan whose prices are others by now."""
+def _goes_on(planned: Prepared, out: OutFolder, prices: Mapping[str, Mapping[str, Any]], *, refresh: bool) -> bool:
+    """Whether a command of these rows goes on with a run that there is, without looking at the manifest again.
+
+    A finished one is all that is left to tell where none of its rows is to be asked again.
+    """
+    if planned.finished:
+        return not refresh and _is_answered(planned)
+    if planned.resumed:
+        return True
     now = {model: price for model, price in prices.items() if model in planned.described["models"]}
-    return not planned.resumed and not planned.finished and planned.described["prices"] != now
+    newest = next(out.runs()).run_id
+    same_reuse = bool(planned.described.get("refresh")) == refresh
+    return planned.described["prices"] == now and newest == planned.folder.run_id and same_reuse
+
+
+def _is_answered(finished: Prepared) -> bool:
+    summary = finished.folder.summary() or {}
+    return not any(summary["outcomes"].get(outcome, 0) for outcome in DEFAULT_OUTCOMES)
 
 
 def begin(prepared: Prepared, place: str, identity: str) -> None:
@@ -143,6 +206,7 @@ def plan_into(
         return plan(
             read_rows(list(question.manifests)),
             question.defaults,
+            prompts=question.prompts,
             requests_sink=requests,
             rejects_sink=rejects,
             limit=question.limit,
@@ -191,6 +255,7 @@ def _description(
     question: Question,
     folder: LocalRunFolder,
     summary: PlanSummary,
+    unsent: Sifted,
     ask: str,
     names: Mapping[str, str],
     prices: Mapping[str, Mapping[str, Any]],
@@ -206,14 +271,25 @@ def _description(
         "base_url": question.base_url,
         "manifests": [str(path) for path in question.manifests],
         "rows": summary.rows,
-        "requests": summary.requests,
+        **counts_of(unsent),
         "rejections": summary.rejections,
         "rejections_by_field": dict(summary.rejections_by_field),
-        "models": dict(summary.models),
-        "videos": summary.videos,
-        "prompt_characters": summary.prompt_characters,
+        "models": dict(unsent.models.most_common()),
+        "videos": unsent.videos,
+        "prompt_characters": unsent.prompt_characters,
+        "prompt_names": question.names,
         "carried": dict(names),
-        "prices": {model: dict(price) for model, price in prices.items() if model in summary.models},
+        "prices": {model: dict(price) for model, price in prices.items() if model in unsent.models},
+    }
+
+
+def counts_of(sifted: Sifted) -> dict[str, Any]:
+    """What becomes of the rows that are no rejections, as `run.json` keeps it."""
+    return {
+        "requests": sifted.requests,
+        "duplicates": sifted.duplicates,
+        "reused": sifted.reused.total(),
+        "reused_outcomes": dict(sifted.reused),
     }
 
 

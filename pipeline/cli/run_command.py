@@ -15,6 +15,7 @@ from pipeline.cli.early import waiting_worker
 @options.manifests
 @options.out
 @options.question_options
+@options.refresh
 @options.sending_options
 @options.json_output
 @click.pass_obj

@@ -35,7 +35,11 @@ class Fingerprints:
     def add(self, key: bytes) -> bool:
         """Add a key; return False when it was already there."""
         # blake2b and not hash(): the same manifest must make the same plan in every process.
-        mark = int.from_bytes(blake2b(key, digest_size=8).digest(), "little") or 1  # 0 marks a free slot
+        return self.add_mark(int.from_bytes(blake2b(key, digest_size=8).digest(), "little"))
+
+    def add_mark(self, mark: int) -> bool:
+        """Add a key by its fingerprint, 64 bits of a hash of it; return False when it was already there."""
+        mark = mark or 1  # 0 marks a free slot
         shard = mark % _SHARDS
         table = self._tables[shard]
         slot = _slot_of(table, mark)
@@ -55,14 +59,21 @@ class RowIds:
     id on.
     """
 
-    __slots__ = ("_indexes", "_others")
+    __slots__ = ("_indexes", "_last", "_others", "_was_free")
 
     def __init__(self) -> None:
         self._indexes = 0
         self._others = Fingerprints()
+        self._last = -1
+        self._was_free = True
 
     def claim(self, row_id: str, row_index: int) -> bool:
-        """Take an id for a row; return False when an earlier row has it. Rows come in order."""
+        """Take an id for a row; return False when an earlier row has it. Rows come in order, one perhaps repeatedly."""
+        if row_index != self._last:
+            self._last, self._was_free = row_index, self._claim(row_id, row_index)
+        return self._was_free
+
+    def _claim(self, row_id: str, row_index: int) -> bool:
         if self._indexes == row_index and row_id == str(row_index):
             self._indexes += 1
             return True

@@ -16,6 +16,7 @@ from pipeline.core import cells
 from pipeline.core.cells import Fault, UnfitError
 from pipeline.core.errors import SettingsError
 from pipeline.core.fingerprints import RowIds
+from pipeline.core.prompts import Prompt
 from pipeline.core.sources import VIDEO_COLUMNS, videos_of
 
 DEFAULT_MODEL = "gemini-2.5-pro"
@@ -45,8 +46,9 @@ class RawRow(NamedTuple):
 class Request:
     """A validated row.
 
-    `row_index` counts the manifest's data rows over all its files from 0, rejected ones too. `row_id` is the
-    manifest's id, else the index as text. `carried` holds all columns that the API does not know, as text.
+    `row_index` counts the manifest's data rows over all its files from 0, rejected ones too; where each is asked
+    several prompts, a row once for each. `row_id` is the manifest's id, else the row's place in it as text. `carried`
+    holds all columns that the API does not know, as text.
     """
 
     row_index: int
@@ -60,6 +62,7 @@ class Request:
     max_tokens: int | None = None
     reasoning: bool | None = None
     carried: Mapping[str, str | None] = field(default_factory=dict)
+    prompt_name: str | None = None
 
     def body(self) -> bytes:
         """Return the API's JSON body: the fields that are set, in a fixed order, nothing else."""
@@ -110,6 +113,7 @@ class Rejection:
     found: str
     allowed: str
     row: str
+    prompt_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,6 @@ class Defaults:
     """What the command line fills in where a row leaves a cell out or empty; `SettingsError` outside the limits."""
 
     model: str | None = None
-    prompt: str | None = None
     system_prompt: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
@@ -145,23 +148,30 @@ def to_request(
     line: int,
     file: str,
     defaults: Defaults,
+    prompt: Prompt | None = None,
+    place: int | None = None,
     known: RowIds | None = None,
 ) -> Request | Rejection:
     """Turn one row's cells into a request, or say why not.
 
-    `known` holds the ids of the rows before, so that a second use of an id is a rejection; it learns this row's.
+    `prompt` is what it is asked, `place` the row's in the manifest where that is not its index. `known` holds the ids
+    of the rows before, so that a second use of an id is a rejection; it learns this row's.
     """
+    place = row_index if place is None else place
     given_id: str | None = None
     try:
         given_id = cells.row_id(raw.get("id"))
         carried = _carried(raw)
-        row_id = _claimed(str(row_index) if given_id is None else given_id, row_index, known)
-        return _request(raw, row_index, row_id, line, defaults, carried)
+        row_id = _claimed(str(place) if given_id is None else given_id, place, known)
+        return _request(raw, row_index, row_id, line, defaults, prompt, carried)
     except UnfitError as unfit:
-        return reject(RawRow(file, line, raw), unfit.fault, row_index=row_index, row_id=given_id)
+        name = None if prompt is None else prompt.name
+        return reject(RawRow(file, line, raw), unfit.fault, row_index=row_index, row_id=given_id, prompt_name=name)
 
 
-def reject(raw: RawRow, fault: Fault, *, row_index: int, row_id: str | None = None) -> Rejection:
+def reject(
+    raw: RawRow, fault: Fault, *, row_index: int, row_id: str | None = None, prompt_name: str | None = None
+) -> Rejection:
     """Return the record of a row that can't become a request."""
     written = raw.values if raw.text is None else raw.text
     return Rejection(
@@ -173,6 +183,7 @@ def reject(raw: RawRow, fault: Fault, *, row_index: int, row_id: str | None = No
         found=_shown(fault.found),
         allowed=fault.allowed,
         row=cells.as_json(written).encode()[:ROW_BYTES].decode("utf-8", "ignore"),
+        prompt_name=prompt_name,
     )
 
 
@@ -182,20 +193,31 @@ def _request(
     row_id: str,
     line: int,
     defaults: Defaults,
+    prompt: Prompt | None,
     carried: Mapping[str, str | None],
 ) -> Request:
     """Check every field that the API knows; raise `UnfitError` at the first that it would not take."""
     get = raw.get
     model = cells.model(get("model")) or defaults.model or DEFAULT_MODEL
     videos = videos_of(raw, model)
-    prompt = cells.prompt(get("prompt")) or defaults.prompt
-    if prompt is None:
-        raise UnfitError("prompt", "", "a prompt in the row, or one for all rows on the command line")
+    text = _prompt(raw, prompt)
     if _OPTIONS.isdisjoint(raw):  # most manifests: not a cell to read
         options = (defaults.system_prompt, defaults.temperature, defaults.max_tokens, defaults.reasoning)
     else:
         options = _options(get, defaults)
-    return Request(row_index, row_id, line, model, prompt, videos, *options, carried)
+    name = None if prompt is None else prompt.name
+    return Request(row_index, row_id, line, model, text, videos, *options, carried, name)
+
+
+def _prompt(raw: Mapping[str, object], prompt: Prompt | None) -> str:
+    """What the row is asked: a prompt that has a name, else its own, else the one for all rows."""
+    own = None if prompt is not None and prompt.name is not None else cells.prompt(raw.get("prompt"))
+    if own is not None:
+        return own
+    text = None if prompt is None else cells.prompt(prompt.of(raw))
+    if text is None:
+        raise UnfitError("prompt", "", "a prompt in the row, or one for all rows on the command line")
+    return text
 
 
 def _options(get: Callable[[str], object], defaults: Defaults) -> _Options:

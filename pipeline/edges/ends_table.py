@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.ends import Columns
 
-_ASKED = ("row_id", "request_hash", "model", "prompt", "system_prompt", "video_urls")
+_ASKED = ("row_id", "request_hash", "prompt_name", "model", "prompt", "system_prompt", "video_urls")
 
 
 def joined(asked: Sequence[pa.RecordBatch], ends: Columns, names: Mapping[str, str], schema: pa.Schema) -> pa.Table:

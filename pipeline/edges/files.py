@@ -1,6 +1,7 @@
 """Writing files so that a crash leaves either the old one or the whole new one."""
 
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -8,9 +9,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from pipeline.core.errors import StorageError
+from pipeline.core.errors import ManifestError, StorageError
 
 _UNFINISHED = ".unfinished-"
+
+
+def matching(written: str) -> list[Path]:
+    """The file of this name, else all that match it as a pattern, by name. ManifestError where there is none."""
+    path = Path(written)
+    if not glob.has_magic(written) or path.exists():
+        return [path]
+    found = sorted(Path(name) for name in glob.glob(written, recursive=True))  # noqa: PTH207 - also of absolute ones
+    if not found:
+        raise ManifestError(f"no file matches {written}; allowed are the names of manifests, or a pattern of them")
+    return found
 
 
 @contextmanager

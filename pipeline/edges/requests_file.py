@@ -22,11 +22,19 @@ ROW_GROUP_ROWS = 4096
 ROW_GROUP_CHARACTERS = 64 << 20  # long prompts make smaller groups, so that one fits in memory wherever it is read
 _DICTIONARY_BYTES = 64 << 20  # a prompt shared by all rows must stay one entry, however long it is
 
+LAYOUT: Mapping[str, Any] = {
+    "compression": "zstd",
+    "dictionary_pagesize_limit": _DICTIONARY_BYTES,
+    "write_statistics": ["row_index"],  # what finds a row; of texts they would only cost
+}
+SHARED = ("prompt_name", "model", "prompt", "system_prompt")
+
 _WORD = pa.dictionary(pa.int32(), pa.string())
 REQUESTS_SCHEMA = pa.schema(
     [
         ("row_index", pa.int64()),
         ("row_id", pa.string()),
+        ("prompt_name", _WORD),
         ("line", pa.int64()),
         ("request_hash", pa.string()),
         ("model", _WORD),
@@ -64,10 +72,8 @@ class _RowGroups:
         self._writer = parquet.ParquetWriter(
             self._file,
             schema,
-            compression="zstd",
+            **LAYOUT,
             use_dictionary=list(dictionary),
-            dictionary_pagesize_limit=_DICTIONARY_BYTES,
-            write_statistics=["row_index"],  # what finds a row; of texts they would only cost
         )
 
     def _count(self, characters: int) -> None:
@@ -116,17 +122,30 @@ class RequestsWriter(_RowGroups):
 
     def __init__(self, path: Path, metadata: Mapping[str, str], row_group_rows: int = ROW_GROUP_ROWS) -> None:
         schema = REQUESTS_SCHEMA.with_metadata(dict(metadata))
-        super().__init__(path, schema, row_group_rows, ("model", "prompt", "system_prompt"))
+        super().__init__(path, schema, row_group_rows, SHARED)
         self._appends = [cells.append for cells in self._cells]
         self._last_prompt = ""
 
     def add(self, request: Request, request_hash: str) -> None:
         """Keep one request and its hash; they come in the order of row indexes."""
-        index, row_id, line, digest, model, prompt, system, videos, temperature, tokens, reasoning, carried = (
-            self._appends
-        )
+        (
+            index,
+            row_id,
+            prompt_name,
+            line,
+            digest,
+            model,
+            prompt,
+            system,
+            videos,
+            temperature,
+            tokens,
+            reasoning,
+            carried,
+        ) = self._appends
         index(request.row_index)
         row_id(request.row_id)
+        prompt_name(request.prompt_name)
         line(request.line)
         digest(request_hash)
         model(request.model)

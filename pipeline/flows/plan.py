@@ -4,19 +4,24 @@ The core judges; the sinks keep. No row is ever dropped here: requests and rejec
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from typing import Protocol
 
+import orjson
+
 from pipeline.core.errors import UsageError
 from pipeline.core.estimates import DURATION, Lengths
-from pipeline.core.fingerprints import RowIds
+from pipeline.core.fingerprints import Fingerprints, RowIds
+from pipeline.core.prompts import NO_COLUMN, NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults, RawRow, Rejection, Request, reject, to_request
 
 FIRST_REJECTIONS = 10  # what fits a screen; rejects.parquet has them all
 PROGRESS_ROWS = 1024
+ENOUGH_WITHOUT = 100
+"""When so many rows from the first on lack a column that the prompt uses, it is not the rows' fault."""
 
 
 class RequestsSink(Protocol):
@@ -35,7 +40,11 @@ class RejectsSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlanSummary:
-    """What a manifest asks for. `requests_digest` is the SHA-256 of all request hashes, as hex digits, in order."""
+    """What a manifest asks for.
+
+    `requests_digest` is the SHA-256, as hex digits, of all rows that became requests, in order: what each asks, and
+    what else its annotation will say of it. `repeated` tells that two of them may ask the same.
+    """
 
     rows: int
     requests: int
@@ -48,6 +57,7 @@ class PlanSummary:
     prompt_characters: int
     videos: int
     lengths: Lengths
+    repeated: bool = False
 
 
 def plan(
@@ -56,17 +66,21 @@ def plan(
     *,
     requests_sink: RequestsSink,
     rejects_sink: RejectsSink,
+    prompts: Sequence[Prompt | None] = NO_PROMPT,
     limit: int | None = None,
     strict: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> PlanSummary:
     """Judge each row, keep it in its sink and return the counts.
 
-    `limit` plans only the first so many rows. `strict` raises `UsageError` at the first rejection. `progress` hears
-    the number of rows so far, now and then and at the end.
+    Each row is asked each of the `prompts`. `limit` plans only the first so many rows. `strict` raises `UsageError` at
+    the first rejection. `progress` hears the number of rows so far, now and then and at the end. UsageError where no
+    row has a column that the prompt uses.
     """
     tally = Tally()
-    for row_index, judged in enumerate(_judged(islice(manifest, limit), defaults)):
+    lacking = _Lacking()
+    for row_index, judged in enumerate(_judged(islice(manifest, limit), defaults, prompts)):
+        lacking.look_at(judged)
         if isinstance(judged, Request):
             request_hash = judged.request_hash
             requests_sink.add(judged, request_hash)
@@ -78,20 +92,60 @@ def plan(
             tally.count_rejection(judged)
         if progress is not None and row_index % PROGRESS_ROWS == PROGRESS_ROWS - 1:
             progress(row_index + 1)
+    lacking.conclude()
     summary = tally.summary()
     if progress is not None:
         progress(summary.rows)
     return summary
 
 
-def _judged(manifest: Iterable[RawRow], defaults: Defaults) -> Iterator[Request | Rejection]:
+def _judged(
+    manifest: Iterable[RawRow], defaults: Defaults, prompts: Sequence[Prompt | None]
+) -> Iterator[Request | Rejection]:
     known = RowIds()
-    for row_index, raw in enumerate(manifest):
-        if raw.fault is not None:
-            yield reject(raw, raw.fault, row_index=row_index)
-        else:
+    for place, raw in enumerate(manifest):
+        for row_index, prompt in enumerate(prompts, place * len(prompts)):
+            if raw.fault is not None:
+                yield reject(raw, raw.fault, row_index=row_index, prompt_name=None if prompt is None else prompt.name)
+                continue
             yield to_request(
-                raw.values, row_index=row_index, line=raw.line, file=raw.file, defaults=defaults, known=known
+                raw.values,
+                row_index=row_index,
+                line=raw.line,
+                file=raw.file,
+                defaults=defaults,
+                prompt=prompt,
+                place=place,
+                known=known,
+            )
+
+
+@dataclass(slots=True)
+class _Lacking:
+    """Notices that the manifest, and not one of its rows, lacks a column that a prompt uses."""
+
+    rows: int = 0
+    first: Rejection | None = None
+    over: bool = False
+
+    def look_at(self, judged: Request | Rejection) -> None:
+        """Look at one row more; UsageError when enough of them lack a column, and none before had it."""
+        if self.over:
+            return
+        if isinstance(judged, Request) or judged.found != NO_COLUMN:
+            self.over = True
+            return
+        self.first = self.first or judged
+        self.rows += 1
+        if self.rows == ENOUGH_WITHOUT:
+            self.conclude()
+
+    def conclude(self) -> None:
+        """Nothing comes after; UsageError as above."""
+        if self.first is not None and not self.over:
+            raise UsageError(
+                f"{self.first.file}: the prompt uses {{{{ {self.first.field} }}}}, and no row has a column of that "
+                f"name; allowed is {self.first.allowed}"
             )
 
 
@@ -114,15 +168,20 @@ class Tally:
     first_rejections: list[Rejection] = field(default_factory=list)
     carried: dict[str, None] = field(default_factory=dict)
     lengths: Lengths = field(default_factory=Lengths)
+    hashes: Fingerprints = field(default_factory=Fingerprints)
+    repeated: bool = False
     digest: "_Digest" = field(default_factory=sha256)
 
     def count_request(self, request: Request, request_hash: str) -> None:
-        """Count one request; its hash goes into the digest."""
+        """Count one request; what it asks and is called goes into the digest."""
         self.requests += 1
         self.prompt_characters += len(request.prompt)
         self.videos += len(request.video_urls)
         self.models[request.model] += 1
-        self.digest.update(request_hash.encode())
+        named = (request_hash, request.row_id, request.prompt_name, request.carried)
+        self.digest.update(orjson.dumps(named, option=orjson.OPT_SORT_KEYS))
+        if not self.repeated:
+            self.repeated = not self.hashes.add_mark(int(request_hash[:16], 16))
         if not self.carried.keys() >= request.carried.keys():
             self.carried |= dict.fromkeys(request.carried)
         if seconds := request.carried.get(DURATION):
@@ -149,6 +208,7 @@ class Tally:
             prompt_characters=self.prompt_characters,
             videos=self.videos,
             lengths=self.lengths,
+            repeated=self.repeated,
         )
 
 

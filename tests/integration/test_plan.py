@@ -13,6 +13,7 @@ from pipeline.core.requests import COLUMNS, DEFAULT_MODEL, Defaults, RawRow, Req
 from pipeline.edges.manifests import read_rows
 from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
 from pipeline.edges.requests_reader import RequestsFile
+from pipeline.edges.templates import prompt_of
 from pipeline.flows.plan import plan
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
@@ -251,3 +252,62 @@ def test_a_damaged_requests_file_is_a_storage_error(tmp_path):
     (tmp_path / "requests.parquet").write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(StorageError):
         RequestsFile(tmp_path / "requests.parquet")
+
+
+def asked(*prompts):
+    return [prompt_of(text, "--prompt", name) for name, text in prompts]
+
+
+def test_every_row_is_asked_each_of_several_prompts():
+    rows = [row(2, id="a", kind="cat"), row(3, id="b", kind="dog"), row(4, id="a", kind="owl"), row(5, video_url="x")]
+    summary, requests, rejects = planned(*rows, prompts=asked(("what", "What is the {{ kind }}?"), ("why", "Why?")))
+    assert [(one.row_index, one.row_id, one.prompt_name, one.prompt) for one in requests] == [
+        (0, "a", "what", "What is the cat?"),
+        (1, "a", "why", "Why?"),
+        (2, "b", "what", "What is the dog?"),
+        (3, "b", "why", "Why?"),
+    ]
+    told = [(one.row_index, one.field, one.prompt_name) for one in rejects]
+    assert told == [(4, "id", "what"), (5, "id", "why"), (6, "video_url", "what"), (7, "video_url", "why")]
+    assert (summary.rows, summary.requests, summary.rejections) == (8, 4, 4)
+
+
+def test_a_row_that_lacks_a_column_of_the_prompt_is_rejected():
+    prompts = asked((None, "What is the {{ kind }}?"))
+    rows = [row(2, kind="cat", prompt=""), row(3, prompt=""), row(4, prompt="Mine.")]
+    _, requests, rejects = planned(*rows, prompts=prompts)
+    assert [one.prompt for one in requests] == ["What is the cat?", "Mine."]
+    assert [(one.line, one.field, one.found) for one in rejects] == [(3, "kind", "no such column")]
+    assert "video_url" in rejects[0].allowed
+
+
+@pytest.mark.parametrize("count", [1, 99, 100, 5_000])
+def test_a_column_that_no_row_has_is_an_error_before_the_manifest_is_read_through(count):
+    read = 0
+
+    def rows():
+        nonlocal read
+        for line in range(2, count + 2):
+            read += 1
+            yield row(line, prompt="")
+
+    prompts = asked((None, "What is the {{ kind }}?"))
+    with pytest.raises(UsageError, match=r"uses \{\{ kind \}\}, and no row has a column of that name.*video_url"):
+        plan(rows(), Defaults(), requests_sink=Kept(), rejects_sink=Kept(), prompts=prompts)
+    assert read <= 100
+
+
+def test_the_digest_tells_what_is_asked_and_what_the_dataset_will_say_of_it():
+    digests = {
+        planned(*rows, prompts=prompts)[0].requests_digest
+        for rows, prompts in [
+            ([row(2)], [None]),
+            ([row(2, id="a")], [None]),
+            ([row(2, place="shelf")], [None]),
+            ([row(2, prompt="Else.")], [None]),
+            ([row(2, prompt="Else.")], asked(("a", "Describe."))),
+        ]
+    }
+    assert len(digests) == 5
+    turned = RawRow("m.csv", 2, {"place": "shelf", "prompt": "Describe.", "video_url": "https://x.example/2.mp4"})
+    assert planned(turned)[0].requests_digest in digests

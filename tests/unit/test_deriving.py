@@ -23,6 +23,9 @@ ACCEPTED = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 SCHEMA = pa.schema(
     [
         ("row_index", pa.int64()),
+        ("row_id", pa.string()),
+        ("request_hash", pa.string()),
+        ("duplicate_of", pa.string()),
         ("outcome", pa.string()),
         ("error_code", pa.string()),
         ("generation_id", pa.string()),
@@ -41,7 +44,13 @@ def finish(prepared, ends, *, file="part-00000.parquet"):
     ]
     named = ("row_index", "outcome", "error_code", "generation_id", "possible_duplicate", "submitted_at")
     folder.published.mkdir(parents=True)
-    table = pa.Table.from_pylist([dict(zip(named, row, strict=True)) for row in rows], schema=SCHEMA)
+    asked = folder.requests().rows([row[0] for row in rows])
+    cells = [
+        {"row_id": asked[row[0]].row_id, "request_hash": asked[row[0]].request_hash}
+        | dict(zip(named, row, strict=True))
+        for row in rows
+    ]
+    table = pa.Table.from_pylist(cells, schema=SCHEMA)
     pq.write_table(table, folder.published / file)
     folder.begin("unix:///here", "identity")
     counts = {outcome.value: sum(row[1] == outcome.value for row in rows) for outcome in Outcome}

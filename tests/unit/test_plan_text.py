@@ -147,7 +147,7 @@ def test_a_plan_learns_from_the_dataset_that_it_is_shown_and_writes_nothing_ther
     schema = schema_of([], "1")
     write_part(folder / "part-00000.parquet", schema, [table_of([{**cells, "cost": 0.5}] * 8, schema)])
     before = sorted(tmp_path.glob("out/**/*"))
-    shown = plan([UNTIMED] * 4, "--out", "out", "--json")
+    shown = plan([f"https://videos.example/{n}.mp4,Describe.," for n in range(4)], "--out", "out", "--json")
     estimate = orjson.loads(shown.output)["estimate"]
     assert estimate["cost"] == [2.0, 2.0, 2.0]
     assert estimate["tokens"] == [4_000, 4_000, 4_000]
@@ -160,7 +160,18 @@ def test_a_plan_reckons_with_tokens_a_minute(plan):
 
 
 def test_a_plan_tells_programs_what_caps_and_deadline_mean(plan):
-    told = orjson.loads(plan([TIMED] * 600, "--rpm", "1", "--by", "1h", "--max-total-tokens", "9", "--json").output)
+    told = orjson.loads(
+        plan(
+            [f"https://videos.example/{n}.mp4,Describe.,30" for n in range(600)],
+            "--rpm",
+            "1",
+            "--by",
+            "1h",
+            "--max-total-tokens",
+            "9",
+            "--json",
+        ).output
+    )
     assert told["caps"] == {"cost": None, "tokens": 9}
     assert told["forecast"]["late_rows"] in range(540, 543)
     assert told["forecast"]["by"][:16] == told["by"][:16]

@@ -8,15 +8,22 @@ import pytest
 from pipeline.core.cells import Fault
 from pipeline.core.errors import SettingsError
 from pipeline.core.fingerprints import RowIds
+from pipeline.core.prompts import Prompt, checked_text
 from pipeline.core.requests import Defaults, RawRow, Rejection, Request, reject, to_request
 
 VIDEO = "https://videos.example.com/a.mp4"
 
 
-def judge(defaults=None, known=None, row_index=0, **cells):
+def judge(defaults=None, known=None, row_index=0, asked=None, **cells):
     raw = {"video_url": VIDEO, "prompt": "Describe."} | cells
     return to_request(
-        raw, row_index=row_index, line=row_index + 2, file="m.csv", defaults=defaults or Defaults(), known=known
+        raw,
+        row_index=row_index,
+        line=row_index + 2,
+        file="m.csv",
+        defaults=defaults or Defaults(),
+        prompt=asked,
+        known=known,
     )
 
 
@@ -62,8 +69,10 @@ def test_the_hash_never_changes_between_versions():
 
 
 def test_defaults_fill_cells_that_are_empty_or_left_out():
-    defaults = Defaults("m", "All.", "Be brief.", 0.5, 10, reasoning=True)
-    request = accepted(defaults=defaults, prompt="", model=None, temperature=" ", max_tokens="", reasoning="")
+    defaults = Defaults("m", "Be brief.", 0.5, 10, reasoning=True)
+    request = accepted(
+        defaults=defaults, asked=Prompt("All."), prompt="", model=None, temperature=" ", max_tokens="", reasoning=""
+    )
     assert (request.model, request.prompt, request.system_prompt) == ("m", "All.", "Be brief.")
     assert (request.temperature, request.max_tokens, request.reasoning) == (0.5, 10, True)
 
@@ -76,11 +85,24 @@ def test_a_cell_wins_over_a_default_even_when_it_is_zero_or_false():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"temperature": 3}, {"max_tokens": 0}, {"prompt": " "}, {"model": ""}, {"system_prompt": "x" * 10_001}],
+    [{"temperature": 3}, {"max_tokens": 0}, {"model": ""}, {"system_prompt": "x" * 10_001}],
 )
 def test_a_default_outside_the_limits_is_refused_before_any_row(bad):
     with pytest.raises(SettingsError, match=next(iter(bad))):
         Defaults(**bad)
+
+
+@pytest.mark.parametrize("bad", [" ", "", None, 5, "x" * 100_001])
+def test_a_prompt_for_all_rows_is_looked_at_before_any_row(bad):
+    with pytest.raises(SettingsError, match="--prompt: found"):
+        checked_text(bad, "--prompt")
+
+
+def test_a_prompt_with_a_name_is_asked_whatever_prompt_the_row_has():
+    assert accepted(asked=Prompt("All."), prompt="Mine.").prompt == "Mine."
+    request = accepted(asked=Prompt("All.", "all"), prompt="Mine.")
+    assert (request.prompt, request.prompt_name) == ("All.", "all")
+    assert refused(asked=Prompt("All.", "all"), video_url="x").prompt_name == "all"
 
 
 def test_a_row_without_an_id_is_named_by_its_index():
