@@ -12,6 +12,7 @@ from pipeline.core.answers import QueryAnswer, SubmitAnswer
 from pipeline.core.budget import Budget, Reservation, Settled
 from pipeline.core.costs import Price
 from pipeline.core.ends import Columns
+from pipeline.core.judging import Judging
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
 from pipeline.core.limits import Limits
@@ -459,6 +460,10 @@ class RunFolder(Protocol):
 
     def settled(self) -> Settled:
         """What the rows whose end is on disk really used."""
+        ...
+
+    def judging(self) -> Judging:
+        """What judges the run's answers: by its schema, where it has one."""
         ...
 
     def write_part(self, epoch: str, start: int, end: int, ends: Iterable[Columns]) -> None:

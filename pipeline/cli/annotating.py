@@ -4,11 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli import options
+from pipeline.cli.asking import question_of
 from pipeline.cli.configuration import Configuration, known_key
 from pipeline.cli.ending import report
 from pipeline.cli.plan_text import plan_lines, promise_lines
-from pipeline.cli.preparing import Prepared, Question, first_rejections, prepare
+from pipeline.cli.preparing import Prepared, first_rejections, prepare
 from pipeline.cli.screen import Screen
 from pipeline.cli.sending import send
 from pipeline.cli.sharing import found_before
@@ -28,9 +28,7 @@ def annotate(
     as_json: bool,
 ) -> int:
     """Plan and run, or resume; the exit code. `given` are the command's options."""
-    question = Question(
-        manifests, options.defaults_of(given), given["base_url"], given["limit"], options.prompts_of(given)
-    )
+    question = question_of(manifests, given)
     prepared = prepare(
         question,
         OutFolder(out),

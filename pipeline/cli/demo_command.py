@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.asking import Question
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.ending import end
 from pipeline.cli.operation import Operation
 from pipeline.cli.plan_text import plan_lines, summary_lines
-from pipeline.cli.preparing import Question, first_rejections, prepare
+from pipeline.cli.preparing import first_rejections, prepare
 from pipeline.cli.running import carry_out
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Stopped

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -19,6 +19,9 @@ from pipeline.core.requests import Defaults
 from pipeline.edges.clock import local_now, local_time
 from pipeline.edges.files import matching
 from pipeline.edges.templates import prompt_of, read_prompts
+
+if TYPE_CHECKING:
+    from pipeline.edges.schemas import AnswerSchema
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -216,6 +219,18 @@ _QUESTION = (
     click.option(
         "--reasoning/--no-reasoning", default=None, help="Whether the model may think, for rows that do not say."
     ),
+    click.option(
+        "--schema",
+        type=click.Path(path_type=Path),
+        help="File with a JSON Schema (2020-12) that each answer has to fit. The column `answer` has its types then, "
+        "`answer_status` says which answers fit, and `answer_error` where and why one does not.",
+    ),
+    click.option(
+        "--schema-instruction/--no-schema-instruction",
+        default=True,
+        show_default=True,
+        help="Whether each prompt gets the schema appended, with the words that ask for such an answer.",
+    ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the manifest's first N rows."),
     click.option(
         "--base-url",
@@ -244,10 +259,20 @@ def question_options(command: Command) -> Command:
     return command
 
 
-def defaults_of(given: dict[str, Any]) -> Defaults:
-    """What the command line fills in where the manifest leaves a cell out."""
+def schema_of(given: Mapping[str, Any]) -> "AnswerSchema | None":
+    """The schema that answers have to fit."""
+    if given["schema"] is None:
+        return None
+    from pipeline.edges.schemas import read_schema  # noqa: PLC0415 - who gives no schema need not wait for the validator
+
+    return read_schema(given["schema"])
+
+
+def defaults_of(given: dict[str, Any], schema: "AnswerSchema | None" = None) -> Defaults:
+    """What the command line fills in where the manifest leaves a cell out, and what each prompt gets appended."""
     names = ("model", "system_prompt", "temperature", "max_tokens", "reasoning")
-    return Defaults(**{name: given[name] for name in names})
+    instruction = schema.instruction if schema is not None and given["schema_instruction"] else None
+    return Defaults(**{name: given[name] for name in names}, instruction=instruction)
 
 
 def prompts_of(given: dict[str, Any]) -> tuple[Prompt | None, ...]:

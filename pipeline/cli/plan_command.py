@@ -10,10 +10,17 @@ import click
 import orjson
 
 from pipeline.cli import limit_options, options
+from pipeline.cli.asking import question_of, schema_described
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
-from pipeline.cli.preparing import Question, answered, counts_of, first_rejections, plan_into, sifted
+from pipeline.cli.preparing import (
+    answered,
+    counts_of,
+    first_rejections,
+    plan_into,
+    sifted,
+)
 from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.run_folder import LocalRunFolder
@@ -50,9 +57,7 @@ def command(
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Check the rows of MANIFEST and say what would be sent; spend nothing and keep nothing."""
-    question = Question(
-        manifests, options.defaults_of(given), given["base_url"], given["limit"], options.prompts_of(given)
-    )
+    question = question_of(manifests, given)
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")
         summary = plan_into(question, folder, strict=given["strict"], progress=None)
@@ -72,6 +77,7 @@ def command(
             "base_url": given["base_url"],
             "prices": prices,
             "estimate": estimate_of(unsent, prices, out, configuration.file.tokens_per_second),
+            **schema_described(question.schema, question.schema.shape if question.schema else None),
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
     if as_json:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.cli.options import budget_of
 from pipeline.cli.screen import cost_text
+from pipeline.core.answering import AnswerStatus
 from pipeline.core.budget import Budget
 from pipeline.core.costs import Price, money
 from pipeline.core.deadline import Forecast, clock_words, forecast, forecast_object, forecast_words
@@ -40,7 +41,15 @@ def plan_lines(
     models = ", ".join(f"{model} ({count:,})" for model, count in described["models"].items())
     if models:
         yield f"models: {models}; {described['videos']:,} videos; API {described['base_url']}"
+        yield from _schema_lines(described)
         yield from _price_lines(described)
+
+
+def _schema_lines(described: Mapping[str, Any]) -> Iterable[str]:
+    if "answer_schema" in described:
+        shape = described["answer_shape"]
+        held = f"the fields {', '.join(shape['struct'])}" if isinstance(shape, Mapping) and "struct" in shape else "it"
+        yield f"each answer is held against the schema; the column answer has {held}, answer_status says what fits"
 
 
 def reused_words(described: Mapping[str, Any]) -> str | None:
@@ -194,9 +203,18 @@ def summary_lines(
             f"possibly billed twice: {summary['possible_duplicates']:,} rows, of which an earlier attempt was lost "
             "(columns possible_duplicate and attempt_log)"
         )
+    yield from _answer_lines(summary.get("answer_statuses", {}))
     if sampled:
         yield sampled
     yield f"dataset: {out}/annotations/**/*.parquet"
+
+
+def _answer_lines(statuses: Mapping[str, int]) -> Iterable[str]:
+    """Which answers can't be used as they are."""
+    counts = {status: count for status, count in statuses.items() if count}
+    if counts.keys() - {AnswerStatus.OK}:
+        told = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+        yield f"answers: {told} (columns answer_status and answer_error; content has every answer's text)"
 
 
 def counts_lines(counts: Mapping[tuple[Outcome, str], int]) -> Iterable[str]:

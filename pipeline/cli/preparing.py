@@ -4,61 +4,30 @@ The same question for the same OUT is the same run, whatever the operational opt
 has to wait until the unfinished one is finished.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from pipeline.cli.asking import Question, schema_described
 from pipeline.cli.estimating import estimate_of
 from pipeline.cli.wording import again_words, cancel_words
 from pipeline.core.account import account_id
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
 from pipeline.core.lead import moved
-from pipeline.core.prompts import NO_PROMPT, Prompt
-from pipeline.core.requests import Defaults
 from pipeline.core.sifting import Sifted
 from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, parent_of
 from pipeline.edges import annotations_file
 from pipeline.edges.embedded import new_token
-from pipeline.edges.manifests import digest_of, read_rows
+from pipeline.edges.manifests import read_rows
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.flows.plan import PlanSummary, plan
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked: it alone makes a command the same as an earlier one."""
-
-    manifests: tuple[Path, ...]
-    defaults: Defaults
-    base_url: str
-    limit: int | None
-    prompts: tuple[Prompt | None, ...] = tuple(NO_PROMPT)
-
-    def digest(self) -> str:
-        """SHA-256 over the manifests' bytes and everything else that is asked."""
-        asked: dict[str, object] = {
-            "manifest": digest_of(self.manifests),
-            "limit": self.limit,
-            "api": account_id(self.base_url, ""),
-        }
-        asked["prompts"] = [prompt and (prompt.name, prompt.text) for prompt in self.prompts]
-        whole = orjson.dumps({**asked, "defaults": asdict(self.defaults)}, option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(whole).hexdigest()
-
-    @property
-    def names(self) -> list[str]:
-        """The prompts' names; none where there is one prompt, or each row has its own."""
-        return [prompt.name for prompt in self.prompts if prompt is not None and prompt.name is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +69,13 @@ def prepare(
                 fresh.discard()
                 return asked
             refuse_when_busy(out)
-            names = out.columns_of(summary.carried_columns)
+            names, shape = out.columns_of(summary.carried_columns, question.schema.shape if question.schema else None)
             unsent = sifted(summary, fresh, {} if refresh else answered(out, question.base_url))
             if asked and asked.finished and not unsent.requests:
                 fresh.discard()
                 return asked
             described = _description(question, fresh, summary, unsent, ask, names, prices)
+            described |= schema_described(question.schema, shape)
             described |= {"refresh": True} if refresh else {}
             described["estimate"] = estimate_of(unsent, described["prices"], out.path, tokens_per_second)
             fresh.describe(described)
@@ -182,7 +152,7 @@ def begin(prepared: Prepared, place: str, identity: str) -> None:
     with out.planning():
         if not prepared.folder.holds(prepared.described["token"]):
             raise RunConflict(f"another command has planned something else in {out.path} meanwhile; nothing was sent")
-        out.fix_columns(prepared.described["carried"])
+        out.fix_columns(prepared.described["carried"], prepared.described.get("answer_shape"))
         begun = prepared.folder.begun_in()
         if moved(begun, place, identity):
             raise RunConflict(
@@ -227,7 +197,8 @@ def _same_requests(out: OutFolder, summary: PlanSummary, question: Question) -> 
         if described.get(COLLECTS):
             continue  # it sends nothing, whatever its requests are
         same_api = account_id(described["base_url"], "") == account_id(question.base_url, "")
-        if described["requests_digest"] == summary.requests_digest and same_api:
+        same_schema = described.get("schema_digest") == (question.schema.digest if question.schema else None)
+        if described["requests_digest"] == summary.requests_digest and same_api and same_schema:
             return found(folder)
     return None
 

@@ -19,7 +19,7 @@ class AnswerStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found of one answer: `value` is the parsed answer where it fits its schema, `error` why it does not."""
+    """What was found of one answer: where it fits its schema, `value` as its column holds it, else `error` says why."""
 
     status: AnswerStatus
     value: object = None

@@ -95,6 +95,8 @@ class Completion:
     credits: float | None = None
     cost: float | None = None
     response: str | None = None
+    refusal: str | None = None
+    """What the model said instead of an answer; no column of its own, since the response holds it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-Kind = Literal["text", "word", "texts", "int", "float", "bool", "time", "attempts"]
-"""`word` is text of few distinct values; `texts` a list of text; `time` UTC in µs; `attempts` the attempt log."""
+Kind = Literal["text", "word", "texts", "int", "float", "bool", "time", "attempts", "answer"]
+"""`word` is text of few distinct values; `texts` a list of text; `time` UTC in µs; `attempts` the attempt log;
+`answer` has the type of the dataset's answers, text where they have no schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ ANNOTATION = (
     Column("content", "text", "the answer's text"),
     Column("reasoning", "text", "reasoning, where the API returned it"),
     Column("finish_reason", "word", "why the model stopped"),
-    Column("answer", "text", "the answer in its schema"),
-    Column("answer_status", "word", "whether the answer fits its schema"),
-    Column("answer_error", "text", "where and why it does not"),
+    Column("answer", "answer", "the answer as its schema has it"),
+    Column("answer_status", "word", "ok, truncated, refused, empty, or, with a schema, invalid"),
+    Column("answer_error", "text", "where and why an answer is not ok"),
     Column("prompt_tokens", "int", "tokens of the question, video included"),
     Column("completion_tokens", "int", "tokens of the answer, reasoning included"),
     Column("total_tokens", "int", "as the API says"),

@@ -10,8 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline.core.annotations import ANSWER, answer_columns, microseconds, time_of
+from pipeline.core.answering import AnswerStatus, Judge
 from pipeline.core.answers import Completion
 from pipeline.core.costs import PriceList
+from pipeline.core.judging import Judging
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import Ending
@@ -21,6 +23,7 @@ ORDER_CLEAR = timedelta(seconds=90)
 """Answers that came within it may be to POSTs sent in another order: a POST is waited for so long. An answer under the
 wrong row is worse than one that has to be asked for again."""
 
+_PLAIN = Judging()
 _TOKENS = ("prompt_tokens", "completion_tokens", "cost")
 
 
@@ -44,6 +47,7 @@ class Corrections:
     late: Mapping[int, Sequence[LateId]]
     first: Mapping[str, int | None]
     prices: PriceList
+    judge: Judge = _PLAIN
 
 
 def first_rows(bearers: Iterable[Bearer]) -> dict[str, int | None]:
@@ -77,12 +81,14 @@ def corrected(row: Mapping[str, Any], corrections: Corrections) -> dict[str, Any
         one if first.get(one.generation_id, own) == own else replace(one, ending=None)
         for one in corrections.late.get(own, ())
     ]
-    made = with_late(row, late, corrections.prices)
+    made = with_late(row, late, corrections.prices, corrections.judge)
     other = first.get(made["generation_id"], own)
     return made if other == own else distrusted(made, other)
 
 
-def with_late(row: Mapping[str, Any], late: Sequence[LateId], prices: PriceList) -> dict[str, Any]:
+def with_late(
+    row: Mapping[str, Any], late: Sequence[LateId], prices: PriceList, judge: Judge = _PLAIN
+) -> dict[str, Any]:
     """The annotation with its late ids in the attempt log, and with the first answer among them if it has none.
 
     A late id takes the place of the nameless entry of its attempt, so that each POST stands in the log once.
@@ -95,7 +101,7 @@ def with_late(row: Mapping[str, Any], late: Sequence[LateId], prices: PriceList)
     made = {**row, "attempt_log": log, "attempts": max(row["attempts"] or 0, len(log))}
     answers = [one for one in in_order if one.ending is not None and one.ending.outcome is Outcome.COMPLETED]
     if row["outcome"] != Outcome.COMPLETED and answers:
-        made |= _answer(answers[0], prices, row["model"])
+        made |= _answer(answers[0], prices, row["model"], judge)
     beside = any(one.generation_id != made["generation_id"] for one in late)
     again = len(log) > 1 and (any(appended) or beside)
     return {**made, "possible_duplicate": bool(row["possible_duplicate"]) or again}
@@ -129,13 +135,17 @@ def _entry(late: LateId, prices: PriceList, model: str) -> dict[str, Any]:
     }
 
 
-def _answer(late: LateId, prices: PriceList, model: str) -> dict[str, Any]:
+def _answer(late: LateId, prices: PriceList, model: str, judge: Judge) -> dict[str, Any]:
     """The columns of a row whose answer came late."""
     if late.ending is None:
         raise ValueError(f"{late.generation_id} has no ending")
     told = answer_columns(late.ending.completion, prices, model)
+    verdict = judge(late.ending.completion or Completion())
     return {
         **{name: told.get(name) for name in ANSWER},
+        "answer": verdict.value,
+        "answer_status": verdict.status.value,
+        "answer_error": verdict.error,
         "outcome": Outcome.COMPLETED.value,
         **dict.fromkeys(("error_code", "error_type", "error_message", "http_status", "polls")),
         "generation_id": late.generation_id,
@@ -184,5 +194,7 @@ def _ending_of(row: Mapping[str, Any], entry: Mapping[str, Any]) -> Ending | Non
         return None
     kept = entry["generation_id"] == row["generation_id"]
     told = row if kept else entry
-    completion = Completion(**{name: told[name] for name in Completion.__dataclass_fields__ if name in told})
+    fields = {name: told[name] for name in Completion.__dataclass_fields__ if name in told}
+    refused = kept and row.get("answer_status") == AnswerStatus.REFUSED
+    completion = Completion(**fields, refusal=row.get("answer_error") if refused else None)
     return Ending(outcome, microseconds(row["finished_at"]), completion)

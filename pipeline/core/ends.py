@@ -8,6 +8,7 @@ import orjson
 
 from pipeline.core.annotations import COMPLETION
 from pipeline.core.costs import PriceList, cost_of
+from pipeline.core.judging import Judging
 
 LOG = ("generation_id", "submitted_at", "outcome", "prompt_tokens", "completion_tokens", "cost")
 """Fields of an entry of the attempt log, in the order of `records.Attempt.packed`."""
@@ -15,6 +16,7 @@ LOG = ("generation_id", "submitted_at", "outcome", "prompt_tokens", "completion_
 _PROBLEM = {"error_code": "code", "error_type": "type", "error_message": "message", "http_status": "http_status"}
 _NOTHING: dict[str, Any] = {}
 _HEAD = b'{"i":'
+_PLAIN = Judging()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,12 @@ def row_index_of(item: bytes) -> int:
 
 
 def columns_of(
-    items: Sequence[bytes], row_indexes: Sequence[int], models: Sequence[str], prices: PriceList, collected_us: int
+    items: Sequence[bytes],
+    row_indexes: Sequence[int],
+    models: Sequence[str],
+    prices: PriceList,
+    collected_us: int,
+    judging: Judging = _PLAIN,
 ) -> Columns:
     """What is known of rows by their ends; `row_indexes` and `models` are theirs, in the same order."""
     wholes = [orjson.loads(item) for item in items]
@@ -50,6 +57,7 @@ def columns_of(
     completions = [ending.get("c", _NOTHING) for ending in endings]
     cells: dict[str, Sequence[object]] = {name: [one.get(name) for one in completions] for name in COMPLETION}
     cells["cost"] = [_cost(one, prices, model) for one, model in zip(completions, models, strict=True)]
+    cells |= judging.columns([ending.get("c") for ending in endings])
     cells["outcome"] = [ending["o"] for ending in endings]
     cells["generation_id"] = [record.get("g") for record in records]
     cells["attempts"] = [record.get("a", 0) for record in records]

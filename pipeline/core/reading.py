@@ -216,6 +216,7 @@ def _completion(answer: dict[str, Any], credits_: float | None) -> Completion:
         credits=credits_,
         cost=loose.amount(usage.get("cost")),
         response=loose.encoded(answer),
+        refusal=loose.text(message.get("refusal")),
     )
 
 

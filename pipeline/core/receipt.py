@@ -135,6 +135,7 @@ class Found:
     usage_table: Usage = field(default_factory=dict)
     usage: Usage = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
+    answer_statuses: Mapping[str, int] = field(default_factory=dict)
     flagged: int = 0
     doubt: Doubt = Doubt()
     sent: Sequence[FileFound] = ()

@@ -16,6 +16,7 @@ from pipeline.core import cells
 from pipeline.core.cells import Fault, UnfitError
 from pipeline.core.errors import SettingsError
 from pipeline.core.fingerprints import RowIds
+from pipeline.core.instructing import instructed
 from pipeline.core.prompts import Prompt
 from pipeline.core.sources import VIDEO_COLUMNS, videos_of
 
@@ -125,9 +126,11 @@ class Defaults:
     temperature: float | None = None
     max_tokens: int | None = None
     reasoning: bool | None = None
+    instruction: str | None = None
+    """What every prompt gets appended, wherever it comes from."""
 
     def __post_init__(self) -> None:
-        for default in fields(self):
+        for default in fields(self)[:-1]:
             given = getattr(self, default.name)
             if isinstance(given, str) and not given.strip():
                 raise SettingsError(f"The default for {default.name} is blank; leave it out or give a value.")
@@ -201,6 +204,8 @@ def _request(
     model = cells.model(get("model")) or defaults.model or DEFAULT_MODEL
     videos = videos_of(raw, model)
     text = _prompt(raw, prompt)
+    if defaults.instruction is not None:
+        text = _instructed(text, defaults.instruction)
     if _OPTIONS.isdisjoint(raw):  # most manifests: not a cell to read
         options = (defaults.system_prompt, defaults.temperature, defaults.max_tokens, defaults.reasoning)
     else:
@@ -218,6 +223,15 @@ def _prompt(raw: Mapping[str, object], prompt: Prompt | None) -> str:
     if text is None:
         raise UnfitError("prompt", "", "a prompt in the row, or one for all rows on the command line")
     return text
+
+
+def _instructed(prompt: str, instruction: str) -> str:
+    """A prompt with what is appended to it, where the API takes so much."""
+    whole = instructed(prompt, instruction)
+    if len(whole) > cells.LONGEST_PROMPT:
+        allowed = f"text of at most {cells.LONGEST_PROMPT:,} characters together with what the schema appends"
+        raise UnfitError("prompt", f"{len(prompt):,} and {len(whole) - len(prompt):,} characters", allowed)
+    return whole
 
 
 def _options(get: Callable[[str], object], defaults: Defaults) -> _Options:

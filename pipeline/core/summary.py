@@ -1,16 +1,20 @@
 """What a run came to, as plain values for people and programs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.core.answering import AnswerStatus
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import RunSnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over published annotations: rows, rows by outcome, tokens, and the cost where one is known."""
+    """Sums over published annotations: rows, rows by outcome, tokens, and the cost where one is known.
+
+    `answer_statuses` counts answers by what they are worth.
+    """
 
     rows: int
     outcomes: Mapping[str, int]
@@ -18,6 +22,7 @@ class Totals:
     completion_tokens: int
     cost: float | None
     possible_duplicates: int
+    answer_statuses: Mapping[str, int] = field(default_factory=dict)
 
 
 def summary_of(run: RunSnapshot) -> dict[str, Any]:
@@ -26,7 +31,9 @@ def summary_of(run: RunSnapshot) -> dict[str, Any]:
     totals = Totals(
         run.ended, outcomes, run.prompt_tokens, run.completion_tokens, run.cost or None, run.possible_duplicates
     )
-    return finished_summary(run, totals)
+    told = finished_summary(run, totals)
+    del told["answer_statuses"]  # the writer judges answers: the ledger knows nothing of it
+    return told
 
 
 def finished_summary(run: RunSnapshot, totals: Totals) -> dict[str, Any]:
@@ -35,12 +42,18 @@ def finished_summary(run: RunSnapshot, totals: Totals) -> dict[str, Any]:
         "run_id": run.run_id,
         "requests": run.total,
         "outcomes": {outcome.value: totals.outcomes.get(outcome.value, 0) for outcome in Outcome},
+        "answer_statuses": status_counts(totals.answer_statuses),
         "prompt_tokens": totals.prompt_tokens,
         "completion_tokens": totals.completion_tokens,
         "cost": totals.cost,
         "possible_duplicates": totals.possible_duplicates,
         "double_ends": run.double_ends,
     }
+
+
+def status_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Answers by what they are worth, every word of it."""
+    return {status.value: counts.get(status.value, 0) for status in AnswerStatus}
 
 
 def all_completed(outcomes: Mapping[str, int]) -> bool:

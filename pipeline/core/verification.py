@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.receipt import Found, Usage, digest_of, manifest_rows, receipt_name, receipt_of
+from pipeline.core.summary import status_counts
 
 CLOSE = 1e-9
 """Sums of floats may differ by this much of themselves: another order of adding is not another cost."""
@@ -85,6 +86,7 @@ def marker_differences(summary: Mapping[str, Any], receipt: Mapping[str, Any], f
     again = receipt_of(found, receipt.get("double_ends", 0))
     held = {
         **_asked(found),
+        "answer_statuses": status_counts(found.answer_statuses),
         "possible_duplicates": again["possible_duplicates"]["rows"],
         "double_ends": again["double_ends"],
         **{name: again["usage"][name] or 0 for name in ("prompt_tokens", "completion_tokens")},

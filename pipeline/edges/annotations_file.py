@@ -18,6 +18,8 @@ from pipeline.core.late import LateId, with_late
 from pipeline.core.receipt import Sums, Usage, UsageKey, UsageSums
 from pipeline.core.recovery import Ended
 from pipeline.core.rows import Rows
+from pipeline.core.shapes import Shape
+from pipeline.edges.answer_column import answer_type, shape_metadata, word_columns
 from pipeline.edges.arrow import numbers
 from pipeline.edges.files import replaced
 from pipeline.edges.tally import COLUMNS, Tally
@@ -44,6 +46,7 @@ _TYPES = {
     "time": pa.timestamp("us", tz="UTC"),
     "attempts": _ATTEMPTS,
 }
+_ANSWER_AT = [column.name for column in ANNOTATION].index("answer")
 _WORDS = [column.name for column in ANNOTATION if column.kind == "word"]
 _SHARED = [*_WORDS, "prompt", "system_prompt"]
 """Columns of few distinct values: a dictionary of the others would only cost."""
@@ -69,11 +72,16 @@ USAGE = pa.schema(
 )
 
 
-def schema_of(carried: Iterable[str], run_id: str) -> pa.Schema:
-    """The Arrow schema of a run's annotations; `carried` are the dataset's names of the manifest's other columns."""
-    fields = [(column.name, _TYPES[column.kind]) for column in ANNOTATION]
+def schema_of(carried: Iterable[str], run_id: str, answer: Shape | None = None) -> pa.Schema:
+    """The Arrow schema of a run's annotations; `carried` are the dataset's names of the manifest's other columns.
+
+    `answer` is the shape of typed answers.
+    """
+    fields = [(column.name, _TYPES[column.kind]) for column in ANNOTATION if column.kind != "answer"]
+    fields.insert(_ANSWER_AT, ("answer", answer_type(answer)))
     fields += [(name, pa.string()) for name in carried]
-    return pa.schema(fields, {"vidbatch.schema_version": str(SCHEMA_VERSION), "vidbatch.run_id": run_id})
+    told = {"vidbatch.schema_version": str(SCHEMA_VERSION), "vidbatch.run_id": run_id, **shape_metadata(answer)}
+    return pa.schema(fields, told)
 
 
 def write_part(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
@@ -85,7 +93,8 @@ def write_part(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> Non
 
 def annotations_writer(path: Path, schema: pa.Schema) -> Any:  # noqa: ANN401 - pyarrow has no types
     """Writes annotations into a new file."""
-    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_SHARED, write_statistics=_TOLD)
+    shared = [*_SHARED, *word_columns(schema)]
+    return pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=shared, write_statistics=_TOLD)
 
 
 def table_of(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:

@@ -54,6 +54,7 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
         usage_table=usage_table,
         usage=made.tally.usage,
         outcomes=dict(made.tally.outcomes),
+        answer_statuses=dict(made.tally.statuses),
         flagged=made.tally.flagged,
         doubt=made.tally.doubt,
         sent=[_file_found(path, made.name(path), len(content(path))) for path in ids],

@@ -10,6 +10,7 @@ import orjson
 
 from pipeline.core.columns import SCHEMA_VERSION, carried_names
 from pipeline.core.errors import RunConflict, StorageError
+from pipeline.core.shapes import Shape, same_columns
 from pipeline.edges.files import locked, write_bytes
 from pipeline.edges.run_folder import LocalRunFolder, read_json
 
@@ -21,7 +22,7 @@ class OutFolder:
         self.path = path.absolute()
 
     def make(self) -> None:
-        """Make the folder. StorageError when it can't be written."""
+        """Make the folder. StorageError when it can't be written, RunConflict for a dataset of another version."""
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
             probe = self.path / "runs" / f".writable-{uuid4().hex}"
@@ -29,6 +30,7 @@ class OutFolder:
             probe.unlink()
         except OSError as error:
             raise StorageError(f"--out {self.path} can't be written: {error.strerror or error}") from error
+        self._held()
 
     @contextmanager
     def planning(self) -> Iterator[None]:
@@ -54,28 +56,57 @@ class OutFolder:
         held = sorted(path.name for path in (self.path / "annotations").glob("run=*"))
         return [f"annotations/{name}" for name in held if name not in known]
 
-    def columns_of(self, carried: Sequence[str]) -> Mapping[str, str]:
-        """The dataset's names for a manifest's other columns. RunConflict when the dataset has others already."""
-        names = carried_names(carried)
-        path = self.path / "dataset.json"
-        if path.exists():
-            held = read_json(path)["carried"]
-            if set(held) != set(names):
-                raise RunConflict(
-                    f"{self.path} is a dataset with the carried columns {_listed(held)}, and this manifest has "
-                    f"{_listed(names)}: one dataset has one set of columns. Give the manifest the same columns "
-                    "(empty cells are fine), or another --out."
-                )
-            return dict(held)
-        return names
+    def columns_of(self, carried: Sequence[str], answer: Shape | None = None) -> tuple[Mapping[str, str], Shape | None]:
+        """The dataset's names for a manifest's other columns, and the shape of its answers.
 
-    def fix_columns(self, names: Mapping[str, str]) -> None:
-        """Fix the dataset's columns, once."""
+        RunConflict when the dataset has others already.
+        """
+        names = carried_names(carried)
+        held = self._held()
+        if held is None:
+            return names, answer
+        if set(held["carried"]) != set(names):
+            raise RunConflict(
+                f"{self.path} is a dataset with the carried columns {_listed(held['carried'])}, and this manifest has "
+                f"{_listed(names)}: one dataset has one set of columns. Give the manifest the same columns "
+                "(empty cells are fine), or another --out."
+            )
+        if not same_columns(held["answer"], answer):
+            raise RunConflict(
+                f"{self.path} is a dataset whose answers {_typed(held['answer'])}, and the answers of this command "
+                f"{_typed(answer)}: one dataset has one type of answer. Give a --schema with the same properties and "
+                f"types (other constraints are fine){', or none' if held['answer'] is None else ''}, or another --out."
+            )
+        return dict(held["carried"]), held["answer"]
+
+    def fix_columns(self, names: Mapping[str, str], answer: Shape | None = None) -> None:
+        """Fix the dataset's columns and the shape of its answers, once."""
+        if self._held() is None:
+            content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "carried": dict(names), "answer": answer}
+            write_bytes(self.path / "dataset.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+    def _held(self) -> dict[str, Any] | None:
+        """`dataset.json`; nothing before the first run. RunConflict for one of another version of vidbatch."""
         path = self.path / "dataset.json"
         if not path.exists():
-            content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "carried": dict(names)}
-            write_bytes(path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+            return None
+        held = read_json(path)
+        if (found := held.get("schema_version")) != SCHEMA_VERSION:
+            raise RunConflict(
+                f"{path}: schema_version: found {found}; allowed is {SCHEMA_VERSION}: another version of vidbatch made "
+                "this dataset, and its columns are others. It can be read as ever; give another --out for new rows."
+            )
+        return held
 
 
 def _listed(names: Mapping[str, str]) -> str:
     return ", ".join(names) if names else "none"
+
+
+def _typed(shape: Shape | None) -> str:
+    """What answers are, in words."""
+    if shape is None:
+        return "have no schema"
+    if isinstance(shape, str):
+        return "are JSON text" if shape == "json" else f"are of type {shape}"
+    return "are lists" if "list" in shape else f"have the fields {', '.join(shape['struct'])}"

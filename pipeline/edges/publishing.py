@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.annotations import time_of
+from pipeline.core.answering import Judge
 from pipeline.core.corrections import Bearer, Corrections, corrected, first_rows, generations_of
 from pipeline.core.costs import PriceList
 from pipeline.core.late import LateId
@@ -41,6 +42,7 @@ class Publication:
     scratch: Path
     schema: pa.Schema
     prices: PriceList
+    judge: Judge
 
 
 def publish_new(publication: Publication) -> None:
@@ -149,7 +151,8 @@ def _corrections(
     all_late = [one for ids in late.values() for one in ids]
     bearers.ids.add_all([one.generation_id for one in all_late])
     shared = bearers.ids.repeated()
-    return Corrections(late, _first_rows(files, shared, all_late, publication), publication.prices)
+    first = _first_rows(files, shared, all_late, publication)
+    return Corrections(late, first, publication.prices, publication.judge)
 
 
 def _unknown(unplaced: set[int], sent: Path) -> Iterator[LateId]:

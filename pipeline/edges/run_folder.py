@@ -11,6 +11,7 @@ from pipeline.core.budget import Budget, Settled
 from pipeline.core.costs import Price, PriceList
 from pipeline.core.ends import Columns
 from pipeline.core.errors import StorageError
+from pipeline.core.judging import Judging
 from pipeline.core.late import LateId
 from pipeline.core.receipt import Found
 from pipeline.core.recovery import Ended
@@ -32,6 +33,7 @@ class LocalRunFolder:
         self.run_id = run_id
         self.path = out / "runs" / run_id
         self._requests: RequestsFile | None = None
+        self._judging: Judging | None = None
 
     @property
     def published(self) -> Path:
@@ -183,6 +185,12 @@ class LocalRunFolder:
         parts = sorted((self.path / "parts").glob("part-*.parquet"))
         return [*annotations_file.published_files(self.published), *parts]
 
+    def judging(self) -> Judging:
+        """What judges the run's answers."""
+        if self._judging is None:
+            self._judging = _judging_of(self.described())
+        return self._judging
+
     def _prices(self) -> PriceList:
         return {model: Price(**price) for model, price in self.described().get("prices", {}).items()}
 
@@ -196,6 +204,7 @@ class LocalRunFolder:
                 scratch=self.path,
                 schema=self._schema(),
                 prices=self._prices(),
+                judge=self.judging(),
             )
         )
         tally = annotations_file.summed(self.published)
@@ -221,7 +230,16 @@ class LocalRunFolder:
             part.unlink(missing_ok=True)
 
     def _schema(self) -> Any:  # noqa: ANN401 - pyarrow has no types
-        return annotations_file.schema_of(self.described()["carried"].values(), self.run_id)
+        described = self.described()
+        return annotations_file.schema_of(described["carried"].values(), self.run_id, described.get("answer_shape"))
+
+
+def _judging_of(described: Mapping[str, Any]) -> Judging:
+    if "answer_schema" not in described:
+        return Judging()
+    from pipeline.edges.schemas import judging_of  # noqa: PLC0415 - a run without a schema loads no validator
+
+    return judging_of(described)
 
 
 def range_name(epoch: str, start: int, end: int, ending: str) -> str:

@@ -16,7 +16,7 @@ from pipeline.core.receipt import Doubt, Sums, UsageKey, UsageSums
 from pipeline.core.summary import Totals
 
 COLUMNS = (
-    *("row_index", "model", "outcome", "finished_at", "generation_id", "possible_duplicate"),
+    *("row_index", "model", "outcome", "answer_status", "finished_at", "generation_id", "possible_duplicate"),
     *("prompt_tokens", "completion_tokens", "cost", "attempt_log"),
 )
 """What a batch must have."""
@@ -32,6 +32,7 @@ class Tally:
 
     rows: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
     flagged: int = 0
     kept: Sums = field(default_factory=Sums)
     usage: dict[UsageKey, UsageSums] = field(default_factory=dict)
@@ -58,13 +59,14 @@ class Tally:
             completion_tokens=billed.completion_tokens or 0,
             cost=billed.cost,
             possible_duplicates=self.flagged,
+            answer_statuses=dict(self.statuses),
         )
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count one batch of annotations."""
         self.rows += batch.num_rows
-        counts = pc.value_counts(batch["outcome"])
-        self.outcomes.update({pair["values"]: pair["counts"] for pair in counts.to_pylist()})
+        self.outcomes.update(_counts(batch["outcome"]))
+        self.statuses.update(_counts(batch["answer_status"].drop_null()))
         self.flagged += pc.sum(batch["possible_duplicate"]).as_py() or 0
         self.kept += Sums(*(pc.sum(batch[name]).as_py() for name in _TOKENS))
         self._add_usage(batch)
@@ -105,6 +107,10 @@ class Tally:
             completed_cost=pc.sum(completed).as_py() or 0.0,
             completed_priced=len(completed) - completed.null_count,
         )
+
+
+def _counts(words: pa.Array) -> dict[str, int]:
+    return {pair["values"]: pair["counts"] for pair in pc.value_counts(words).to_pylist()}
 
 
 def _entries(batch: pa.RecordBatch) -> tuple[pa.StructArray, pa.Array]:

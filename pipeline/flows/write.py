@@ -70,11 +70,11 @@ async def write_part(ledger: Ledger, writing: Writing, now: Callable[[], int]) -
 
 def _columns(items: Sequence[bytes], writing: Writing, collected_us: int) -> Iterator[Columns]:
     """Ended rows as columns, some at a time: what they are decoded to is several times their size."""
-    requests = writing.folder.requests()
+    requests, judging = writing.folder.requests(), writing.folder.judging()
     for start in range(0, len(items), STEP_ROWS):
         some = items[start : start + STEP_ROWS]
         indexes = [row_index_of(item) for item in some]
-        yield columns_of(some, indexes, requests.models(indexes), writing.prices, collected_us)
+        yield columns_of(some, indexes, requests.models(indexes), writing.prices, collected_us, judging)
 
 
 async def save_ids(ledger: Ledger, writing: Writing) -> None:

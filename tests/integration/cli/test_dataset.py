@@ -103,7 +103,7 @@ def files_bear_their_columns(out):
             name: kind for name, kind in wanted.items() if name != "attempt_log"
         }
         assert held["attempt_log"].startswith("list<element: struct<generation_id: string")
-        assert schema.metadata[b"vidbatch.schema_version"] == b"1"
+        assert schema.metadata[b"vidbatch.schema_version"] == b"2"
         assert schema.metadata[b"vidbatch.run_id"].decode() == file.parent.name.removeprefix("run=")
     assert orjson.loads((out / "dataset.json").read_bytes())["carried"] == {
         "shelf": "shelf",

@@ -1,0 +1,61 @@
+"""What a command asks, by its options: all that makes it the same as an earlier one."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from pipeline.cli import options
+from pipeline.core.account import account_id
+from pipeline.core.prompts import NO_PROMPT, Prompt
+from pipeline.core.requests import Defaults
+from pipeline.core.shapes import Shape
+from pipeline.edges.manifests import digest_of
+
+if TYPE_CHECKING:
+    from pipeline.edges.schemas import AnswerSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: it alone makes a command the same as an earlier one."""
+
+    manifests: tuple[Path, ...]
+    defaults: Defaults
+    base_url: str
+    limit: int | None
+    prompts: tuple[Prompt | None, ...] = tuple(NO_PROMPT)
+    schema: "AnswerSchema | None" = None
+
+    def digest(self) -> str:
+        """SHA-256 over the manifests' bytes and everything else that is asked."""
+        asked: dict[str, object] = {
+            "manifest": digest_of(self.manifests),
+            "limit": self.limit,
+            "api": account_id(self.base_url, ""),
+        }
+        asked["schema"] = self.schema.digest if self.schema else None
+        asked["prompts"] = [prompt and (prompt.name, prompt.text) for prompt in self.prompts]
+        whole = orjson.dumps({**asked, "defaults": asdict(self.defaults)}, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(whole).hexdigest()
+
+    @property
+    def names(self) -> list[str]:
+        """The prompts' names; none where there is one prompt, or each row has its own."""
+        return [prompt.name for prompt in self.prompts if prompt is not None and prompt.name is not None]
+
+
+def question_of(manifests: tuple[Path, ...], given: dict[str, Any]) -> Question:
+    """What a command asks, by its options."""
+    schema = options.schema_of(given)
+    defaults = options.defaults_of(given, schema)
+    return Question(manifests, defaults, given["base_url"], given["limit"], options.prompts_of(given), schema)
+
+
+def schema_described(schema: "AnswerSchema | None", shape: Shape | None) -> dict[str, Any]:
+    """What `run.json` keeps of a schema: `shape` is as the dataset's columns have it."""
+    if schema is None:
+        return {}
+    return {"answer_schema": schema.schema, "schema_digest": schema.digest, "answer_shape": shape}
