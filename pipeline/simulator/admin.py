@@ -65,6 +65,7 @@ def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
         "max_open": books.most_open,
         "completed": books.totals.completed,
         "failed": books.totals.failed,
+        "answers_written": dict(generations.writer.counts),
         "prompt_tokens": books.totals.prompt_tokens,
         "completion_tokens": books.totals.completion_tokens,
         "cost": books.totals.cost,

@@ -10,6 +10,7 @@ from pipeline.simulator.billing import COMPLETED, Charge, Post
 from pipeline.simulator.facts import Facts
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.validation import Refusal
+from pipeline.simulator.written import Written
 
 _CHARACTERS_PER_TOKEN = 4
 # Counted once and not for every answer: what such a sentence and 64 hex digits take with a usual tokenizer.
@@ -22,7 +23,7 @@ _THOUGHT = "Looked at every second of the video, then counted the cuts."
 class Text:
     """What an answer says: `content` as it was cut by max_tokens, if it was."""
 
-    content: str
+    content: str | None
     reasoning: str | None
     finish_reason: str
 
@@ -46,12 +47,18 @@ def _tokens_said(videos: int, settings: SimulatorSettings) -> int:
 
 
 def charge_for(
-    facts: Sequence[Facts], prompt_characters: int, max_tokens: int, settings: SimulatorSettings, *, reasoning: bool
+    facts: Sequence[Facts],
+    prompt_characters: int,
+    max_tokens: int,
+    settings: SimulatorSettings,
+    *,
+    reasoning: bool,
+    written: Written | None = None,
 ) -> Charge:
-    """Return the tokens of a completed generation; thinking counts as output."""
+    """Return the tokens of a completed generation; thinking counts as output, and so does an answer `written` out."""
     video = sum(fact.video_tokens for fact in facts)
     audio = sum(fact.audio_tokens for fact in facts)
-    said = _tokens_said(len(facts), settings)
+    said = _tokens_said(len(facts), settings) if written is None else written.tokens
     thought = tokens_of(_THOUGHT) if reasoning else 0
     limit = max_tokens or said + thought
     return Charge(
@@ -74,12 +81,23 @@ def text_of(post: Post, facts: Sequence[Facts], settings: SimulatorSettings) -> 
     return Text(content, reasoning, "length" if cut else "stop")
 
 
+def _text_written(written: Written, post: Post) -> Text:
+    return Text(written.content, _THOUGHT if post.asked.reasoning else None, written.finish_reason)
+
+
 def chat_completion(
-    generation_id: str, created: int, post: Post, facts: Sequence[Facts], settings: SimulatorSettings
+    generation_id: str,
+    created: int,
+    post: Post,
+    facts: Sequence[Facts],
+    settings: SimulatorSettings,
+    written: Written | None = None,
 ) -> dict[str, Any]:
-    """Return a whole ChatCompletion."""
-    text = text_of(post, facts, settings)
+    """Return a whole ChatCompletion; its words are `written` already where they are not the usual ones."""
+    text = text_of(post, facts, settings) if written is None else _text_written(written, post)
     message: dict[str, Any] = {"role": "assistant", "content": text.content}
+    if written is not None and written.refusal is not None:
+        message["refusal"] = written.refusal
     if text.reasoning is not None:
         message["reasoning_content"] = text.reasoning
     return {

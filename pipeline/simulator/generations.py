@@ -18,6 +18,7 @@ from pipeline.simulator.facts import Facts, invented
 from pipeline.simulator.identifiers import Identifiers
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.validation import Submission
+from pipeline.simulator.written import Writer, Written
 
 
 class VideoTrouble(Exception):
@@ -64,6 +65,8 @@ class Generations:
         self._jobs: set[asyncio.Task[None]] = set()
         self._seen: dict[int, tuple[Facts, ...]] = {}
         self._messages: dict[int, str] = {}
+        self._written: dict[int, Written] = {}
+        self.writer = Writer()
         self._without_results: set[int] = set()
         self._identifiers = Identifiers(self.rng)
         self.books = Books(settings.prices, wall() - clock())
@@ -137,18 +140,26 @@ class Generations:
         facts: Sequence[Facts],
         hashes: Sequence[bytes],
     ) -> None:
+        digest = digest_of_hashes(hashes, submission.prompt)
+        written = None
+        if end.outcome == COMPLETED and not self.settings.fixed_content:
+            asked = (hashes, submission.prompt, digest.hex(), submission.max_tokens)
+            written = self.writer.write(*asked, self.settings)
+        if written is not None:
+            self._written[sequence] = written
         charge = completions.charge_for(
             facts,
             len(submission.prompt) + len(submission.system_prompt or ""),
             submission.max_tokens or 0,
             self.settings,
             reasoning=submission.reasoning,
+            written=written,
         )
         if end.outcome != COMPLETED:
             charge = Charge(prompt=charge.prompt) if self.settings.failed_are_billed else Charge()
         accepted_at = self.books.accepted_at(sequence)
         ends_at = math.inf if end.stuck else max(accepted_at + end.latency_s, self._clock() if self._viewer else 0)
-        self.books.plan(sequence, ends_at, end.outcome, charge, digest_of_hashes(hashes, submission.prompt))
+        self.books.plan(sequence, ends_at, end.outcome, charge, digest)
 
     def find(self, generation_id: str) -> int | None:
         """Return the sequence number behind an id; None when no such generation was accepted."""
@@ -182,7 +193,8 @@ class Generations:
 
     def _completion(self, generation_id: str, created: int, post: Post) -> dict[str, Any]:
         facts = self._seen.get(post.sequence) or [invented(_url_hash(reference)) for reference in post.asked.video_urls]
-        return completions.chat_completion(generation_id, created, post, facts, self.settings)
+        written = self._written.get(post.sequence)
+        return completions.chat_completion(generation_id, created, post, facts, self.settings, written)
 
     def rows(self, offset: int, limit: int) -> list[dict[str, Any]]:
         """Return accepted POSTs in their order, as the admin endpoint shows them."""

@@ -99,6 +99,14 @@ class SimulatorSettings:
     answered_model: str = _option("", a_text, "model that answers name, instead of the one asked for")
     refresh_hides_results: bool = _option(False, a_flag, "with sync_upstream=true a completed task has no results")
 
+    invalid_answers: float = _option(0.0, a_rate, "answers that fit no schema, once for each video and prompt")
+    stubborn_answers: float = _option(0.0, a_rate, "of the invalid answers, those that stay so however often one asks")
+    truncated_answers: float = _option(
+        0.0, a_rate, "answers cut in the middle, until one asks with a max_tokens that is enough for all of it"
+    )
+    refused_answers: float = _option(0.0, a_rate, "answers that are a refusal, or stopped by a filter")
+    empty_answers: float = _option(0.0, a_rate, "answers without a word")
+
     fail_rate: float = _option(0.0, a_rate, "generations that end as failed")
     fail_codes: tuple[str, ...] = _option(
         ("generation_failed",), names, "codes of failed generations, drawn with equal chance"
