@@ -1,5 +1,6 @@
 """What `vidbatch run` does: plan, say what would be sent, and send; loaded when it is called."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,14 @@ def annotate(
     as_json: bool,
 ) -> int:
     """Plan and run, or resume; the exit code. `given` are the command's options."""
+    prepared = planned(manifests, out, configuration, given)
+    return carry_on(prepared, configuration, Screen(quiet=as_json), given, waiting, as_json=as_json)
+
+
+def planned(manifests: tuple[Path, ...], out: Path, configuration: Configuration, given: Mapping[str, Any]) -> Prepared:
+    """The run of what is asked: the one that there is, or a new one with its plan on disk."""
     question = question_of(manifests, given)
-    prepared = prepare(
+    return prepare(
         question,
         OutFolder(out),
         prices=configuration.prices,
@@ -38,10 +45,9 @@ def annotate(
         tokens_per_second=configuration.file.tokens_per_second,
         refresh=not given["reuse"],
     )
-    return _run(prepared, configuration, Screen(quiet=as_json), given, waiting, as_json=as_json)
 
 
-def _run(
+def carry_on(
     prepared: Prepared,
     configuration: Configuration,
     screen: Screen,
@@ -50,6 +56,7 @@ def _run(
     *,
     as_json: bool,
 ) -> int:
+    """Say what the run is, send what is to be sent, and follow it to its end; the exit code."""
     described = prepared.described
     if prepared.finished:
         screen.say(f"run {prepared.folder.run_id} of these requests is finished; nothing was sent")

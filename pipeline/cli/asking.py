@@ -1,6 +1,7 @@
 """What a command asks, by its options: all that makes it the same as an earlier one."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ class Question:
         return [prompt.name for prompt in self.prompts if prompt is not None and prompt.name is not None]
 
 
-def question_of(manifests: tuple[Path, ...], given: dict[str, Any]) -> Question:
+def question_of(manifests: tuple[Path, ...], given: Mapping[str, Any]) -> Question:
     """What a command asks, by its options."""
     schema = options.schema_of(given)
     defaults = options.defaults_of(given, schema)

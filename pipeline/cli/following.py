@@ -1,18 +1,17 @@
 """Follow a run in the foreground: the screen, Ctrl-C, what is said meanwhile, and who leads it afterwards."""
 
-import asyncio
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from pipeline.cli.interrupts import counted
 from pipeline.cli.screen import Screen
 from pipeline.cli.sharing import pace_unled
-from pipeline.cli.watching import Interrupts, Stop, Stopped, Watch, follow
+from pipeline.cli.watching import Stop, Stopped, Watch, follow
 from pipeline.core.deadline import Outlook
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lead import lead_lock
@@ -40,9 +39,9 @@ async def follow_run(
             "another `vidbatch run` leads this run; watching it (Ctrl-C closes only this view; `vidbatch limits "
             f"{card.run_id}` changes its limits)"
         )
-    with _interrupts() as interrupts:
+    with counted(screen.interrupts):
         watch = replace(
-            _watch(card, screen, interrupts, by),
+            _watch(card, screen, by),
             each_look=stack or (lambda: None),
             leads=leads,
             before_lead=partial(pace_unled, ledger, card.run_id),
@@ -58,12 +57,12 @@ async def watch_run(
 ) -> Stop:
     """Follow a run that others lead, or nobody: whatever becomes of them, this view changes nothing."""
     screen.say(f"watching run {card.run_id} (Ctrl-C closes only this view)")
-    with _interrupts() as interrupts:
-        watch = replace(_watch(card, screen, interrupts, by), show=show, leads=False, takes_over=False)
+    with counted(screen.interrupts):
+        watch = replace(_watch(card, screen, by), show=show, leads=False, takes_over=False)
         return await follow(watch, ledger, MachineClock())
 
 
-def _watch(card: RunCard, screen: Screen, interrupts: Interrupts, by: datetime | None) -> Watch:
+def _watch(card: RunCard, screen: Screen, by: datetime | None) -> Watch:
     return Watch(
         run_id=card.run_id,
         key_fingerprint=card.key_fingerprint,
@@ -71,22 +70,9 @@ def _watch(card: RunCard, screen: Screen, interrupts: Interrupts, by: datetime |
         show=screen.show,
         say=screen.say,
         each_look=lambda: None,
-        interrupts=interrupts,
+        interrupts=screen.interrupts,
         news=_news_of(by),
     )
-
-
-@contextmanager
-def _interrupts() -> Iterator[Interrupts]:
-    """Count Ctrl-C instead of dying of it."""
-    interrupts, loop = Interrupts(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupts)
-    try:
-        yield interrupts
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _news_of(by: datetime | None) -> Callable[[RunSnapshot], str | None]:

@@ -268,14 +268,14 @@ def schema_of(given: Mapping[str, Any]) -> "AnswerSchema | None":
     return read_schema(given["schema"])
 
 
-def defaults_of(given: dict[str, Any], schema: "AnswerSchema | None" = None) -> Defaults:
+def defaults_of(given: Mapping[str, Any], schema: "AnswerSchema | None" = None) -> Defaults:
     """What the command line fills in where the manifest leaves a cell out, and what each prompt gets appended."""
     names = ("model", "system_prompt", "temperature", "max_tokens", "reasoning")
     instruction = schema.instruction if schema is not None and given["schema_instruction"] else None
     return Defaults(**{name: given[name] for name in names}, instruction=instruction)
 
 
-def prompts_of(given: dict[str, Any]) -> tuple[Prompt | None, ...]:
+def prompts_of(given: Mapping[str, Any]) -> tuple[Prompt | None, ...]:
     """What rows are asked. SettingsError for more than one way to say it, or for what no row could be asked."""
     ways = [name for name in ("prompt", "prompt_file", "prompts") if given[name] is not None]
     if len(ways) > 1:

@@ -61,7 +61,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")
         summary = plan_into(question, folder, strict=given["strict"], progress=None)
-        known = answered(OutFolder(out), given["base_url"]) if out is not None and given["reuse"] else {}
+        known = answered(OutFolder(out), question) if out is not None and given["reuse"] else {}
         unsent = sifted(summary, folder, known)
         prices = {model: configuration.prices[model] for model in unsent.models if model in configuration.prices}
         described = {

@@ -70,7 +70,7 @@ def prepare(
                 return asked
             refuse_when_busy(out)
             names, shape = out.columns_of(summary.carried_columns, question.schema.shape if question.schema else None)
-            unsent = sifted(summary, fresh, {} if refresh else answered(out, question.base_url))
+            unsent = sifted(summary, fresh, {} if refresh else answered(out, question))
             if asked and asked.finished and not unsent.requests:
                 fresh.discard()
                 return asked
@@ -85,13 +85,13 @@ def prepare(
     return Prepared(fresh, described, resumed=False, finished=False)
 
 
-def answered(out: OutFolder, base_url: str) -> dict[str, list[Path]]:
-    """The files of annotations that an API of this address answered, by run."""
-    api = account_id(base_url, "")
+def answered(out: OutFolder, question: Question) -> dict[str, list[Path]]:
+    """The files of annotations that answer what is asked, by run: of the same API, held against the same schema."""
+    api, schema = account_id(question.base_url, ""), question.schema and question.schema.digest
     return {
         folder.run_id: annotations_file.published_files(folder.published)
-        for folder in out.runs()
-        if account_id(folder.described()["base_url"], "") == api
+        for folder, described in ((folder, folder.described()) for folder in out.runs())
+        if account_id(described["base_url"], "") == api and described.get("schema_digest") == schema
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
+from pipeline.cli.interrupts import Interrupts
 from pipeline.core.bounds import sending_words
 from pipeline.core.costs import money
 from pipeline.core.snapshot import PERSON_PAUSED, RunSnapshot, RunState
@@ -16,6 +17,7 @@ from pipeline.core.spending import Cap, caps_of, spent_words
 from pipeline.core.waiting import person_paused, waits_for
 
 if TYPE_CHECKING:
+    from pipeline.cli.notebook import Notebook
     from pipeline.cli.picture import Live
 
 PLAIN_EVERY_S = 5.0
@@ -68,8 +70,9 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
+        self.interrupts = Interrupts()
         self._speed = Speedometer()
-        self._live: Live | None = None
+        self._live: Live | Notebook | None = None
         self._last_plain = 0.0
         self._waited = False
         self._last_line = ""
@@ -80,6 +83,10 @@ class Screen:
             from pipeline.cli.picture import Live  # noqa: PLC0415 - what draws is loaded where somebody looks
 
             self._live = Live()
+        elif not self._quiet and _in_notebook():
+            from pipeline.cli.notebook import Notebook  # noqa: PLC0415 - there is a kernel, so what it needs is there
+
+            self._live = Notebook()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,6 +116,11 @@ class Screen:
             if line != self._last_line:
                 self._last_line = line
                 self.say(line)
+
+
+def _in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
+    return "ipykernel" in sys.modules and hasattr(sys.modules["ipykernel"], "kernelapp")
 
 
 def plain_line(run: RunSnapshot, speed: Speed | None = None, estimate: Mapping[str, Any] | None = None) -> str:

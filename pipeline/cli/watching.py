@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from pipeline.cli.interrupts import Interrupts
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lead import LEAD_S, lead_lock
 from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RunSnapshot, RunState
@@ -40,17 +41,6 @@ class Stop:
     why: Stopped
     run: RunSnapshot | None
     reason: str = ""
-
-
-class Interrupts:
-    """What Ctrl-C asked for so far: once to stop sending, twice to leave at once."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, *_: object) -> None:
-        """Count one; a signal handler."""
-        self.count += 1
 
 
 async def _nothing() -> None:

@@ -5,13 +5,14 @@
     │   ├── ManifestError           a manifest that can't be read at all
     │   ├── SettingsError           an option, variable or settings file
     │   └── RunConflict             OUT holds something that this command would not continue
-    ├── PausedError             exit 4: the API or a guard wants a person first
+    ├── PausedError             exit 3 or 4: a cap, the API or a guard wants a person first
     │   └── KeyMissing              no key in the environment or a file
     ├── SystemTrouble           exit 5: Redis, disk or a process
     │   ├── LedgerUnavailable       Redis does not answer; trying again later may work
     │   ├── LedgerMismatch          Redis holds another version's ledger, or another run's
     │   ├── StorageError            the disk refused
     │   └── WorkerTrouble           workers that don't start or don't come
+    ├── Interrupted             exit 130: a person stopped it; the same goes on
     └── LifecycleError          a bug: an event that the state table does not know
 
 Each message is one clear sentence for the person who reads it. Leaves are named for what the caller can do.
@@ -39,7 +40,7 @@ class RunConflict(UsageError):
 
 
 class PausedError(VidbatchError):
-    """The API or a guard stopped the run; a person has to do something first."""
+    """A cap, the API or a guard stopped the run; a person has to do something first."""
 
 
 class KeyMissing(PausedError):
@@ -64,6 +65,10 @@ class StorageError(SystemTrouble):
 
 class WorkerTrouble(SystemTrouble):
     """Workers that don't start, or that nobody runs."""
+
+
+class Interrupted(VidbatchError):
+    """A person stopped the run; the same call goes on with it."""
 
 
 class LifecycleError(VidbatchError):

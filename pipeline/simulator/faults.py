@@ -5,7 +5,7 @@ does not move the others of a seeded run.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum
@@ -106,10 +106,11 @@ def _happens(rate: float, rng: random.Random) -> bool:
     return rate > 0 and rng.random() < rate
 
 
-def ending(settings: SimulatorSettings, rng: random.Random) -> Ending:
-    """Draw how and after how long a generation ends."""
+def ending(settings: SimulatorSettings, rng: random.Random, video_urls: Sequence[str] = ()) -> Ending:
+    """Draw how and after how long a generation of these videos ends."""
     outcome = COMPLETED
-    if _happens(settings.fail_rate, rng):
+    named = settings.failing_videos and any(settings.failing_videos in url for url in video_urls)
+    if _happens(settings.fail_rate, rng) or named:
         outcome = rng.choice(settings.fail_codes)
     stuck, latency_s = _happens(settings.stuck_rate, rng), settings.latency.draw(rng)
     return Ending(outcome, stuck, latency_s, results_lost=_happens(settings.lost_results_rate, rng))

@@ -88,7 +88,7 @@ class Generations:
             reasoning=submission.reasoning,
         )
         sequence = self.books.accept(asked, now)
-        end = faults.ending(self.settings, self.rng)
+        end = faults.ending(self.settings, self.rng, submission.video_urls)
         if end.results_lost:
             self._without_results.add(sequence)
         if self._viewer is None:

@@ -111,6 +111,7 @@ class SimulatorSettings:
     fail_codes: tuple[str, ...] = _option(
         ("generation_failed",), names, "codes of failed generations, drawn with equal chance"
     )
+    failing_videos: str = _option("", a_text, "generations of videos whose URL holds this text end as failed, too")
     stuck_rate: float = _option(0.0, a_rate, "generations that never end")
     submit_throttle_rate: float = _option(0.0, a_rate, "POSTs answered with 429")
     query_throttle_rate: float = _option(0.0, a_rate, "GETs of a task answered with 429")

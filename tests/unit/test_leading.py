@@ -7,12 +7,13 @@ from functools import partial
 import pytest
 
 from pipeline.cli import leading
+from pipeline.cli.interrupts import Interrupts
 from pipeline.cli.leading import lead, take_lead
 from pipeline.cli.operation import Operation
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.running import enter_ledger
 from pipeline.cli.sharing import Share, pace_unled
-from pipeline.cli.watching import Interrupts, Stop, Stopped, Watch, follow, stopped
+from pipeline.cli.watching import Stop, Stopped, Watch, follow, stopped
 from pipeline.core.account import Secret
 from pipeline.core.budget import Budget, Reservation, Settled
 from pipeline.core.late import LateId

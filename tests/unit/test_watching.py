@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.cli.watching import AWAY_S, LONELY_S, Interrupts, Stopped, Watch, follow, lacking, lead_lock, stopped
+from pipeline.cli.interrupts import Interrupts
+from pipeline.cli.watching import AWAY_S, LONELY_S, Stopped, Watch, follow, lacking, lead_lock, stopped
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy

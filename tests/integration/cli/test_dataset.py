@@ -46,7 +46,7 @@ def dataset(terminal, simulator, tmp_path):
     good = write(tmp_path / "good.csv", rows)
     assert terminal("run", good, "--out", "out", "--base-url", api.base_url, "--yes").code == 0
     api.set(fail_rate=1.0, fail_codes="generation_failed")
-    failing = [("fail-1", *rows[0][1:3], "", "", ""), ("fail-2", *rows[1][1:3], "", "", "")]
+    failing = [(f"fail-{n}", rows[n][1], f"Question {n}, again?", "", "", "") for n in (1, 2)]
     bad = write(tmp_path / "bad.csv", [*failing, ("refused", *rows[2][1:3], "gemini-9-future", "", "")])
     ended = terminal("run", bad, "--out", "out", "--base-url", api.base_url, "--yes")
     assert ended.code == 1, ended.err
