@@ -109,12 +109,17 @@ class Remains:
 
 def remains(ends: Iterable[End]) -> Remains:
     """Count the rows that did not complete."""
+    return remains_of((end, 1) for end in ends)
+
+
+def remains_of(ends: Iterable[tuple[End, int]]) -> Remains:
+    """The same, of rows that are counted already: so many ended like this one."""
     counts: Counter[tuple[Outcome, str]] = Counter()
     ways: Counter[str] = Counter()
-    for end in ends:
+    for end, rows in ends:
         if end.outcome is not Outcome.COMPLETED:
-            counts[end.outcome, end.code] += 1
-            ways["collect" if end.collectable else end.counts_as] += 1
+            counts[end.outcome, end.code] += rows
+            ways["collect" if end.collectable else end.counts_as] += rows
     again = sum(ways[outcome] for outcome in DEFAULT_OUTCOMES)
     return Remains(ways["collect"], again, ways[Outcome.UNKNOWN], ways[Outcome.REFUSED], counts)
 
