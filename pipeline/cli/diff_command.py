@@ -74,7 +74,7 @@ def _compare(out: OutFolder, a: LocalRunFolder, b: LocalRunFolder, to: Path | No
     }
 
 
-def _described(run: LocalRunFolder, whole: bool) -> dict[str, Any]:  # noqa: FBT001 - one of a pair
+def _described(run: LocalRunFolder, whole: bool) -> dict[str, Any]:
     described = run.described()
     receipt = run.receipt() or {}
     return {
@@ -94,5 +94,3 @@ def _samples(found: Comparison) -> Iterator[dict[str, Any]]:
 
 def _shown(side: Any) -> dict[str, Any]:  # noqa: ANN401 - core.comparing.Side
     return {"outcome": side.outcome, "answer_status": side.status, "answer": side.answer, "content": side.content}
-
-

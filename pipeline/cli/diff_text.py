@@ -14,13 +14,14 @@ def diff_lines(told: Mapping[str, Any]) -> Iterator[str]:
     """The comparison for a person: what was compared, what changed, what it cost."""
     yield from (_run_line(name, told[name]) for name in "ab")
     rows = told["rows"]
-    yield f"rows: {rows['both']:,} in both, {rows['only_a']:,} only in A, {rows['only_b']:,} only in B (matched by " + (
-        f"{' and '.join(told['matched_by'])})"
+    by = " and ".join(told["matched_by"])
+    yield (
+        f"rows: {rows['both']:,} in both, {rows['only_a']:,} only in A, {rows['only_b']:,} only in B (matched by {by})"
     )
     if told["other_videos"]:
         yield (
-            f"{told['other_videos']:,} of the rows in both have other videos in A than in B: where a manifest has no id, "
-            "a row is called by its place, and these may be different rows"
+            f"{told['other_videos']:,} of the rows in both have other videos in A than in B: where a manifest has no "
+            "id, a row is called by its place, and these may be different rows"
         )
     if not rows["both"]:
         return

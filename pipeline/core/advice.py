@@ -59,7 +59,9 @@ def advice_for(end: End, status: str | None, run_id: str, out: str) -> Advice:
     match outcome:
         case Outcome.UNKNOWN:
             command = command_words("retry", run_id, out, "--unknown")
-            return Advice("It may have been billed without an answer; this asks it again, perhaps at double cost.", command)
+            return Advice(
+                "It may have been billed without an answer; this asks it again, perhaps at double cost.", command
+            )
         case Outcome.REFUSED:
             text = "The API does not accept it as it is: correct the row in the manifest; as it is, this asks it again."
         case Outcome.EXPIRED:

@@ -12,7 +12,6 @@ SAMPLE = 5
 """Changed rows that are shown."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Side:
     """A row as one run has it; `answer` is the parsed answer where it has a type, else nothing."""

@@ -193,7 +193,7 @@ def causes(facts: Facts) -> list[Cause]:
 def seconds(value: float | None) -> str:
     """A time for people, with the digits that matter where it is short."""
     if value is None:
-        return "–"
+        return "-"
     if value < 1:
         return f"{value * 1000:.0f} ms"
     return f"{value:.3g} s" if value < 100 else duration(value)  # noqa: PLR2004 - three digits

@@ -27,7 +27,7 @@ def percentile(counts: Mapping[int, int], share: float) -> float | None:
     for number in sorted(counts):
         seen += counts[number]
         if seen >= wanted and seen:
-            return RATIO ** (number + 0.5)
+            return float(RATIO ** (number + 0.5))
     return None
 
 
@@ -63,7 +63,7 @@ class Span:
         return self.start + timedelta(seconds=place * self.step_s)
 
     def labels(self) -> Iterator[str]:
-        """When each step begins, as short as it is clear: with the day where there is more than one, or with seconds."""
+        """When each step begins, as short as it is clear: with the day where there are several, or with seconds."""
         last = self.at(self.steps)
         several = last - self.start > timedelta(days=1)
         form = "%d %b %H:%M" if several else "%H:%M:%S" if self.step_s % 60 else "%H:%M"

@@ -14,7 +14,7 @@ from pipeline.core.reporting import seconds
 def page(template: str, values: Mapping[str, Any]) -> str:
     """A page from one of our templates; every value is escaped, but for drawings that `drawn` vouches for."""
     environment = Environment(
-        loader=PackageLoader("pipeline.edges"),
+        loader=PackageLoader("pipeline.edges", "page_templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -30,7 +30,7 @@ def drawn(svg: str) -> Markup:
 
 
 def _count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
+    return "-" if value is None else f"{value:,}"
 
 
 def _money(value: float | None) -> str:

@@ -5,7 +5,7 @@ Colours are the page's own, by name, so that a plot is read in the light, in the
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.etree import ElementTree as Tree
+from xml.etree import ElementTree as ET
 
 import pygal
 from pygal.style import Style
@@ -111,21 +111,21 @@ def _text(chart: Any, name: str, title: str, *, stretched: bool = False) -> str:
     root.insert(0, _title(title))
     for parent in list(root.iter()):
         _keep_readable(parent)
-    return Tree.tostring(root, encoding="unicode")
+    return ET.tostring(root, encoding="unicode")
 
 
-def _keep_readable(parent: Tree.Element) -> None:
+def _keep_readable(parent: ET.Element) -> None:
     """Leave out what only scripts and programmers read; a bar's value becomes what is shown where one points at it."""
     told = {str(one.get("class")): one.text or "" for one in parent if one.tag == "desc"}
     for child in list(parent):
-        if child.tag in {Tree.Comment, "desc", "script"}:
+        if child.tag in {ET.Comment, "desc", "script"}:
             parent.remove(child)
     if "value" in told:
         label = told.get("x_label")
         parent.insert(0, _title(f"{label}: {told['value']}" if label else told["value"]))
 
 
-def _title(text: str) -> Tree.Element:
-    element = Tree.Element("title")
+def _title(text: str) -> ET.Element:
+    element = ET.Element("title")
     element.text = text
     return element

@@ -1,6 +1,6 @@
 """Counts what a report tells of a run: by DuckDB, over its annotations, in bounded memory however many they are."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,7 +70,9 @@ def _groups(rows: RunRows) -> list[Group]:
 
 
 def _ends(duck: Duck) -> tuple[datetime | None, datetime | None]:
-    query = f"SELECT epoch_us(min(least(submitted_at, finished_at))), epoch_us(max(finished_at)) FROM rows WHERE {_SENT}"
+    query = (
+        f"SELECT epoch_us(min(least(submitted_at, finished_at))), epoch_us(max(finished_at)) FROM rows WHERE {_SENT}"
+    )
     [(began, ended)] = duck.rows(query)
     return _time(began), _time(ended)
 
@@ -97,12 +99,16 @@ def _course(duck: Duck, began: datetime, ended: datetime) -> Course:
 def _measured(duck: Duck, value: str) -> Measured:
     """How a column of seconds is distributed."""
     where = f"FROM rows WHERE {_SENT} AND ({value}) IS NOT NULL"
-    counts = dict(duck.rows(f"SELECT floor(ln(greatest({value}, {LEAST})) / ln({RATIO}))::BIGINT, count(*) {where} GROUP BY 1"))
+    counts = dict(
+        duck.rows(f"SELECT floor(ln(greatest({value}, {LEAST})) / ln({RATIO}))::BIGINT, count(*) {where} GROUP BY 1")
+    )
     usual = percentile(counts, 0.99)
     if usual is None:
         return Measured()
     step = nice_step(usual, BARS - 1)
-    bars = dict(duck.rows(f"SELECT least(floor(greatest({value}, 0) / {step}), {BARS})::BIGINT, count(*) {where} GROUP BY 1"))
+    bars = dict(
+        duck.rows(f"SELECT least(floor(greatest({value}, 0) / {step}), {BARS})::BIGINT, count(*) {where} GROUP BY 1")
+    )
     longest = duck.value(f"SELECT max({value}) {where}")
     return Measured(counts, [bars.get(place, 0) for place in range(max(bars) + 1)], step, longest)
 
@@ -137,7 +143,9 @@ def _rejected(duck: Duck, run: LocalRunFolder) -> list[dict[str, Any]]:
     if not path.exists() or not run.described().get("rejections"):
         return []
     duck.scan("rejects", [path])
-    sample = "{'row_id': 'line ' || line, 'said': 'found ' || left(found, 300) || '; allowed is ' || left(allowed, 300)}"
+    sample = (
+        "{'row_id': 'line ' || line, 'said': 'found ' || left(found, 300) || '; allowed is ' || left(allowed, 300)}"
+    )
     query = f"SELECT field, count(*), min_by({sample}, row_index, {SAMPLES}) FROM rejects GROUP BY 1 ORDER BY 2 DESC, 1"
     return [{"field": field, "rows": count, "samples": samples} for field, count, samples in duck.rows(query)]
 

@@ -84,7 +84,11 @@ def _fields(answer: object) -> list[tuple[str, object]] | None:
 
 
 def _is_short(value: object) -> bool:
-    return isinstance(value, list) and len(value) <= FLAT_FIELDS and all(isinstance(one, str | int | float) for one in value)
+    return (
+        isinstance(value, list)
+        and len(value) <= FLAT_FIELDS
+        and all(isinstance(one, str | int | float) for one in value)
+    )
 
 
 def _plots(facts: Facts) -> dict[str, Any]:
@@ -92,7 +96,9 @@ def _plots(facts: Facts) -> dict[str, Any]:
     from pipeline.edges.pages import drawn  # noqa: PLC0415
 
     parts = [(one.name, one.rows, one.kind) for one in reporting.segments(facts)]
-    told: dict[str, Any] = {"outcomes": drawn(plots.shares("outcomes", "Rows by how they ended", parts)) if parts else ""}
+    told: dict[str, Any] = {
+        "outcomes": drawn(plots.shares("outcomes", "Rows by how they ended", parts)) if parts else ""
+    }
     told |= dict.fromkeys(("throughput", "flight", "latency", "polls"), "")
     if facts.course is not None:
         labels, course = list(facts.course.span.labels()), facts.course

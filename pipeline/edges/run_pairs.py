@@ -48,10 +48,7 @@ def pairs_of(out: OutFolder, a: LocalRunFolder, b: LocalRunFolder) -> Iterator[R
     """Open two runs of OUT. StorageError where one of their files can't be read."""
     with TemporaryDirectory(prefix="vidbatch-") as scratch, duck(Path(scratch)) as connection:
         whole = (_offer(connection, out, a, "a"), _offer(connection, out, b, "b"))
-        named = all(
-            connection.value(f"SELECT count(prompt_name) FROM all_{name}")  # noqa: S608 - our own names
-            for name in _SIDES
-        )
+        named = all(connection.value(f"SELECT count(prompt_name) FROM all_{name}") for name in _SIDES)
         typed = (is_typed(connection, "all_a"), is_typed(connection, "all_b"))
         yield RunPairs(connection, whole, named, typed)
 
@@ -59,7 +56,7 @@ def pairs_of(out: OutFolder, a: LocalRunFolder, b: LocalRunFolder) -> Iterator[R
 def _offer(connection: Duck, out: OutFolder, run: LocalRunFolder, name: str) -> bool:
     """All rows of a run: its annotations, and those of earlier runs that it reused; whether it is whole."""
     whole = offer_rows(connection, run, f"own_{name}")
-    own = f"SELECT row_index, row_id, prompt_name, {_COLUMNS} FROM own_{name}"  # noqa: S608 - our own names
+    own = f"SELECT row_index, row_id, prompt_name, {_COLUMNS} FROM own_{name}"
     reused = _reused(connection, out, run, name)
     connection.execute(f"CREATE VIEW all_{name} AS {own}{' UNION ALL BY NAME ' if reused else ''}{reused}")
     return whole
@@ -71,16 +68,16 @@ def _reused(connection: Duck, out: OutFolder, run: LocalRunFolder, name: str) ->
     if not path.exists():
         return ""
     connection.scan(f"reused_{name}", [path])
-    answered = [run_id for (run_id,) in connection.rows(f"SELECT DISTINCT answered_run FROM reused_{name} ORDER BY 1")]  # noqa: S608
+    answered = [run_id for (run_id,) in connection.rows(f"SELECT DISTINCT answered_run FROM reused_{name} ORDER BY 1")]
     views = []
     for place, run_id in enumerate(answered):
         views.append(f"answered_{name}_{place}")
         connection.scan(views[-1], published_files(out.run(run_id).published), {"answering_run": run_id})
     if not views:
         return ""
-    union = " UNION ALL BY NAME ".join(f"SELECT answering_run, row_index AS at, {_COLUMNS} FROM {one}" for one in views)  # noqa: S608
+    union = " UNION ALL BY NAME ".join(f"SELECT answering_run, row_index AS at, {_COLUMNS} FROM {one}" for one in views)
     return (
-        f"SELECT row_index, row_id, prompt_name, {', '.join(f'x.{one}' for one in _COLUMNS.split(', '))} "  # noqa: S608
+        f"SELECT row_index, row_id, prompt_name, {', '.join(f'x.{one}' for one in _COLUMNS.split(', '))} "
         f"FROM reused_{name} AS r JOIN ({union}) AS x ON x.answering_run = r.answered_run AND x.at = r.answered_index"
     )
 

@@ -1,6 +1,6 @@
 """The rows of one run as far as they are on disk: what is published, and of a run under way its parts too."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,35 +43,37 @@ def rows_of(run: LocalRunFolder) -> Iterator[RunRows]:
 
 def offer_rows(connection: Duck, run: LocalRunFolder, name: str) -> bool:
     """Make the annotations of a run a view of this name; whether all of them are published."""
-    published, parts = published_files(run.published), []
-    _offer(connection, published, f"{name}_published")
-    whole = bool(published) and (run.done_path.exists() or _holds_all(connection, run, f"{name}_published"))
-    if not whole:
-        parts = sorted((run.path / "parts").glob("part-*.parquet"))
-    _offer(connection, parts, f"{name}_parts")
+    published, whole = published_files(run.published), run.done_path.exists()
+    if published:
+        connection.scan(f"{name}_published", published)
+        whole = whole or _holds_all(connection, run, f"{name}_published")
+    parts = [] if whole else sorted((run.path / "parts").glob("part-*.parquet"))
+    if parts:
+        connection.scan(f"{name}_parts", parts)
     # a row may stand in two parts, of two ledgers, and in a published file beside
-    fresh = f"SELECT * FROM {name}_parts ANTI JOIN (SELECT row_index FROM {name}_published) USING (row_index)"  # noqa: S608
     once = "QUALIFY row_number() OVER (PARTITION BY row_index) = 1"
-    more = f" UNION ALL BY NAME ({fresh} {once})" if parts else ""
-    connection.execute(f"CREATE VIEW {name} AS (FROM {name}_published){more}")
+    match bool(published), bool(parts):
+        case True, True:
+            fresh = f"{name}_parts ANTI JOIN (SELECT row_index FROM {name}_published) USING (row_index)"
+            query = f"(FROM {name}_published) UNION ALL BY NAME (SELECT * FROM {fresh} {once})"
+        case True, False:
+            query = f"FROM {name}_published"
+        case False, True:
+            query = f"SELECT * FROM {name}_parts {once}"
+        case _:
+            columns = ", ".join(f"NULL::{_KINDS.get(column.kind, 'VARCHAR')} AS {column.name}" for column in ANNOTATION)
+            query = f"SELECT {columns} WHERE false"
+    connection.execute(f"CREATE VIEW {name} AS {query}")
     return whole
-
-
-def _offer(connection: Duck, files: Sequence[Path], name: str) -> None:
-    if files:
-        connection.scan(name, files)
-        return
-    columns = ", ".join(f"NULL::{_KINDS.get(column.kind, 'VARCHAR')} AS {column.name}" for column in ANNOTATION)
-    connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")  # noqa: S608 - our own names
 
 
 def _holds_all(connection: Duck, run: LocalRunFolder, name: str) -> bool:
     described = run.described()
     wanted = int(described.get("requests", 0)) + int(described.get("duplicates", 0))
-    return bool(connection.value(f"SELECT count(*) FROM {name}") == wanted)  # noqa: S608
+    return bool(connection.value(f"SELECT count(*) FROM {name}") == wanted)
 
 
 def is_typed(connection: Duck, name: str) -> bool:
     """Whether the answers of a view have a type of their own."""
     kinds = {column: kind for column, kind, *_ in connection.rows(f"DESCRIBE {name}")}
-    return kinds.get("answer", "VARCHAR") != "VARCHAR"
+    return str(kinds.get("answer", "VARCHAR")) != "VARCHAR"
