@@ -3,12 +3,16 @@
 Colours are the page's own, by name, so that a plot is read in the light, in the dark and on paper.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pygal
 from pygal.style import Style
+
+# It leaves a finder of modules behind, for plugins that nobody here has, of a kind that Python warns of at each import.
+sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
 WIDTH, HEIGHT = 440, 230
 """Small, and stretched by the page: so that letters can still be read where a phone shrinks it."""

@@ -143,9 +143,8 @@ def _rejected(duck: Duck, run: LocalRunFolder) -> list[dict[str, Any]]:
     if not path.exists() or not run.described().get("rejections"):
         return []
     duck.scan("rejects", [path])
-    sample = (
-        "{'row_id': 'line ' || line, 'said': 'found ' || left(found, 300) || '; allowed is ' || left(allowed, 300)}"
-    )
+    said = "'found ' || left(found, 300) || '; allowed is ' || left(allowed, 300)"
+    sample = f"{{'row_id': 'line ' || line, 'prompt_name': NULL, 'said': {said}}}"
     query = f"SELECT field, count(*), min_by({sample}, row_index, {SAMPLES}) FROM rejects GROUP BY 1 ORDER BY 2 DESC, 1"
     return [{"field": field, "rows": count, "samples": samples} for field, count, samples in duck.rows(query)]
 
