@@ -1,7 +1,8 @@
 """Reads duplicates.parquet: rows that ask just what an earlier row of their run asks, and are not sent."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.core.errors import StorageError
 from pipeline.core.rows import Rows
 from pipeline.edges.arrow import numbers
 from pipeline.edges.files import replaced
+from pipeline.edges.requests_file import LAYOUT, SHARED
 from pipeline.edges.requests_reader import RequestsFile
 
 BATCH_ROWS = 4_096
@@ -47,7 +49,7 @@ class DuplicatesFile:
             self._rows = RequestsFile(self.path)
         return self._rows.asked(row_indexes)
 
-    def copy_of(self, firsts: Rows, path: Path) -> int:
+    def copy_of(self, firsts: Rows, path: Path, metadata: Mapping[str, str]) -> int:
         """Write the duplicates of these rows into another run's file, where there are any; how many."""
         count = 0
         batches = (batch.filter(_among(batch["first_index"], firsts)) for batch in self._batches(None))
@@ -55,9 +57,13 @@ class DuplicatesFile:
         first = next(kept, None)
         if first is None:
             return 0
-        with replaced(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
-            for batch in _with(first, kept):
-                writer.write_batch(batch)
+        schema = first.schema.with_metadata(dict(metadata))
+        with (
+            replaced(path) as temporary,
+            pq.ParquetWriter(temporary, schema, **LAYOUT, use_dictionary=list(SHARED)) as writer,
+        ):
+            for batch in chain((first,), kept):
+                writer.write_batch(batch.cast(schema))
                 count += batch.num_rows
         return count
 
@@ -75,7 +81,3 @@ class DuplicatesFile:
 def _among(column: Any, rows: Rows) -> Any:  # noqa: ANN401 - pyarrow has no types
     return pc.invert(pc.is_in(pa.array(range(len(column))), pa.array(rows.places_outside(numbers(column)), pa.int64())))
 
-
-def _with(first: Any, rest: Iterator[Any]) -> Iterator[Any]:  # noqa: ANN401
-    yield first
-    yield from rest
