@@ -33,7 +33,7 @@ COPIED = (
     *("outcome", "error_code", "error_type", "error_message", "http_status"),
     *("submitted_at", "finished_at", "collected_at"),
 )
-"""Columns that a duplicate has of the row that was asked instead of it. What was used and billed is that row's alone."""
+"""Columns that a duplicate has of the row that was asked instead of it. What was billed is that row's alone."""
 
 
 def answer_columns(completion: Completion | None, prices: PriceList, model: str) -> dict[str, object]:

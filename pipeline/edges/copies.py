@@ -56,7 +56,8 @@ class Copies:
         self._first_column = firsts
         self._kept = pa.schema([self._schema.field(name) for name in ("row_index", COPY_OF, *COPIED)])
         step = -(-len(stretches) // _FILES) or 1
-        self._untils = [stretches[min(place + step, len(stretches)) - 1].until for place in range(0, len(stretches), step)]
+        shared = [stretches[place : place + step] for place in range(0, len(stretches), step)]
+        self._untils = [some[-1].until for some in shared]
 
     def take_up_files(self, files: Sequence[Path]) -> None:
         """Take up the firsts that stand in published files."""
@@ -135,7 +136,6 @@ class Copies:
         kinds = {one.name: one.type for one in self._schema}
         held["attempts"] = pa.repeat(pa.scalar(0, kinds["attempts"]), count)
         held["possible_duplicate"] = pa.repeat(pa.scalar(False, kinds["possible_duplicate"]), count)
-        log = kinds["attempt_log"]
-        held["attempt_log"] = pa.ListArray.from_arrays(pa.array([0] * (count + 1), pa.int32()), pa.array([], log.value_type))
+        held["attempt_log"] = pa.array([[]] * count, kinds["attempt_log"])
         columns = [held[name] if name in held else pa.nulls(count, kinds[name]) for name in self._schema.names]
         return pa.table(columns, schema=self._schema)

@@ -80,4 +80,3 @@ class DuplicatesFile:
 
 def _among(column: Any, rows: Rows) -> Any:  # noqa: ANN401 - pyarrow has no types
     return pc.invert(pc.is_in(pa.array(range(len(column))), pa.array(rows.places_outside(numbers(column)), pa.int64())))
-

@@ -6,6 +6,7 @@ with it may yet turn out to bear its id (`core.corrections`). Of all others the 
 """
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -57,10 +58,10 @@ def publish_early(publication: Publication, stop: Callable[[], bool]) -> bool:
     for file in files:
         for batch in batches(file, ("row_index",)):
             holders.published(numbers(batch["row_index"]))
-    doubted, newest = _doubted(publication)
+    doubted, until = _doubted(publication)
     for number, part in enumerate(publication.parts, 1):
         for batch in batches(part, ("row_index", "submitted_at")):
-            sure = without(batch, _places(batch, doubted, newest))
+            sure = without(batch, _places(batch, doubted, until))
             holders.hold(numbers(sure["row_index"]), number)
     merge = Merge(publication.parts, holders, publication.schema)
     stretches = list(merge.stretches())
@@ -79,17 +80,17 @@ def publish_early(publication: Publication, stop: Callable[[], bool]) -> bool:
         return False
 
 
-def _places(batch: Any, doubted: Rows, newest: Any) -> list[int]:  # noqa: ANN401 - pyarrow has no types
+def _places(batch: Any, doubted: Rows, until: int) -> list[int]:  # noqa: ANN401 - pyarrow has no types
     """The places of rows that stay in their part."""
     clear = set(doubted.places_outside(numbers(batch["row_index"])))
-    fresh = pc.fill_null(pc.greater(batch["submitted_at"], newest), False).to_pylist()
+    fresh = pc.fill_null(pc.greater(_accepted(batch), until), False).to_pylist()
     return [place for place, is_fresh in enumerate(fresh) if is_fresh or place not in clear]
 
 
-def _doubted(publication: Publication) -> tuple[Rows, Any]:
-    """Rows that may be corrected yet, and the time up to which rows were accepted long enough ago."""
+def _doubted(publication: Publication) -> tuple[Rows, int]:
+    """Rows that may be corrected yet, and the time, in µs, up to which rows were accepted long enough ago."""
     doubted, seen, bearers = Rows(late_ids(publication.sent)), Rows(), Bearers()
-    newest = pa.scalar(None, pa.timestamp("us", tz="UTC"))
+    newest = 0
     for batch in batches_of(published_files(publication.into)):
         bearers.take_up(batch)
     for part in publication.parts:
@@ -99,7 +100,7 @@ def _doubted(publication: Publication) -> tuple[Rows, Any]:
             doubted.add_all([indexes[place] for place in again])
             doubted.add_all(list(_open_ends(batch)))
             bearers.take_up(without(batch, again) if again else batch)
-            newest = pc.max_element_wise(newest, pc.max(batch["submitted_at"]))
+            newest = max(newest, pc.max(_accepted(batch)).as_py() or 0)
     unplaced = bearers.unplaced(id_files(publication.sent))
     for row_index, generation_id, *_ in saved_ids(publication.sent) if unplaced else ():
         if hash((row_index, generation_id)) in unplaced:
@@ -108,7 +109,12 @@ def _doubted(publication: Publication) -> tuple[Rows, Any]:
     if shared := bearers.ids.repeated():
         for batch in batches_of(publication.parts):
             doubted.add_all([row_index for row_index, *_ in bearers_of(batch, shared)])
-    return doubted, pc.subtract(newest, pa.scalar(_OLD_ENOUGH))
+    return doubted, newest - _OLD_ENOUGH // timedelta(microseconds=1)
+
+
+def _accepted(batch: Any) -> Any:  # noqa: ANN401
+    """When rows were accepted, in µs; null for one that never was."""
+    return batch["submitted_at"].cast(pa.int64())
 
 
 def _open_ends(batch: Any) -> Iterator[int]:  # noqa: ANN401

