@@ -17,6 +17,7 @@ from pipeline.simulator.digest import digest
 ARROW = {
     "text": "string",
     "word": "string",
+    "answer": "string",
     "texts": "list<element: string>",
     "int": "int64",
     "float": "double",
