@@ -203,3 +203,30 @@ def test_a_dataset_without_a_schema_tells_which_answers_are_none(terminal, simul
     assert orjson.loads(ended.out)["answer_statuses"]["empty"] == 3
     assert "answers: 3 empty (columns answer_status and answer_error" in terminal(*asked).err
     assert {(row["answer"], row["answer_status"]) for row in rows_of(tmp_path / "out")} == {(None, "empty")}
+
+
+def test_a_plan_says_what_answers_are_held_against_and_counts_the_schema_in(here, tmp_path):
+    rows, schema = manifest(tmp_path, 3), schema_file(tmp_path)
+    said = here("plan", rows, "--prompt", "?", "--schema", schema)
+    assert said.code == 0, said.err
+    assert "the column answer has the fields digest, kind, place, events, people" in said.out
+    told = orjson.loads(here("plan", rows, "--prompt", "?", "--schema", schema, "--json").out)
+    assert (told["answer_schema"], len(told["schema_digest"])) == (SCHEMA, 64)
+    long = here("plan", rows, "--prompt", "x" * 99_900, "--schema", schema)
+    assert (long.code, "0 requests, 3 rejected" in long.out) == (1, True)
+    assert "together with what the schema appends" in long.out
+    alone = here("plan", rows, "--prompt", "x" * 99_900, "--schema", schema, "--no-schema-instruction")
+    assert (alone.code, "3 requests, 0 rejected" in alone.out) == (0, True)
+
+
+def test_a_schema_that_cant_be_used_ends_the_command_before_it_plans(here, tmp_path):
+    bad = schema_file(tmp_path, {"properties": {"kind": {"$ref": "https://schemas.example/kind.json"}}})
+    for words in (("plan",), ("run", "--out", "out", "--yes")):
+        said = here(
+            words[0], manifest(tmp_path, 1), "--prompt", "?", "--schema", bad, *words[1:], VIDBATCH_API_KEY=None
+        )
+        assert said.code == 2
+        assert f"--schema: {bad}" in said.err
+        assert "https://schemas.example/kind.json" in said.err
+    assert not (tmp_path / "out").exists()
+    assert here("plan", manifest(tmp_path, 1), "--prompt", "?", "--schema", "none.json").code == 2
