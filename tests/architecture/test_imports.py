@@ -99,6 +99,11 @@ DOORS = (
     Door(
         ("pydantic",), ("pipeline/cli/settings_file.py",), "what loads slowly is loaded where a person wrote something"
     ),
+    Door(
+        ("jsonschema_rs", "jsonschema"),
+        ("pipeline/edges/schemas.py",),
+        "one module sees to it that a schema fetches nothing, and that no answer can raise",
+    ),
     Door(("click", "rich"), ("pipeline/cli/*",), "only the command line speaks to people"),
     Door(("celery", "kombu", "billiard"), ("workers/*",), "the ledger holds the truth; Celery only runs the workers"),
     Door(("av", "httptools"), ("pipeline/simulator/*",), "making clips and parsing requests is the simulator's part"),

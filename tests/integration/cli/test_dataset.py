@@ -18,6 +18,7 @@ ARROW = {
     "text": "string",
     "answer": "string",
     "word": "string",
+    "answer": "string",
     "texts": "list<element: string>",
     "int": "int64",
     "float": "double",
