@@ -110,11 +110,15 @@ class Remains:
 
 def remains(ends: Iterable[End], duplicates: Mapping[int, int] = MappingProxyType({})) -> Remains:
     """Count the rows that did not complete; `duplicates` tells of a row how many others end as it does."""
+    return remains_of((end, 1 + duplicates.get(end.row_index, 0)) for end in ends)
+
+
+def remains_of(ends: Iterable[tuple[End, int]]) -> Remains:
+    """The same, of rows that are counted already: so many ended like this one."""
     counts: Counter[tuple[Outcome, str]] = Counter()
     ways: Counter[str] = Counter()
-    for end in ends:
+    for end, rows in ends:
         if end.outcome is not Outcome.COMPLETED:
-            rows = 1 + duplicates.get(end.row_index, 0)
             counts[end.outcome, end.code] += rows
             ways["collect" if end.collectable else end.counts_as] += rows
     again = sum(ways[outcome] for outcome in DEFAULT_OUTCOMES)

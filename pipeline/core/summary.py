@@ -8,6 +8,9 @@ from pipeline.core.answering import AnswerStatus
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import RunSnapshot
 
+REPORT_TROUBLE = "report_trouble"
+"""The key of the done marker that says why there is no report; left out where there is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:

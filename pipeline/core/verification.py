@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.receipt import Found, Usage, digest_of, manifest_rows, receipt_name, receipt_of
-from pipeline.core.summary import status_counts
+from pipeline.core.summary import REPORT_TROUBLE, status_counts
 
 _PLANNED = ("requests", "duplicates", "reused", "rejects")
 """What a receipt calls the files of the plan."""
@@ -97,6 +97,7 @@ def marker_differences(summary: Mapping[str, Any], receipt: Mapping[str, Any], f
         "cost": again["usage"]["cost"],
         "receipt": receipt_name(again["run_id"]),
         "receipt_sha256": digest_of(receipt),
+        **{name: told for name, told in summary.items() if name == REPORT_TROUBLE},  # the files tell nothing of it
     }
     return [*_unlike_marker(found, held, summary)]
 

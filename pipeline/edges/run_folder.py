@@ -54,6 +54,11 @@ class LocalRunFolder:
         return self.path / "receipt.json"
 
     @property
+    def report_path(self) -> Path:
+        """What a person reads of it."""
+        return self.path / "report.html"
+
+    @property
     def done_path(self) -> Path:
         """The done marker."""
         return self.path / "done.json"

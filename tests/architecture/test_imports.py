@@ -95,7 +95,13 @@ DOORS = (
     Door(
         ("duckdb",), ("pipeline/edges/duck.py",), "one place says how much memory a query may take, and what it loads"
     ),
-    Door(("jinja2", "yaml"), ("pipeline/edges/templates.py",), "what fills a template must find a sandbox"),
+    Door(
+        ("jinja2", "markupsafe"),
+        ("pipeline/edges/templates.py", "pipeline/edges/pages.py"),
+        "what fills a template must find a sandbox, and what fills a page must be escaped",
+    ),
+    Door(("yaml",), ("pipeline/edges/templates.py",), "what is read as YAML must be plain values"),
+    Door(("pygal",), ("pipeline/edges/plots.py",), "a plot must load nothing, and run no script"),
     Door(
         ("pydantic",), ("pipeline/cli/settings_file.py",), "what loads slowly is loaded where a person wrote something"
     ),

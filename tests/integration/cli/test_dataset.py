@@ -18,7 +18,6 @@ ARROW = {
     "text": "string",
     "answer": "string",
     "word": "string",
-    "answer": "string",
     "texts": "list<element: string>",
     "int": "int64",
     "float": "double",
