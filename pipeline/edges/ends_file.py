@@ -5,18 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import StorageError
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.standing import End
 
-_COLUMNS = ["row_index", "outcome", "error_code", "generation_id", "submitted_at", "possible_duplicate"]
+_COLUMNS = ["duplicate_of", "row_index", "outcome", "error_code", "generation_id", "submitted_at", "possible_duplicate"]
 BATCH_ROWS = 20_000
 
 
 def read_ends(published: Path) -> Iterator[End]:
-    """How every row of a published run ended, in the files' order. StorageError when a file can't be read."""
+    """How every request of a published run ended, in the files' order. StorageError when a file can't be read.
+
+    Duplicates end as their firsts do, and are left out: who asks for a row again asks for its duplicates, too.
+    """
     for path in sorted(published.glob("part-*.parquet")):
         try:
             with pq.ParquetFile(path) as file:
@@ -27,8 +31,10 @@ def read_ends(published: Path) -> Iterator[End]:
 
 
 def _ends(batch: Any) -> Iterator[End]:  # noqa: ANN401 - pyarrow has no types
+    if "duplicate_of" in batch.schema.names:
+        batch = batch.filter(pc.is_null(batch["duplicate_of"]))
     accepted = batch["submitted_at"].cast(pa.int64()).to_pylist()
-    columns = [batch[name].to_pylist() for name in _COLUMNS if name != "submitted_at"]
+    columns = [batch[name].to_pylist() for name in _COLUMNS[1:] if name != "submitted_at"]
     for (row_index, outcome, code, generation_id, doubtful), at in zip(
         zip(*columns, strict=True), accepted, strict=True
     ):

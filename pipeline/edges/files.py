@@ -4,7 +4,7 @@ import fcntl
 import glob
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -26,18 +26,16 @@ def matching(written: str) -> list[Path]:
 
 
 @contextmanager
-def replaced(path: Path, scratch: Path | None = None) -> Iterator[Path]:
+def replaced(path: Path) -> Iterator[Path]:
     """A temporary path to write to; on leaving it is synced and takes the place of `path`.
 
-    `scratch` is another folder of the same file system for the temporary file, where readers list `path`'s own.
     StorageError when the disk refuses; then `path` is as it was.
     """
-    folder = scratch or path.parent
+    folder = path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{path.parent} can't be made: {error.strerror or error}") from error
+        raise StorageError(f"{folder} can't be made: {error.strerror or error}") from error
     temporary = folder / f".{path.name}.{uuid4().hex}.tmp"
     try:
         yield temporary
@@ -51,31 +49,76 @@ def replaced(path: Path, scratch: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def replaced_folder(path: Path, scratch: Path) -> Iterator[Path]:
-    """A temporary folder to write files to; on leaving it is synced and becomes `path`, all files at once.
+def unfinished(scratch: Path) -> Iterator[Path]:
+    """A temporary folder in `scratch` for what is not whole yet; it goes on leaving, with all that is still in it.
 
-    `scratch` is a folder of the same file system. Where `path` has files of these names already, they stay, and nothing
-    of the temporary folder is used. What was left there by a process that died is removed. StorageError as ever.
+    What was left there by processes that died is removed, too. StorageError when the disk refuses.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
         _sweep(scratch)
         temporary, lock = _begun(scratch)
     except OSError as error:
         raise StorageError(f"{scratch} can't be written: {error.strerror or error}") from error
     try:
         yield temporary
-        names = sorted(file.name for file in temporary.iterdir())
-        for name in names:
-            _sync(temporary / name)
-        _sync(temporary)
-        _take_place(temporary, path, names)
-        _sync(path.parent)
     except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+        raise StorageError(f"{scratch} can't be written: {error.strerror or error}") from error
     finally:
         os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def appear(folder: Path, path: Path) -> bool:
+    """Let `folder` be `path`, durably, and its files be seen all at once; False where `path` has such files already.
+
+    Where `path` has files of others, ours join them one by one, in order. StorageError when the disk refuses.
+    """
+    try:
+        names = sorted(file.name for file in folder.iterdir())
+        for name in names:
+            _sync(folder / name)
+        _sync(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+            return all(joins(folder / name, path) for name in names)
+        _sync(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+    return True
+
+
+def joins(file: Path, folder: Path) -> bool:
+    """Let `file` appear in another folder under its name, durably; False where there is one, which stays as it is.
+
+    StorageError when the disk refuses.
+    """
+    path = folder / file.name
+    try:
+        _sync(file)
+        _make(folder)
+        try:
+            os.link(file, path)  # as a rename would, but that it refuses to replace what another process put there
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without such names: who takes turns there is told by the ledger alone
+            if path.exists():
+                return False
+            file.rename(path)
+        _sync(folder)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+    return True
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync(folder.parent)
 
 
 def _begun(scratch: Path) -> tuple[Path, int]:
@@ -90,18 +133,6 @@ def _begun(scratch: Path) -> tuple[Path, int]:
             if temporary.exists():
                 return temporary, lock
             os.close(lock)
-
-
-def _take_place(temporary: Path, path: Path, names: Sequence[str]) -> None:
-    try:
-        temporary.rename(path)
-    except OSError:
-        if not path.is_dir():
-            raise
-        if any((path / name).exists() for name in names):
-            return
-        for name in names:  # a folder with files of others in it: ours join them, in order
-            (temporary / name).rename(path / name)
 
 
 def _sweep(scratch: Path) -> None:

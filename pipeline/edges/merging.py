@@ -5,7 +5,7 @@ part, only those row groups are read that reach into the stretch.
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,20 @@ import pyarrow.parquet as pq
 
 from pipeline.edges.arrow import numbers
 
-STRETCH_ROWS = 10_000
-STRETCH_BYTES = 32 * 1024 * 1024
-"""Rows, or unpacked bytes, of one stretch, which becomes a row group: a few hundred of them are a file."""
+STRETCH_ROWS = 50_000
+STRETCH_BYTES = 64 * 1024 * 1024
+"""Rows, or unpacked bytes, of one stretch, which becomes a row group: what a reader decodes at a time."""
 
-_ELSEWHERE = 2**32 - 1
+_ELSEWHERE, _COPY = 2**32 - 1, 2**32 - 2
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Rows from `first` to before `until`, and what they take on disk in their parts."""
+    """Rows from `first` to before `until`: how many, and what they take on disk in their parts."""
 
     first: int
     until: int
+    rows: int
     packed: float
 
 
@@ -65,9 +66,24 @@ class Holders:
                 held[index] = part
         return again
 
+    def copy(self, indexes: Sequence[int], firsts: Sequence[int]) -> list[int]:
+        """Note duplicates, whose rows are made of their firsts' as these are published; the places of those to be made.
+
+        Not of those that a file has already, nor of those whose first has no row anywhere.
+        """
+        held, places = self._held, []
+        if len(indexes) and (lacking := max(indexes) + 1 - len(held)) > 0:
+            held.frombytes(bytes(held.itemsize * lacking))
+        for place, (index, first) in enumerate(zip(indexes, firsts, strict=True)):
+            if not held[index] and held[first]:
+                held[index] = _COPY
+                places.append(place)
+        self.rows += len(places)
+        return places
+
     def parts(self, first: int, until: int) -> list[int]:
         """The parts that hold rows of a range."""
-        return sorted(set(self._held[first:until]) - {0, _ELSEWHERE})
+        return sorted(set(self._held[first:until]) - {0, _ELSEWHERE, _COPY})
 
     def take(self, indexes: Sequence[int], part: int, stretch: Stretch) -> list[int]:
         """The places of the rows of a stretch that this part holds; each is taken once."""
@@ -78,17 +94,26 @@ class Holders:
                 places.append(place)
         return places
 
-    def stretches(self, unpacked: Sequence[float], packed: Sequence[float]) -> Iterator[Stretch]:
-        """All rows that parts hold, in order; what a row takes is told by its part's number."""
+    def stretches(
+        self, unpacked: Sequence[float], packed: Sequence[float], firsts: Iterable[int] = ()
+    ) -> Iterator[Stretch]:
+        """All rows to be published, in order; what a row takes is told by its part's number.
+
+        `firsts` are those of the duplicates to be made, in the order of these; one takes what its first does, number 0
+        telling of those that are published already.
+        """
         first, rows, size, on_disk = 0, 0, 0.0, 0.0
-        for index, part in enumerate(self._held):
-            if 0 < part < _ELSEWHERE:
+        copied, parts = iter(firsts), len(unpacked)
+        for index, held in enumerate(self._held):
+            part = self._held[next(copied)] if held == _COPY else held
+            if 0 < held < _ELSEWHERE:
+                part = part if part < parts else 0
                 rows, size, on_disk = rows + 1, size + unpacked[part], on_disk + packed[part]
                 if rows >= STRETCH_ROWS or size >= STRETCH_BYTES:
-                    yield Stretch(first, index + 1, on_disk)
+                    yield Stretch(first, index + 1, rows, on_disk)
                     first, rows, size, on_disk = index + 1, 0, 0.0, 0.0
         if rows:
-            yield Stretch(first, len(self._held), on_disk)
+            yield Stretch(first, len(self._held), rows, on_disk)
 
 
 class Merge:
@@ -99,16 +124,18 @@ class Merge:
         self._holders = holders
         self._schema = schema
 
-    def stretches(self) -> Iterator[Stretch]:
-        """What is to be merged, in order; nothing is decoded yet."""
-        unpacked, packed = [0.0], [0.0]
+    def stretches(self, firsts: Iterable[int] = (), files: Sequence[Path] = ()) -> Iterator[Stretch]:
+        """What is to be merged, in order; nothing is decoded yet. `firsts` are those of duplicates to be made.
+
+        `files` are those that are published already.
+        """
+        sizes = [_row_sizes(file) for file in files]
+        unpacked, packed = ([max((size[place] for size in sizes), default=0.0)] for place in (0, 1))
         for part in self._parts:
-            layout = pq.read_metadata(part)
-            groups = (layout.row_group(place) for place in range(layout.num_row_groups))
-            rows = max(1, layout.num_rows)
-            unpacked.append(sum(group.total_byte_size for group in groups) / rows)
-            packed.append(part.stat().st_size / rows)
-        return self._holders.stretches(unpacked, packed)
+            a_row = _row_sizes(part)
+            unpacked.append(a_row[0])
+            packed.append(a_row[1])
+        return self._holders.stretches(unpacked, packed, firsts)
 
     def names(self, stretch: Stretch) -> set[str]:
         """The parts that a stretch takes rows from."""
@@ -130,6 +157,14 @@ class Merge:
             for name in self._schema.names
         ]
         return pa.Table.from_arrays(columns, schema=self._schema)
+
+
+def _row_sizes(file: Path) -> tuple[float, float]:
+    """What a row of a file takes, unpacked and on disk."""
+    layout = pq.read_metadata(file)
+    groups = (layout.row_group(place) for place in range(layout.num_row_groups))
+    rows = max(1, layout.num_rows)
+    return sum(group.total_byte_size for group in groups) / rows, file.stat().st_size / rows
 
 
 def _reaching(part: Path, stretch: Stretch, schema: pa.Schema) -> Any:  # noqa: ANN401 - pyarrow has no types

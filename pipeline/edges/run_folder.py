@@ -1,7 +1,7 @@
 """A run's files on a local or shared disk: `OUT/runs/<id>/`, and what it publishes beside."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from pipeline.core.receipt import Found
 from pipeline.core.recovery import Ended
 from pipeline.core.rows import Rows
 from pipeline.core.summary import Totals
-from pipeline.edges import annotations_file, sent_ids
+from pipeline.edges import annotations_file, publishing, sent_ids
 from pipeline.edges.audit import Places, audit
+from pipeline.edges.duplicates_file import DuplicatesFile
+from pipeline.edges.early import is_due, publish_early
 from pipeline.edges.ends_table import joined
 from pipeline.edges.files import locked, write_bytes
 from pipeline.edges.publishing import Publication, publish_new
@@ -34,6 +36,7 @@ class LocalRunFolder:
         self.path = out / "runs" / run_id
         self._requests: RequestsFile | None = None
         self._judging: Judging | None = None
+        self._early_from = 0.0
 
     @property
     def published(self) -> Path:
@@ -134,6 +137,10 @@ class LocalRunFolder:
             self._requests = RequestsFile(self.path / "requests.parquet")
         return self._requests
 
+    def duplicates(self) -> DuplicatesFile:
+        """Rows that ask what another row of the run asks; their annotations are made of that row's."""
+        return DuplicatesFile(self.path / "duplicates.parquet")
+
     def holds(self, token: str) -> bool:
         """Whether this is really the run's storage."""
         try:
@@ -187,8 +194,7 @@ class LocalRunFolder:
 
     def _ends(self) -> list[Path]:
         """The files of annotations, published ones first: of two ends of a row, the published one holds."""
-        parts = sorted((self.path / "parts").glob("part-*.parquet"))
-        return [*annotations_file.published_files(self.published), *parts]
+        return [*annotations_file.published_files(self.published), *self._parts()]
 
     def judging(self) -> Judging:
         """What judges the run's answers."""
@@ -201,20 +207,40 @@ class LocalRunFolder:
 
     def publish(self) -> Totals:
         """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""
-        publish_new(
-            Publication(
-                parts=sorted((self.path / "parts").glob("part-*.parquet")),
-                into=self.published,
-                sent=self.path / "sent",
-                scratch=self.path,
-                schema=self._schema(),
-                prices=self._prices(),
-                judge=self.judging(),
-            )
-        )
+        publish_new(self._publication())
         tally = annotations_file.summed(self.published)
         annotations_file.write_usage(tally.usage, self.usage_path)
         return tally.totals()
+
+    def publish_early(self, stop: Callable[[], bool]) -> None:
+        """Publish rows that nothing can change any more, where they fill a file; those of a finished run are all.
+
+        What was tried for nothing is tried again when a quarter of a file more is there.
+        """
+        publication = self._publication()
+        try:
+            if waiting := is_due(publication, self._early_from):
+                told = publish_early(publication, stop)
+                self._early_from = 0.0 if told or stop() else waiting + publishing.FILE_BYTES / 4
+        except (OSError, StorageError) as error:
+            if not self.done_path.exists():  # else its parts went meanwhile
+                raise StorageError(f"{self.published} can't be written: {error}") from error
+
+    def _publication(self) -> Publication:
+        return Publication(
+            parts=self._parts(),
+            into=self.published,
+            sent=self.path / "sent",
+            scratch=self.path,
+            schema=self._schema(),
+            prices=self._prices(),
+            judge=self.judging(),
+            duplicates=self.duplicates(),
+            carried=self.described()["carried"],
+        )
+
+    def _parts(self) -> list[Path]:
+        return sorted((self.path / "parts").glob("part-*.parquet"))
 
     def found(self) -> Found:
         """What the run's files say, all of them read again."""
@@ -231,7 +257,7 @@ class LocalRunFolder:
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all; then the parts are only a second copy, and go."""
         write_bytes(self.done_path, orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-        for part in (self.path / "parts").glob("part-*.parquet"):
+        for part in self._parts():
             part.unlink(missing_ok=True)
 
     def _schema(self) -> Any:  # noqa: ANN401 - pyarrow has no types

@@ -92,9 +92,9 @@ def _plain(schema: object, named: str) -> dict[str, Any]:
 
 def _wrong(error: ValueError) -> str:
     """Where and what is wrong with a schema."""
-    at = json_path(getattr(error, "instance_path", ()))
-    message = str(getattr(error, "message", error)).partition("\n")[0]
-    return f"{at}: {message.partition(': RuntimeError')[0]}"
+    if not isinstance(error, jsonschema_rs.ValidationError):
+        return str(error).partition("\n")[0]
+    return f"{json_path(error.instance_path)}: {_reason(error).partition(': RuntimeError')[0]}"
 
 
 def _refuse(uri: str) -> Any:  # noqa: ANN401 - a schema, if there were one

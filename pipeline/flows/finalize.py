@@ -19,11 +19,13 @@ async def finalize(
 
     So does an id that came while the files were read: the run is not marked as done before it is saved, too.
     `make_report` writes the report beside; where it raises StorageError, the done marker says why there is none.
-    StorageError when the published rows are not the run's requests: a run with a row too few is not done.
+    StorageError when the published rows are not the run's requests and duplicates: one row too few is not done.
     """
     totals = await asyncio.to_thread(folder.publish)  # minutes for a large run, in which the shift is renewed
-    if totals.rows != run.total:
-        raise StorageError(f"{totals.rows} rows are on disk where {run.total} were asked; nothing was marked as done")
+    described = folder.described()
+    asked = run.total + int(described.get("duplicates", 0))
+    if totals.rows != asked:
+        raise StorageError(f"{totals.rows} rows are on disk where {asked} were asked; nothing was marked as done")
     found, trouble = await asyncio.gather(
         asyncio.to_thread(folder.found), asyncio.to_thread(_trouble_of, make_report or _nothing)
     )
@@ -36,7 +38,7 @@ async def finalize(
         return
     proof = {"receipt": receipt_name(run.run_id), "receipt_sha256": digest_of(receipt)}
     reported = {REPORT_TROUBLE: trouble} if trouble else {}
-    folder.finish({**finished_summary(run, totals), **proof, **reported})
+    folder.finish({**finished_summary(run, totals, described), **proof, **reported})
     await ledger.set_state(run.run_id, RunState.FINISHED)
 
 

@@ -13,10 +13,12 @@ from pipeline.cli.preparing import Prepared, Question, found, prepare
 from pipeline.cli.wording import again_words
 from pipeline.core.errors import KeyMissing, RunConflict, UsageError
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.prompts import Prompt
 from pipeline.core.requests import Defaults
 from pipeline.core.standing import DEFAULT_OUTCOMES, Selection
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.requests_reader import RequestsFile
+from pipeline.edges.schemas import checked_schema
 
 USUAL = Selection(frozenset(DEFAULT_OUTCOMES))
 ACCEPTED = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -110,6 +112,26 @@ def test_a_retry_asks_failed_and_cancelled_rows_just_as_they_were_asked(out, run
     assert described["token"] != run.described["token"]
     assert not retry.folder.begun
     assert (retry.folder.path / "rejects.parquet").exists()
+
+
+def test_a_retry_judges_its_answers_as_the_run_that_it_comes_from(tmp_path, out):
+    manifest = tmp_path / "one.csv"
+    manifest.write_text("video_url\nhttps://videos.example/1.mp4", encoding="utf-8")
+    schemas = [checked_schema({"type": "object", "properties": {"n": {"minimum": n}}}) for n in (1, 2)]
+
+    def asked(schema):
+        return Question((manifest,), Defaults(), "https://api.example", None, (Prompt("?"),), schema)
+
+    first = prepare(asked(schemas[0]), out, prices={}, strict=False, progress=None)
+    finish(first, {0: ("failed", "timeout")})
+    retry = prepare_retry(out, first.folder.run_id, USUAL)
+    kept = {name: retry.described[name] for name in ("answer_schema", "schema_digest", "answer_shape")}
+    assert kept == {
+        "answer_schema": schemas[0].schema,
+        "schema_digest": schemas[0].digest,
+        "answer_shape": {"struct": {"n": "json"}},
+    }
+    assert len({asked(schema).digest() for schema in (None, *schemas)}) == 3
 
 
 def test_the_same_retry_is_the_same_run_until_it_is_finished(out, run):
