@@ -114,16 +114,18 @@ def judging_of(described: Mapping[str, Any]) -> Judging:
 
 def _check_of(schema: Mapping[str, Any]) -> Check:
     validator = _validator(schema)
-    is_valid, errors = validator.is_valid, validator.iter_errors
+    is_valid, validate = validator.is_valid, validator.validate
 
     def check(value: Any) -> tuple[Steps, str] | None:  # noqa: ANN401 - what JSON holds
         try:
             if is_valid(value):
                 return None
-            first = next(iter(errors(value)), None)
+            validate(value)  # raises the first error, where a list of all of them could be long
+        except jsonschema_rs.ValidationError as error:
+            return error.instance_path, _reason(error)
         except Exception as error:  # noqa: BLE001 - whatever the package can't do with an answer, the answer is kept
             return (), f"can't be held against the schema: {error}"
-        return ((), "does not fit the schema") if first is None else (first.instance_path, _reason(first))
+        return (), "does not fit the schema"
 
     return check
 

@@ -4,12 +4,16 @@ import http.server
 import subprocess
 import sys
 import threading
+from enum import StrEnum
+from typing import Literal
 
 import orjson
 import pytest
+from pydantic import BaseModel, Field
 
+from pipeline.core.answers import Completion
 from pipeline.core.errors import SettingsError
-from pipeline.edges.schemas import DRAFT, LONGEST_SCHEMA, checked_schema, read_schema
+from pipeline.edges.schemas import DRAFT, LONGEST_SCHEMA, checked_schema, judging_of, read_schema
 
 
 @pytest.mark.parametrize(
@@ -89,9 +93,58 @@ def test_a_digest_is_of_the_schema_however_it_is_written(tmp_path):
     assert written.digest != checked_schema({"type": "object"}).digest
 
 
-@pytest.mark.parametrize("code", ["import pipeline.cli.main, pipeline.cli.annotating", "import workers.serving"])
-def test_who_has_no_schema_loads_no_validator(code):
-    told = f"import os; os.environ['VIDBATCH_REDIS'] = 'redis://localhost'; {code}, sys; print(*sys.modules)"
+def test_who_has_no_schema_loads_no_validator():
+    loads = "import pipeline.cli.main, pipeline.cli.annotating, workers.serving, sys; print(*sys.modules)"
+    told = f"import os; os.environ['VIDBATCH_REDIS'] = 'redis://localhost'; {loads}"
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout.split()
     assert "pipeline.edges.run_folder" in loaded
     assert "jsonschema_rs" not in loaded
+
+
+def test_a_pydantic_model_is_a_schema():
+    class Kind(StrEnum):
+        INDOOR = "indoor"
+        OUTDOOR = "outdoor"
+
+    class Event(BaseModel):
+        label: Literal["cut", "pan"]
+        start: float
+        end: float | None = None
+
+    class Tree(BaseModel):
+        name: str
+        children: list["Tree"] = []
+
+    class Labels(BaseModel):
+        kind: Kind
+        event: Event | None = None
+        events: list[Event]
+        people: int | None = Field(default=None, ge=0)
+        scores: dict[str, float] = {}
+        span: tuple[float, float] | None = None
+        either: int | str = 0
+        tree: Tree | None = None
+
+    event = {"struct": {"label": "word", "start": "float", "end": "float"}}
+    checked = checked_schema(Labels)
+    assert checked.shape == {
+        "struct": {
+            "kind": "word",
+            "event": event,
+            "events": {"list": event},
+            "people": "int",
+            "scores": "json",
+            "span": "json",
+            "either": "json",
+            "tree": {"struct": {"name": "text", "children": {"list": "json"}}},
+        }
+    }
+    made = Labels(kind="indoor", events=[Event(label="cut", start=1)], scores={"a": 0.5}, span=(1, 2), either="x")
+    verdict = judging_of({"answer_schema": checked.schema})(Completion(content=made.model_dump_json()))
+    assert verdict.status == "ok", verdict.error
+    assert verdict.value["events"] == [{"label": "cut", "start": 1.0, "end": None}]
+    assert (verdict.value["scores"], verdict.value["span"], verdict.value["either"]) == (
+        '{"a":0.5}',
+        "[1.0,2.0]",
+        '"x"',
+    )

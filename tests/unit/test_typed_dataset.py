@@ -1,5 +1,7 @@
 """Typed answers on their way from the writer into the dataset, and what a dataset takes."""
 
+import tracemalloc
+
 import orjson
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +17,8 @@ from pipeline.core.requests import Defaults, RawRow
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
-from pipeline.edges.schemas import checked_schema
+from pipeline.edges.schemas import checked_schema, judging_of
+from pipeline.flows import write
 from pipeline.flows.plan import plan
 from pipeline.flows.write import STEP_BYTES, STEP_ROWS, steps
 
@@ -108,6 +111,27 @@ def test_what_is_decoded_at_a_time_is_bounded_in_rows_and_in_bytes():
     large = [b"x" * (STEP_BYTES // 2 + 1), b"x" * (3 * STEP_BYTES), b"x", b"x"]
     assert [len(some) for some in steps(large)] == [1, 1, 2]
     assert [*steps([])] == []
+
+
+def test_typed_answers_of_a_large_part_take_no_more_memory_than_those_of_a_small_one(monkeypatch):
+    monkeypatch.setattr(write, "STEP_ROWS", 100)
+    monkeypatch.setattr(write, "STEP_BYTES", 50_000)
+    judging = judging_of({"answer_schema": SCHEMA})
+    ending = completed(orjson.dumps({"label": "cat", "times": [n / 7 for n in range(100)]}).decode())
+    item = b'{"i":1,"r":%b,"e":%b}' % (pack(RowRecord(attempts=1)), pack_ending(ending))
+
+    def peak(rows):
+        items = [item] * rows
+        tracemalloc.start()
+        try:
+            for some in steps(items):
+                columns_of(some, range(len(some)), ["m"] * len(some), {}, AT, judging)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(50)
+    assert peak(2_000) < peak(200) + 64 * 1024
 
 
 def test_a_dataset_keeps_the_shape_of_its_first_answers(tmp_path):
