@@ -182,12 +182,16 @@ def causes(facts: Facts) -> list[Cause]:
             told = advice_for(group.end, group.status, facts.run_id, facts.out)
             found.setdefault((what, group.end.code, told), []).append(group)
     listed = [
-        Cause(what, code, _sum(iter(groups)), [one for group in groups for one in group.samples][:3], told)
-        for (what, code, told), groups in found.items()
+        Cause(what, code, _sum(iter(groups)), _first(groups), told) for (what, code, told), groups in found.items()
     ]
     correct = Advice("Correct these rows of the manifest and run it again: what was answered is not asked again.")
     listed += [Cause("rejected", one["field"], one["rows"], one["samples"], correct) for one in facts.rejected]
     return sorted(listed, key=lambda cause: -cause.rows)
+
+
+def _first(groups: Sequence[Group]) -> list[Mapping[str, Any]]:
+    """The first few of the rows that are named."""
+    return sorted((one for group in groups for one in group.samples), key=lambda row: int(row["row_index"]))[:3]
 
 
 def seconds(value: float | None) -> str:

@@ -11,6 +11,8 @@ from xml.etree import ElementTree as ET
 import pygal
 from pygal.style import Style
 
+from pipeline.core.scales import nice_step
+
 # It leaves a finder of modules behind, for plugins that nobody here has, of a kind that Python warns of at each import.
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
@@ -18,6 +20,7 @@ WIDTH, HEIGHT = 440, 230
 """Small, and stretched by the page: so that letters can still be read where a phone shrinks it."""
 
 _LABELS = 6
+_HEIGHTS = 4
 
 
 def bars(name: str, title: str, labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> str:
@@ -57,22 +60,28 @@ def _drawn(
     **options: Any,  # noqa: ANN401
 ) -> str:
     several = max(1, -(-len(labels) // _LABELS))
+    heights = _heights(max((sum(column) for column in zip(*series.values(), strict=True)), default=0))
     chart = _chart(
         kind,
         list(series),
         height=HEIGHT,
         margin=6,
         show_minor_x_labels=False,
-        y_labels_major_count=4,
-        show_minor_y_labels=False,
-        range=(0, max(1, *(sum(column) for column in zip(*series.values(), strict=True)), 0)),
+        range=(0, heights[-1]),
         **options,
     )
+    chart.y_labels = heights
     chart.x_labels = labels
     chart.x_labels_major = list(dict.fromkeys(labels[::several]))
     for label, values in series.items():
         chart.add(label, list(values))
     return _text(chart, name, title)
+
+
+def _heights(most: int) -> list[int]:
+    """Whole numbers at even distances, from 0 to above the highest."""
+    step = max(1, round(nice_step(most, _HEIGHTS)))
+    return [step * place for place in range(max(1, -(-most // step)) + 1)]
 
 
 def _chart(kind: Any, colours: Sequence[str], **options: Any) -> Any:  # noqa: ANN401

@@ -86,7 +86,7 @@ def test_two_runs_are_compared_row_by_row(terminal, here, simulator, tmp_path):
     out = tmp_path / "out"
     for name, rows in (("a", videos(6)), ("b", [*videos(4), *videos(7, "Count the foxes in")[4:]])):
         given = write(tmp_path / f"{name}.csv", rows)
-        ran = terminal("run", given, "--out", out, "--base-url", api.base_url, "--yes", "--refresh")
+        ran = terminal("run", given, "--out", out, "--base-url", api.base_url, "--yes")
         assert ran.code == 0, ran.err
     a, b = sorted(path.name for path in (out / "runs").glob("2*"))
     told = here("diff", a, b, "--out", out)
