@@ -143,19 +143,20 @@ class Merge:
 
     def table(self, stretch: Stretch) -> pa.Table:
         """The rows of a stretch, in order."""
-        pieces: list[Any] = [self._schema.empty_table()]
+        pieces: dict[str, list[Any]] = {one.name: [pa.array([], one.type)] for one in self._schema}
         chosen: list[int] = []
         for number in self._holders.parts(stretch.first, stretch.until):
             piece = _reaching(self._parts[number - 1], stretch, self._schema)
             indexes = numbers(piece["row_index"].combine_chunks())
             places = self._holders.take(indexes, number, stretch)
             chosen += [indexes[place] for place in places]
-            pieces.append(piece.take(pa.array(places, pa.int64())))  # a copy: the rest of the piece goes at once
+            taken = piece.take(pa.array(places, pa.int64()))  # a copy: the rest of the piece goes at once
+            del piece
+            for name, chunks in pieces.items():
+                chunks += taken[name].chunks
+            del taken
         order = pa.array(sorted(range(len(chosen)), key=chosen.__getitem__), pa.int64())
-        columns = [
-            pa.chunked_array([chunk for piece in pieces for chunk in piece[name].chunks]).combine_chunks().take(order)
-            for name in self._schema.names
-        ]
+        columns = [pa.concat_arrays(pieces.pop(name)).take(order) for name in self._schema.names]  # each goes in turn
         return pa.Table.from_arrays(columns, schema=self._schema)
 
 
