@@ -47,6 +47,11 @@ class Holders:
         """Whether a file of the dataset has this row, of those that were noted."""
         return self._held[index] == _ELSEWHERE
 
+    def places_published(self, indexes: Sequence[int]) -> list[int]:
+        """The places, among these rows, of those that a file of the dataset has already, of those that were noted."""
+        held, until = self._held, len(self._held)
+        return [place for place, index in enumerate(indexes) if index < until and held[index] == _ELSEWHERE]
+
     def hold(self, indexes: Sequence[int], part: int) -> list[int]:
         """Note the rows of a part; the places of those that stood somewhere before."""
         again = self._note(indexes, part)

@@ -26,7 +26,7 @@ from pipeline.edges.arrow import numbers
 from pipeline.edges.bearers import Bearers, batches_of, bearers_of
 from pipeline.edges.copies import Copies, Wanted
 from pipeline.edges.duplicates_file import DuplicatesFile
-from pipeline.edges.files import appear, joins, unfinished
+from pipeline.edges.files import appear, joins, sweep, unfinished
 from pipeline.edges.layout import dataset_writer
 from pipeline.edges.merging import Holders, Merge, Stretch
 from pipeline.edges.sent_ids import by_row, id_files, late_ids, saved_ids
@@ -60,6 +60,7 @@ def publish_new(publication: Publication) -> None:
     A row that stands in two parts, of two ledgers, is published once. A run without any row publishes an empty file, so
     that the dataset can always be read.
     """
+    sweep(publication.scratch)
     while not _publish_rest(publication):
         """Another process published meanwhile."""
 
