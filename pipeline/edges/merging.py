@@ -158,7 +158,7 @@ class Merge:
             taken = piece.take(pa.array(places, pa.int64()))  # a copy: the rest of the piece goes at once
             del piece
             for name, chunks in pieces.items():
-                chunks += taken[name].chunks
+                chunks.extend(taken[name].chunks)
             del taken
         order = pa.array(sorted(range(len(chosen)), key=chosen.__getitem__), pa.int64())
         columns = [pa.concat_arrays(pieces.pop(name)).take(order) for name in self._schema.names]  # each goes in turn
