@@ -71,12 +71,12 @@ class Holders:
                 held[index] = part
         return again
 
-    def copy(self, indexes: Sequence[int], firsts: Sequence[int]) -> list[int]:
+    def copy(self, indexes: Sequence[int], firsts: Sequence[int]) -> "array[int]":
         """Note duplicates, whose rows are made of their firsts' as these are published; the places of those to be made.
 
         Not of those that a file has already, nor of those whose first has no row anywhere.
         """
-        held, places = self._held, []
+        held, places = self._held, array("q")
         if len(indexes) and (lacking := max(indexes) + 1 - len(held)) > 0:
             held.frombytes(bytes(held.itemsize * lacking))
         for place, (index, first) in enumerate(zip(indexes, firsts, strict=True)):

@@ -133,7 +133,8 @@ def names_in(files: Sequence[Path]) -> set[str]:
 def _wanted(duplicates: DuplicatesFile, holders: Holders) -> Wanted:
     """The duplicates that have no row yet, and whose first has one."""
     rows, firsts = duplicates.pairs()
-    places = pa.array(holders.copy(rows, firsts), pa.int64())
+    chosen = holders.copy(rows, firsts)
+    places = pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])
     return Wanted(*(pa.array(column, pa.int64()).take(places) for column in (rows, firsts)))
 
 
