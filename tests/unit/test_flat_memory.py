@@ -28,7 +28,7 @@ RUN = "run-1"
 FEW, MANY = 1_000, 9_000
 BYTES_A_ROW = 64
 """What may grow: a byte or two of each row for what ended, four for its part, eight for each hash of its ids, and for
-half as many duplicates their row index and their first's, in order and sorted; some for the pieces that wait on disk."""
+half as many duplicates their row index and their first's, in order and sorted, and what waits on disk."""
 
 SLACK = 256 * 1024
 """What the same work differs by: lists of files and row groups, and where a buffer happened to be doubled."""

@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.shapes import shape_of
 from pipeline.edges import annotations_file, layout, merging
+from pipeline.edges.answer_column import answer_type, shape_metadata
 from pipeline.edges.run_folder import LocalRunFolder, range_name
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -82,14 +84,25 @@ def test_what_repeats_is_stored_once_and_what_does_not_has_no_dictionary(publish
 
 
 def test_words_of_a_typed_answer_have_a_dictionary_and_bounds(tmp_path):
-    answer = pa.struct([("species", pa.string()), ("times", pa.list_(pa.float64()))])
+    shape = shape_of(
+        {
+            "type": "object",
+            "properties": {
+                "species": {"enum": ["owl", "fox"]},
+                "note": {"type": "string"},
+                "times": {"type": "array", "items": {"type": "number"}},
+            },
+        }
+    )
+    answer = answer_type(shape)
     schema = pa.schema([("row_id", pa.string()), ("row_index", pa.int64()), ("answer", answer)])
     schema = pa.schema([*schema, ("request_hash", pa.string()), ("generation_id", pa.string())])
-    row = {"row_id": "1", "row_index": 1, "answer": {"species": "owl", "times": [1.0]}}
+    schema = schema.with_metadata(shape_metadata(shape))
+    row = {"row_id": "1", "row_index": 1, "answer": {"species": "owl", "note": "asleep", "times": [1.0]}}
     with layout.dataset_writer(tmp_path / "f.parquet", schema, 1) as writer:
         writer.write_table(pa.Table.from_pylist([row], schema=schema))
     held = columns(tmp_path / "f.parquet")
-    assert held["answer.species"].has_dictionary_page
+    assert (held["answer.species"].has_dictionary_page, held["answer.note"].has_dictionary_page) == (True, False)
     assert held["answer.species"].statistics.min == "owl"
     assert held["answer.times.list.element"].statistics.max == 1.0
 
