@@ -5,8 +5,9 @@ stands in two parts, when another row bears its id, or when it was accepted so l
 with it may yet turn out to bear its id (`core.corrections`). Of all others the end would publish just the same row.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -58,7 +59,7 @@ def publish_early(publication: Publication, stop: Callable[[], bool]) -> bool:
     for file in files:
         for batch in batches(file, ("row_index",)):
             holders.published(numbers(batch["row_index"]))
-    doubted, until = _doubted(publication)
+    doubted, until = _doubted(publication, files, holders)
     for number, part in enumerate(publication.parts, 1):
         for batch in batches(part, ("row_index", "submitted_at")):
             sure = without(batch, _places(batch, doubted, until))
@@ -87,14 +88,15 @@ def _places(batch: Any, doubted: Rows, until: int) -> list[int]:  # noqa: ANN401
     return [place for place, is_fresh in enumerate(fresh) if is_fresh or place not in clear]
 
 
-def _doubted(publication: Publication) -> tuple[Rows, int]:
+def _doubted(publication: Publication, files: Sequence[Path], holders: Holders) -> tuple[Rows, int]:
     """Rows that may be corrected yet, and the time, in µs, up to which rows were accepted long enough ago."""
     doubted, seen, bearers = Rows(late_ids(publication.sent)), Rows(), Bearers()
     newest = 0
-    for batch in batches_of(published_files(publication.into)):
+    for batch in batches_of(files):
         bearers.take_up(batch)
     for part in publication.parts:
-        for batch in batches(part, _COLUMNS):
+        for whole in batches(part, _COLUMNS):
+            batch = without(whole, holders.places_published(numbers(whole["row_index"])))
             indexes = numbers(batch["row_index"])
             again = seen.add_all(indexes)
             doubted.add_all([indexes[place] for place in again])

@@ -56,7 +56,7 @@ def unfinished(scratch: Path) -> Iterator[Path]:
     """
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        _sweep(scratch)
+        sweep(scratch)
         temporary, lock = _begun(scratch)
     except OSError as error:
         raise StorageError(f"{scratch} can't be written: {error.strerror or error}") from error
@@ -135,7 +135,7 @@ def _begun(scratch: Path) -> tuple[Path, int]:
             os.close(lock)
 
 
-def _sweep(scratch: Path) -> None:
+def sweep(scratch: Path) -> None:
     """Remove what processes that died left behind; a living one holds a lock on its folder, once it got so far."""
     for left in scratch.glob(f"{_UNFINISHED}*"):
         with suppress(OSError):  # in use, or gone meanwhile

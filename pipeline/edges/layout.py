@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.columns import ANNOTATION
+from pipeline.edges.answer_column import word_columns
 
 IDS = ("row_id", "request_hash", "generation_id")
 """Columns by which one row is looked for: each row group has a Bloom filter of them, where this pyarrow writes some."""
@@ -26,7 +27,7 @@ def dataset_writer(path: Path, schema: pa.Schema, group_rows: int) -> Any:  # no
         path,
         schema,
         compression="zstd",
-        use_dictionary=[leaf for leaf, kind in leaves.items() if _repeats(leaf, kind)],
+        use_dictionary=[*(leaf for leaf, kind in leaves.items() if _repeats(leaf, kind)), *word_columns(schema)],
         write_statistics=[leaf for leaf, kind in leaves.items() if _tells(leaf, kind)],
         sorting_columns=[pq.SortingColumn(list(leaves).index("row_index"))],
         write_page_index=True,
@@ -53,14 +54,13 @@ def _below(path: str, kind: Any) -> Iterator[tuple[str, pa.DataType]]:  # noqa: 
 def _repeats(leaf: str, kind: pa.DataType) -> bool:
     """Whether a column has few distinct values, or may: a dictionary that does not pay is given up while writing.
 
-    Texts of which each is another are tried for nothing, so those are left out.
+    Texts of which each is another are tried for nothing, so those are left out; of answers it is told by their schema.
     """
-    name, _, below = leaf.partition(".")
     if not pa.types.is_string(kind):
         return False
-    if name in _SHARED or _KINDS.get(name, "word") == "word":  # carried columns are no part of the promise
-        return True
-    return (name == "answer" and bool(below)) or leaf.endswith((".outcome", ".answer_status"))
+    name = leaf.partition(".")[0]
+    of_few = name in _SHARED or _KINDS.get(name, "word") == "word"  # carried columns are no part of the promise
+    return of_few or leaf.endswith((".outcome", ".answer_status"))
 
 
 def _tells(leaf: str, kind: pa.DataType) -> bool:

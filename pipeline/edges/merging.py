@@ -47,6 +47,11 @@ class Holders:
         """Whether a file of the dataset has this row, of those that were noted."""
         return self._held[index] == _ELSEWHERE
 
+    def places_published(self, indexes: Sequence[int]) -> list[int]:
+        """The places, among these rows, of those that a file of the dataset has already, of those that were noted."""
+        held, until = self._held, len(self._held)
+        return [place for place, index in enumerate(indexes) if index < until and held[index] == _ELSEWHERE]
+
     def hold(self, indexes: Sequence[int], part: int) -> list[int]:
         """Note the rows of a part; the places of those that stood somewhere before."""
         again = self._note(indexes, part)
@@ -66,12 +71,12 @@ class Holders:
                 held[index] = part
         return again
 
-    def copy(self, indexes: Sequence[int], firsts: Sequence[int]) -> list[int]:
+    def copy(self, indexes: Sequence[int], firsts: Sequence[int]) -> "array[int]":
         """Note duplicates, whose rows are made of their firsts' as these are published; the places of those to be made.
 
         Not of those that a file has already, nor of those whose first has no row anywhere.
         """
-        held, places = self._held, []
+        held, places = self._held, array("q")
         if len(indexes) and (lacking := max(indexes) + 1 - len(held)) > 0:
             held.frombytes(bytes(held.itemsize * lacking))
         for place, (index, first) in enumerate(zip(indexes, firsts, strict=True)):
@@ -143,19 +148,20 @@ class Merge:
 
     def table(self, stretch: Stretch) -> pa.Table:
         """The rows of a stretch, in order."""
-        pieces: list[Any] = [self._schema.empty_table()]
+        pieces: dict[str, list[Any]] = {one.name: [pa.array([], one.type)] for one in self._schema}
         chosen: list[int] = []
         for number in self._holders.parts(stretch.first, stretch.until):
             piece = _reaching(self._parts[number - 1], stretch, self._schema)
             indexes = numbers(piece["row_index"].combine_chunks())
             places = self._holders.take(indexes, number, stretch)
             chosen += [indexes[place] for place in places]
-            pieces.append(piece.take(pa.array(places, pa.int64())))  # a copy: the rest of the piece goes at once
+            taken = piece.take(pa.array(places, pa.int64()))  # a copy: the rest of the piece goes at once
+            del piece
+            for name, chunks in pieces.items():
+                chunks.extend(taken[name].chunks)
+            del taken
         order = pa.array(sorted(range(len(chosen)), key=chosen.__getitem__), pa.int64())
-        columns = [
-            pa.chunked_array([chunk for piece in pieces for chunk in piece[name].chunks]).combine_chunks().take(order)
-            for name in self._schema.names
-        ]
+        columns = [pa.concat_arrays(pieces.pop(name)).take(order) for name in self._schema.names]  # each goes in turn
         return pa.Table.from_arrays(columns, schema=self._schema)
 
 

@@ -26,7 +26,7 @@ from pipeline.edges.arrow import numbers
 from pipeline.edges.bearers import Bearers, batches_of, bearers_of
 from pipeline.edges.copies import Copies, Wanted
 from pipeline.edges.duplicates_file import DuplicatesFile
-from pipeline.edges.files import appear, joins, unfinished
+from pipeline.edges.files import appear, joins, sweep, unfinished
 from pipeline.edges.layout import dataset_writer
 from pipeline.edges.merging import Holders, Merge, Stretch
 from pipeline.edges.sent_ids import by_row, id_files, late_ids, saved_ids
@@ -60,6 +60,7 @@ def publish_new(publication: Publication) -> None:
     A row that stands in two parts, of two ledgers, is published once. A run without any row publishes an empty file, so
     that the dataset can always be read.
     """
+    sweep(publication.scratch)
     while not _publish_rest(publication):
         """Another process published meanwhile."""
 
@@ -132,7 +133,8 @@ def names_in(files: Sequence[Path]) -> set[str]:
 def _wanted(duplicates: DuplicatesFile, holders: Holders) -> Wanted:
     """The duplicates that have no row yet, and whose first has one."""
     rows, firsts = duplicates.pairs()
-    places = pa.array(holders.copy(rows, firsts), pa.int64())
+    chosen = holders.copy(rows, firsts)
+    places = pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])
     return Wanted(*(pa.array(column, pa.int64()).take(places) for column in (rows, firsts)))
 
 

@@ -4,7 +4,7 @@ from pipeline.core.coverage import Coverage
 
 
 def faults(asked=(0, 1, 2), rejected=(), annotated=(0, 1, 2), rows=3, duplicates=None, reused=(), copies=None):
-    """`duplicates` are their row indexes with their firsts'; `copies` say that they are duplicates', or those."""
+    """`duplicates` are their row indexes with their firsts'; `copies` say that they are one, by default those."""
     coverage = Coverage()
     coverage.asked("requests", asked)
     coverage.duplicated("duplicates", list(duplicates or {}), (duplicates or {}).values())
