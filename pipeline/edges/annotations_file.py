@@ -15,7 +15,7 @@ from pipeline.core.columns import ANNOTATION, SCHEMA_VERSION
 from pipeline.core.costs import MICRO, MOST_COST, PriceList
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId, with_late
-from pipeline.core.receipt import Sums, Usage, UsageKey, UsageSums
+from pipeline.core.receipt import MONEY, TOKENS, Sums, Usage, UsageKey, UsageSums
 from pipeline.core.recovery import Ended
 from pipeline.core.rows import Rows
 from pipeline.core.shapes import Shape
@@ -33,6 +33,14 @@ _ATTEMPTS = pa.list_(
             ("prompt_tokens", pa.int64()),
             ("completion_tokens", pa.int64()),
             ("cost", pa.float64()),
+            ("reasoning_tokens", pa.int64()),
+            ("cached_tokens", pa.int64()),
+            ("audio_tokens", pa.int64()),
+            ("video_tokens", pa.int64()),
+            ("credits", pa.float64()),
+            ("cost_told", pa.float64()),
+            ("answer_status", pa.string()),
+            ("content", pa.string()),
         ]
     )
 )
@@ -68,9 +76,8 @@ USAGE = pa.schema(
         ("outcome", pa.string()),
         ("rows", pa.int64()),
         ("attempts", pa.int64()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-        ("cost", pa.float64()),
+        *((name, pa.int64()) for name in TOKENS),
+        *((name, pa.float64()) for name in MONEY),
     ]
 )
 
@@ -111,9 +118,9 @@ def published_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
-def summed(published: Path) -> Tally:
+def summed(published: Path, prices: PriceList) -> Tally:
     """Sums over published annotations."""
-    tally = Tally()
+    tally = Tally(prices)
     for path in published_files(published):
         for batch in batches(path, COLUMNS):
             tally.add(batch)
@@ -143,7 +150,7 @@ def read_usage(path: Path) -> dict[UsageKey, UsageSums]:
     rows = [row for batch in batches(path, USAGE.names) for row in batch.to_pylist()]
     return {
         UsageKey(row["model"], row["day"], row["outcome"]): UsageSums(
-            row["rows"], row["attempts"], Sums(row["prompt_tokens"], row["completion_tokens"], row["cost"])
+            row["rows"], row["attempts"], Sums(**{name: row[name] for name in (*TOKENS, *MONEY)})
         )
         for row in rows
     }
