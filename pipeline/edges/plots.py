@@ -9,10 +9,12 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pygal
+from pygal.etree import etree
 from pygal.style import Style
 
 from pipeline.core.scales import nice_step
 
+etree.to_etree()  # it takes lxml where that is installed, whose elements do not mix with those of ours
 # It leaves a finder of modules behind, for plugins that nobody here has, of a kind that Python warns of at each import.
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
 
