@@ -17,11 +17,12 @@ from pipeline.edges.clock import local_now
 from pipeline.edges.embedded_worker import Waiting
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 
 
 def annotate(
     manifests: tuple[Path, ...],
-    out: Path,
+    out: Place,
     configuration: Configuration,
     given: dict[str, Any],
     waiting: Waiting | None,

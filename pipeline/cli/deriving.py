@@ -112,11 +112,10 @@ def _planned(
 
 
 def _copy_plan(source: LocalRunFolder, fresh: LocalRunFolder, row_indexes: Iterable[int]) -> PlanSummary:
-    fresh.path.mkdir(parents=True)
     metadata = {"vidbatch.run_id": fresh.run_id, "vidbatch.schema_version": str(SCHEMA_VERSION)}
     with (
-        RequestsWriter(fresh.path / "requests.parquet", metadata) as requests,
-        RejectsWriter(fresh.path / "rejects.parquet"),
+        RequestsWriter(fresh.draft / "requests.parquet", metadata) as requests,
+        RejectsWriter(fresh.draft / "rejects.parquet"),
     ):
         return repeat(source.requests(), row_indexes, requests)
 

@@ -18,6 +18,7 @@ from pipeline.core.prompts import NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults
 from pipeline.edges.clock import local_now, local_time
 from pipeline.edges.files import matching
+from pipeline.edges.places import ObjectPlace, Place, out_place
 from pipeline.edges.templates import prompt_of, read_prompts
 
 if TYPE_CHECKING:
@@ -33,11 +34,27 @@ def _manifests(context: click.Context, parameter: click.Parameter, value: tuple[
 
 
 manifests = click.argument("manifests", nargs=-1, required=True, callback=_manifests, metavar="MANIFEST...")
+
+
+class _Out(click.ParamType[Place]):
+    """A folder, or a prefix in an object store. Bad addresses raise SettingsError."""
+
+    name = "directory"
+
+    def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """What was typed, as a place."""
+        place = value if isinstance(value, ObjectPlace) else out_place(str(value))
+        if isinstance(place, Path) and place.exists() and not place.is_dir():
+            self.fail(f"Directory {str(value)!r} is a file.", param, ctx)
+        return place
+
+
+OUT = _Out()
 out = click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the dataset; made if absent.",
+    type=OUT,
+    help="Folder of the dataset, made if absent; or s3://bucket/prefix.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, for programs.")
 POLL_COST: Final = (0.001, 86_400)

@@ -23,6 +23,7 @@ from pipeline.cli.preparing import (
 )
 from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
 
 
@@ -36,7 +37,7 @@ def _reckoned_limits(command: options.Command) -> options.Command:
 @options.manifests
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=options.OUT,
     help="Folder of a dataset: what it has answered is not sent again, and its answers tell what rows take; nothing is "
     "written there.",
 )
@@ -52,7 +53,7 @@ def command(
     configuration: Configuration,
     /,
     manifests: tuple[Path, ...],
-    out: Path | None,
+    out: Place | None,
     as_json: bool,
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:

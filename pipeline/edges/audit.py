@@ -7,7 +7,6 @@ a fault that is told, and the others are read all the same.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pipeline.core.coverage import Coverage, Fault
@@ -16,6 +15,7 @@ from pipeline.core.receipt import FileFound, Found, PartFound, UsageKey, UsageSu
 from pipeline.core.standing import COLLECTS, RETRY_OF
 from pipeline.edges.annotations_file import batches, read_usage
 from pipeline.edges.bearers import Bearers
+from pipeline.edges.places import Place, below, name_under
 from pipeline.edges.sent_ids import by_files, content, id_files
 from pipeline.edges.tally import COLUMNS, Tally
 
@@ -24,10 +24,10 @@ from pipeline.edges.tally import COLUMNS, Tally
 class Places:
     """Where the files of a run are; `out` is what their names are told under."""
 
-    out: Path
-    run: Path
-    published: Path
-    usage: Path
+    out: Place
+    run: Place
+    published: Place
+    usage: Place
 
 
 def audit(places: Places, described: Mapping[str, Any]) -> Found:
@@ -64,25 +64,25 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
     )
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Place) -> list[Place]:
     """All that a reader of the dataset would take for a part of the run."""
-    return sorted(path for path in folder.rglob("[!.]*") if path.is_file()) if folder.is_dir() else []
+    return [path for path in below(folder, "[!.]*") if path.is_file()] if folder.is_dir() else []
 
 
 @dataclass(slots=True)
 class _Audit:
     """One reading of a run's files."""
 
-    out: Path
+    out: Place
     coverage: Coverage = field(default_factory=Coverage)
     tally: Tally = field(default_factory=Tally)
     bearers: Bearers = field(default_factory=Bearers)
     faults: list[Fault] = field(default_factory=list)
 
-    def name(self, path: Path) -> str:
-        return path.relative_to(self.out).as_posix()
+    def name(self, path: Place) -> str:
+        return name_under(self.out, path)
 
-    def planned(self, path: Path, mark: Callable[[str, list[int | None]], None]) -> FileFound | None:
+    def planned(self, path: Place, mark: Callable[[str, list[int | None]], None]) -> FileFound | None:
         """A file of the plan, its rows marked; nothing when it can't be read."""
         rows, name = 0, self.name(path)
         try:
@@ -94,7 +94,7 @@ class _Audit:
             self._tell_broken(path, error)
             return None
 
-    def published(self, path: Path) -> PartFound | None:
+    def published(self, path: Place) -> PartFound | None:
         """A file of annotations, counted and its rows marked; nothing when it can't be read."""
         own, name = Tally(), self.name(path)
         try:
@@ -108,7 +108,7 @@ class _Audit:
             self._tell_broken(path, error)
             return None
 
-    def usage(self, path: Path) -> tuple[FileFound | None, Mapping[UsageKey, UsageSums]]:
+    def usage(self, path: Place) -> tuple[FileFound | None, Mapping[UsageKey, UsageSums]]:
         """The usage table, as it stands there; nothing when it can't be read."""
         try:
             table = read_usage(path)
@@ -117,16 +117,16 @@ class _Audit:
             self._tell_broken(path, error)
             return None, {}
 
-    def unplaced(self, files: Sequence[Path]) -> dict[frozenset[str], int]:
+    def unplaced(self, files: Sequence[Place]) -> dict[frozenset[str], int]:
         """How many ids no annotation has, by the files that name them."""
         counts = by_files(files, self.bearers.unplaced(files))
         return {frozenset(map(self.name, named)): count for named, count in counts.items()}
 
-    def _tell_broken(self, path: Path, error: StorageError) -> None:
+    def _tell_broken(self, path: Place, error: StorageError) -> None:
         self.faults.append(Fault(self.name(path), f"can't be read: {error.__cause__ or error}"))
 
 
-def _file_found(path: Path, name: str, rows: int) -> FileFound:
+def _file_found(path: Place, name: str, rows: int) -> FileFound:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,8 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.core.errors import StorageError
+from pipeline.edges.opening import dataset_of
+from pipeline.edges.places import ObjectPlace, Place
 
 MEMORY = "512MB"
 THREADS = 2
@@ -64,15 +66,19 @@ class Duck:
             reader = relation.to_arrow_reader(batch_rows) if whole else relation.fetch_record_batch(batch_rows)
         return Batches(reader)
 
-    def scan(self, name: str, files: Sequence[Path], constants: Mapping[str, str] | None = None) -> None:
+    def scan(self, name: str, files: Sequence[Place], constants: Mapping[str, str] | None = None) -> None:
         """Make the rows of Parquet files a view of this name, with more columns of one text each.
 
         Columns that only some of the files have are null in the others. StorageError where a file can't be read.
         """
         with translated():
-            relation = self._connection.read_parquet(
-                [_literally(str(path)) for path in files], hive_partitioning=False, union_by_name=True
-            )
+            if any(isinstance(file, ObjectPlace) for file in files):
+                self._connection.register(f"{name}_stored", dataset_of(files))
+                relation = self._connection.table(f"{name}_stored")
+            else:
+                relation = self._connection.read_parquet(
+                    [_literally(str(path)) for path in files], hive_partitioning=False, union_by_name=True
+                )
             told = "".join(f"{text(value)} AS {named(column)}, " for column, value in (constants or {}).items())
             relation.project(f"{told}*").create_view(name, replace=True)
 

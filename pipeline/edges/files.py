@@ -1,17 +1,28 @@
-"""Writing files so that a crash leaves either the old one or the whole new one."""
+"""Writing files so that a crash leaves either the old one or the whole new one.
+
+In an object store a file is made on this machine and then put under its name by one request, which either is through
+or did nothing. A folder can't be renamed there: its files appear one by one.
+"""
 
 import fcntl
 import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from uuid import uuid4
 
 from pipeline.core.errors import ManifestError, StorageError
+from pipeline.edges import object_store
+from pipeline.edges.object_lock import alone
+from pipeline.edges.places import ObjectPlace, Place
 
 _UNFINISHED = ".unfinished-"
+FETCHED_AT_ONCE = 8
+FETCHED_BYTES = 8 * 1024 * 1024
 
 
 def matching(written: str) -> list[Path]:
@@ -26,13 +37,18 @@ def matching(written: str) -> list[Path]:
 
 
 @contextmanager
-def replaced(path: Path, scratch: Path | None = None) -> Iterator[Path]:
+def replaced(path: Place, scratch: Place | None = None) -> Iterator[Path]:
     """A temporary path to write to; on leaving it is synced and takes the place of `path`.
 
     `scratch` is another folder of the same file system for the temporary file, where readers list `path`'s own.
     StorageError when the disk refuses; then `path` is as it was.
     """
-    folder = scratch or path.parent
+    if isinstance(path, ObjectPlace):
+        with _here() as here:
+            yield here / path.name
+            object_store.upload(path.key, str(here / path.name))
+        return
+    folder = scratch if isinstance(scratch, Path) else path.parent
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,12 +67,19 @@ def replaced(path: Path, scratch: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def replaced_folder(path: Path, scratch: Path) -> Iterator[Path]:
+def replaced_folder(path: Place, scratch: Place) -> Iterator[Path]:
     """A temporary folder to write files to; on leaving it is synced and becomes `path`, all files at once.
 
     `scratch` is a folder of the same file system. Where `path` has files of these names already, they stay, and nothing
     of the temporary folder is used. What was left there by a process that died is removed. StorageError as ever.
+
+    In an object store they appear one by one, in order: a crash between leaves the last ones out.
     """
+    if isinstance(path, ObjectPlace) or isinstance(scratch, ObjectPlace):
+        with _here() as here:
+            yield here
+            _put_all(here, path, scratch)
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(scratch)
@@ -76,6 +99,26 @@ def replaced_folder(path: Path, scratch: Path) -> Iterator[Path]:
     finally:
         os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_all(here: Path, path: Place, scratch: Place) -> None:
+    """Put the files of a folder into the store, unless one of their names is taken there."""
+    names = sorted(file.name for file in here.iterdir())
+    with locked(scratch / ".publishing"):  # nobody else looks and puts meanwhile
+        if {place.name for place in path.glob("*")}.isdisjoint(names):
+            for name in names:
+                with replaced(path / name) as temporary:
+                    (here / name).replace(temporary)
+
+
+@contextmanager
+def _here() -> Iterator[Path]:
+    """A folder of this machine for what is on its way to or from a store. StorageError when the disk refuses."""
+    try:
+        with TemporaryDirectory(prefix="vidbatch-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise StorageError(f"{gettempdir()} can't be written: {error.strerror or error}") from error
 
 
 def _begun(scratch: Path) -> tuple[Path, int]:
@@ -116,15 +159,22 @@ def _sweep(scratch: Path) -> None:
                 os.close(descriptor)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Place, content: bytes) -> None:
     """Replace a file's content durably."""
+    if isinstance(path, ObjectPlace):
+        object_store.put(path.key, content)
+        return
     with replaced(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Place) -> Iterator[None]:
     """Hold a lock file alone; on a file system without locks, nothing is held."""
+    if isinstance(path, ObjectPlace):
+        with alone(path):
+            yield
+        return
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
@@ -143,3 +193,40 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_folder(path: Place) -> None:
+    """Remove a folder with all that is in it; one that is not there is fine."""
+    if isinstance(path, ObjectPlace):
+        object_store.remove_below(path.key)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_files(folder: Place, pattern: str) -> None:
+    """Remove the files of a folder under such names; of a store, all that is in it, a thousand at a time."""
+    if isinstance(folder, ObjectPlace):
+        remove_folder(folder)
+        return
+    for file in folder.glob(pattern):
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def copied(folder: Place, pattern: str) -> Iterator[list[Path]]:
+    """The files of a folder under such names, in order, to be read again and again: those of a store are copied here.
+
+    StorageError when the store or the disk refuses.
+    """
+    if isinstance(folder, Path):
+        yield sorted(folder.glob(pattern))
+        return
+    places = sorted(folder.glob(pattern))
+    with _here() as here, ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
+        yield list(pool.map(lambda place: _fetched(place, here / place.name), places))
+
+
+def _fetched(place: ObjectPlace, path: Path) -> Path:
+    with place.open("rb") as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target, FETCHED_BYTES)
+    return path

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from pipeline.core.errors import SettingsError, StorageError
 
@@ -58,9 +59,9 @@ def put(key: str, content: Any) -> None:  # noqa: ANN401 - bytes, or a buffer of
 
 def upload(key: str, file: str) -> None:
     """The same with a file's content, which is never in memory as a whole."""
-    import pyarrow  # noqa: PLC0415 - commands that need no OUT load none of it
+    import pyarrow as pa  # noqa: PLC0415 - commands that need no OUT load none of it
 
-    with pyarrow.memory_map(file) as mapped:
+    with pa.memory_map(file) as mapped:
         put(key, mapped.read_buffer())
 
 
@@ -79,6 +80,11 @@ def opened(key: str) -> Any:  # noqa: ANN401 - Arrow's file, which reads, seeks 
     return _asked(key, lambda client: client.open_input_file(key))
 
 
+def filesystem() -> Any:  # noqa: ANN401
+    """This process's client, for Arrow's own readers."""
+    return _store().client
+
+
 def looked_up(key: str) -> Listed | None:
     """What is there under this name, be it an object or a folder of some."""
     info = _asked(key, lambda client: client.get_file_info(key))
@@ -95,6 +101,17 @@ def listing(key: str, *, recursive: bool = False) -> list[Listed]:
     if not found and not _asked(key, lambda client: client.get_file_info(bucket)).type:
         raise StorageError(f"s3://{key}: {_NO_BUCKET.format(bucket)}")
     return found
+
+
+def try_writing(key: str) -> None:
+    """Make an object in a folder and remove it. StorageError names the folder."""
+    tried = f"{key}/runs/.writable-{uuid4().hex}"
+
+    def once(client: Any) -> None:  # noqa: ANN401
+        client.open_output_stream(tried).close()
+        client.delete_file(tried)
+
+    _asked(key, once)
 
 
 def remove(key: str) -> None:

@@ -11,26 +11,34 @@ import orjson
 from pipeline.core.columns import SCHEMA_VERSION, carried_names
 from pipeline.core.errors import RunConflict, StorageError
 from pipeline.core.shapes import Shape, same_columns
+from pipeline.edges import object_store
 from pipeline.edges.files import locked, write_bytes
+from pipeline.edges.places import ObjectPlace, Place
 from pipeline.edges.run_folder import LocalRunFolder, read_json
 
 
 class OutFolder:
-    """OUT on a local or shared disk."""
+    """OUT, on a disk or in an object store."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+    def __init__(self, path: Place) -> None:
+        self.path: Place = path.absolute()
 
     def make(self) -> None:
         """Make the folder. StorageError when it can't be written, RunConflict for a dataset of another version."""
+        if isinstance(self.path, ObjectPlace):
+            object_store.try_writing(self.path.key)
+        else:
+            self._make_folder(self.path)
+        self._held()
+
+    def _make_folder(self, path: Path) -> None:
         try:
-            (self.path / "runs").mkdir(parents=True, exist_ok=True)
-            probe = self.path / "runs" / f".writable-{uuid4().hex}"
+            (path / "runs").mkdir(parents=True, exist_ok=True)
+            probe = path / "runs" / f".writable-{uuid4().hex}"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise StorageError(f"--out {self.path} can't be written: {error.strerror or error}") from error
-        self._held()
+            raise StorageError(f"--out {path} can't be written: {error.strerror or error}") from error
 
     @contextmanager
     def planning(self) -> Iterator[None]:

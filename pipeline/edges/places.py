@@ -85,7 +85,7 @@ class ObjectPlace:
 
     def relative_to(self, folder: "ObjectPlace") -> PurePosixPath:
         """Its name below a folder."""
-        return self._key.relative_to(folder._key)
+        return self._key.relative_to(folder.key)
 
     def as_posix(self) -> str:
         """As text."""
@@ -101,6 +101,8 @@ class ObjectPlace:
 
     def is_file(self) -> bool:
         """Whether there is an object of this name."""
+        if self._size is not None:
+            return True
         found = object_store.looked_up(self.key)
         return found is not None and found.size is not None
 
@@ -174,3 +176,20 @@ def out_place(text: str) -> Place:
     if not bucket or ".." in parts or "." in parts:
         raise SettingsError(f"--out: found {text}; allowed is s3://bucket/prefix")
     return ObjectPlace(PurePosixPath(bucket, *parts))
+
+
+def listed(folder: Place, pattern: str) -> list[Place]:
+    """What is in a folder under such names, in order."""
+    return sorted(folder.glob(pattern), key=str)
+
+
+def below(folder: Place, pattern: str) -> list[Place]:
+    """What is anywhere below a folder under such names, in order."""
+    return sorted(folder.rglob(pattern), key=str)
+
+
+def name_under(folder: Place, place: Place) -> str:
+    """How a place is called seen from a folder that it is in."""
+    if isinstance(folder, ObjectPlace) and isinstance(place, ObjectPlace):
+        return str(place.relative_to(folder))
+    return Path(str(place)).relative_to(str(folder)).as_posix()

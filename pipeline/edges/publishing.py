@@ -25,6 +25,8 @@ from pipeline.edges.arrow import numbers
 from pipeline.edges.bearers import Bearers, batches_of, bearers_of
 from pipeline.edges.files import replaced, replaced_folder
 from pipeline.edges.merging import Holders, Merge, Stretch
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place
 from pipeline.edges.sent_ids import by_row, id_files, late_ids, saved_ids
 
 _PARTS = b"vidbatch.parts"
@@ -37,9 +39,9 @@ class Publication:
     """What is published where: `sent` holds the ids that were paid for, `scratch` takes what is not whole yet."""
 
     parts: Sequence[Path]
-    into: Path
-    sent: Path
-    scratch: Path
+    into: Place
+    sent: Place
+    scratch: Place
     schema: pa.Schema
     prices: PriceList
     judge: Judge
@@ -73,9 +75,9 @@ def publish_new(publication: Publication) -> None:
             _write(path, stretches, merge, corrections, publication.schema)
 
 
-def _names_in(files: Sequence[Path]) -> set[str]:
+def _names_in(files: Sequence[Place]) -> set[str]:
     """The parts that were published already, as far as their publication got."""
-    told = (pq.read_schema(file).metadata or {} for file in files)
+    told = (pq.read_schema(parquet_source(file)).metadata or {} for file in files)
     return {name for metadata in told for name in orjson.loads(metadata.get(_PARTS, b"[]"))}
 
 
@@ -143,7 +145,7 @@ class _Correct:
 
 
 def _corrections(
-    files: Sequence[Path], bearers: Bearers, second: Iterable[LateId], publication: Publication
+    files: Sequence[Place], bearers: Bearers, second: Iterable[LateId], publication: Publication
 ) -> Corrections:
     """What the parts do not know: ids that their rows went on without, and ids that several rows bear."""
     unplaced = bearers.unplaced(id_files(publication.sent))
@@ -155,7 +157,7 @@ def _corrections(
     return Corrections(late, first, publication.prices, publication.judge)
 
 
-def _unknown(unplaced: set[int], sent: Path) -> Iterator[LateId]:
+def _unknown(unplaced: set[int], sent: Place) -> Iterator[LateId]:
     """Accepted ids on disk that are in no attempt log: a ledger that lost its last moments forgot them."""
     for row_index, generation_id, accepted_at, attempt, resubmits in saved_ids(sent) if unplaced else ():
         if hash((row_index, generation_id)) in unplaced:
@@ -163,7 +165,7 @@ def _unknown(unplaced: set[int], sent: Path) -> Iterator[LateId]:
 
 
 def _first_rows(
-    files: Sequence[Path], shared: set[int], late: Sequence[LateId], publication: Publication
+    files: Sequence[Place], shared: set[int], late: Sequence[LateId], publication: Publication
 ) -> dict[str, int | None]:
     """For each id that several rows bear, the row that it is of."""
     if not shared:

@@ -1,8 +1,8 @@
-"""A run's files on a local or shared disk: `OUT/runs/<id>/`, and what it publishes beside."""
+"""A run's files: `OUT/runs/<id>/`, and what it publishes beside."""
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -20,7 +20,9 @@ from pipeline.core.summary import Totals
 from pipeline.edges import annotations_file, sent_ids
 from pipeline.edges.audit import Places, audit
 from pipeline.edges.ends_table import joined
-from pipeline.edges.files import locked, write_bytes
+from pipeline.edges.feed_mark import FeedMark
+from pipeline.edges.files import copied, remove_files, remove_folder, replaced, write_bytes
+from pipeline.edges.places import ObjectPlace, Place, listed
 from pipeline.edges.publishing import Publication, publish_new
 from pipeline.edges.requests_reader import RequestsFile
 
@@ -28,30 +30,32 @@ from pipeline.edges.requests_reader import RequestsFile
 class LocalRunFolder:
     """Implements `ports.RunFolder`."""
 
-    def __init__(self, out: Path, run_id: str) -> None:
+    def __init__(self, out: Place, run_id: str) -> None:
         self.out = out
         self.run_id = run_id
         self.path = out / "runs" / run_id
         self._requests: RequestsFile | None = None
         self._judging: Judging | None = None
+        self._mark = FeedMark(self.path)
+        self._draft: TemporaryDirectory[str] | None = None
 
     @property
-    def published(self) -> Path:
+    def published(self) -> Place:
         """Where the run's annotations are published."""
         return self.out / "annotations" / f"run={self.run_id}"
 
     @property
-    def usage_path(self) -> Path:
+    def usage_path(self) -> Place:
         """Where its tokens and cost are summed up."""
         return self.out / "usage" / f"run={self.run_id}.parquet"
 
     @property
-    def receipt_path(self) -> Path:
+    def receipt_path(self) -> Place:
         """What its files amounted to when it was done."""
         return self.path / "receipt.json"
 
     @property
-    def done_path(self) -> Path:
+    def done_path(self) -> Place:
         """The done marker."""
         return self.path / "done.json"
 
@@ -59,8 +63,25 @@ class LocalRunFolder:
         """`run.json`. StorageError when it can't be read."""
         return read_json(self.path / "run.json")
 
+    @property
+    def draft(self) -> Path:
+        """Where the files of a plan are made; a run in an object store gets them when it is described."""
+        if isinstance(self.path, ObjectPlace):
+            self._draft = self._draft or TemporaryDirectory(prefix="vidbatch-plan-")
+            return Path(self._draft.name)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path} can't be made: {error.strerror or error}") from error
+        return self.path
+
     def describe(self, description: Mapping[str, object]) -> None:
-        """Write `run.json`."""
+        """Write `run.json`, last of all files of the plan."""
+        if self._draft is not None:
+            for file in sorted(self.draft.iterdir()):
+                with replaced(self.path / file.name) as temporary:
+                    file.replace(temporary)
+            self._drop_draft()
         write_bytes(self.path / "run.json", orjson.dumps(description, option=orjson.OPT_INDENT_2))
 
     def summary(self) -> dict[str, Any] | None:
@@ -121,7 +142,14 @@ class LocalRunFolder:
 
     def discard(self) -> None:
         """Remove a plan of which nothing was sent."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._drop_draft()
+        (self.path / "run.json").unlink(missing_ok=True)
+        remove_folder(self.path)
+
+    def _drop_draft(self) -> None:
+        if self._draft is not None:
+            self._draft.cleanup()
+            self._draft = None
 
     def requests(self) -> RequestsFile:
         """The planned requests."""
@@ -138,16 +166,11 @@ class LocalRunFolder:
 
     def mark_fed(self, until: int) -> None:
         """Raise the feed's high-water mark, durably; it never goes back, whoever else raises it."""
-        with locked(self.path / ".fed-lock"):
-            if until > self.fed():
-                write_bytes(self.path / "fed", str(until).encode())
+        self._mark.lift(until)
 
     def fed(self) -> int:
         """The feed's high-water mark; 0 before the first."""
-        try:
-            return int((self.path / "fed").read_text())
-        except FileNotFoundError:
-            return 0
+        return self._mark.read()
 
     def write_part(self, epoch: str, start: int, end: int, ends: Iterable[Columns]) -> None:
         """Write ended rows durably as one part, under the name of its range."""
@@ -180,9 +203,9 @@ class LocalRunFolder:
         late = sent_ids.late_ids(self.path / "sent")
         return annotations_file.settled(self._ends(), late, self._prices() if late else {})
 
-    def _ends(self) -> list[Path]:
+    def _ends(self) -> list[Place]:
         """The files of annotations, published ones first: of two ends of a row, the published one holds."""
-        parts = sorted((self.path / "parts").glob("part-*.parquet"))
+        parts = listed(self.path / "parts", "part-*.parquet")
         return [*annotations_file.published_files(self.published), *parts]
 
     def judging(self) -> Judging:
@@ -196,17 +219,18 @@ class LocalRunFolder:
 
     def publish(self) -> Totals:
         """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""
-        publish_new(
-            Publication(
-                parts=sorted((self.path / "parts").glob("part-*.parquet")),
-                into=self.published,
-                sent=self.path / "sent",
-                scratch=self.path,
-                schema=self._schema(),
-                prices=self._prices(),
-                judge=self.judging(),
+        with copied(self.path / "parts", "part-*.parquet") as parts:
+            publish_new(
+                Publication(
+                    parts=parts,
+                    into=self.published,
+                    sent=self.path / "sent",
+                    scratch=self.path,
+                    schema=self._schema(),
+                    prices=self._prices(),
+                    judge=self.judging(),
+                )
             )
-        )
         tally = annotations_file.summed(self.published)
         annotations_file.write_usage(tally.usage, self.usage_path)
         return tally.totals()
@@ -226,8 +250,7 @@ class LocalRunFolder:
     def finish(self, summary: Mapping[str, object]) -> None:
         """Write the done marker, last of all; then the parts are only a second copy, and go."""
         write_bytes(self.done_path, orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-        for part in (self.path / "parts").glob("part-*.parquet"):
-            part.unlink(missing_ok=True)
+        remove_files(self.path / "parts", "part-*.parquet")
 
     def _schema(self) -> Any:  # noqa: ANN401 - pyarrow has no types
         described = self.described()
@@ -247,7 +270,7 @@ def range_name(epoch: str, start: int, end: int, ending: str) -> str:
     return f"part-{epoch}-{start:012}-{end:012}.{ending}"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
     """A small JSON object. StorageError when it can't be read."""
     try:
         return dict(orjson.loads(path.read_bytes()))
