@@ -2,8 +2,8 @@
 
     python tests/s3_server.py
 
-`GET /-/counts` says how many requests of which kind came since the last time; `GET /-/fail?method=PUT&every=3&status=503`
-lets every third PUT fail, and `every=0` none; `GET /-/buckets/<name>` makes a bucket.
+`GET /-/counts` says how many requests of which kind came since the last time; `/-/fail?method=PUT&every=3&status=503`
+lets every third PUT fail, and `every=0` none; `/-/buckets/<name>` makes a bucket.
 """
 
 import json
@@ -72,8 +72,8 @@ class Store:
 def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", 0, Store(), threaded=True)
-    print(f"ready {server.port}", flush=True)
-    sys.stdin.close()
+    sys.stdout.write(f"ready {server.port}\n")
+    sys.stdout.flush()
     server.serve_forever()
 
 

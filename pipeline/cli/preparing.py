@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli.asking import Question, schema_described
@@ -21,7 +20,6 @@ from pipeline.core.errors import RunConflict
 from pipeline.core.lead import moved
 from pipeline.core.sifting import Sifted
 from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, parent_of
-from pipeline.edges import annotations_file
 from pipeline.edges.embedded import new_token
 from pipeline.edges.manifests import read_rows
 from pipeline.edges.out_folder import OutFolder
@@ -89,8 +87,9 @@ def prepare(
 def answered(out: OutFolder, question: Question) -> dict[str, list[Place]]:
     """The files of annotations that answer what is asked, by run: of the same API, held against the same schema."""
     api, schema = account_id(question.base_url, ""), question.schema and question.schema.digest
+    files = out.answers()
     return {
-        folder.run_id: annotations_file.published_files(folder.published)
+        folder.run_id: files.get(folder.run_id, [])
         for folder, described in ((folder, folder.described()) for folder in out.runs())
         if account_id(described["base_url"], "") == api and described.get("schema_digest") == schema
     }

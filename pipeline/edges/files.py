@@ -9,7 +9,6 @@ import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -21,7 +20,6 @@ from pipeline.edges.object_lock import alone
 from pipeline.edges.places import ObjectPlace, Place
 
 _UNFINISHED = ".unfinished-"
-FETCHED_AT_ONCE = 8
 FETCHED_BYTES = 8 * 1024 * 1024
 
 
@@ -115,10 +113,11 @@ def _put_all(here: Path, path: Place, scratch: Place) -> None:
 def _here() -> Iterator[Path]:
     """A folder of this machine for what is on its way to or from a store. StorageError when the disk refuses."""
     try:
-        with TemporaryDirectory(prefix="vidbatch-") as folder:
-            yield Path(folder)
+        folder = TemporaryDirectory(prefix="vidbatch-")
     except OSError as error:
         raise StorageError(f"{gettempdir()} can't be written: {error.strerror or error}") from error
+    with folder as name:
+        yield Path(name)
 
 
 def _begun(scratch: Path) -> tuple[Path, int]:
@@ -214,16 +213,23 @@ def remove_files(folder: Place, pattern: str) -> None:
 
 @contextmanager
 def copied(folder: Place, pattern: str) -> Iterator[list[Path]]:
-    """The files of a folder under such names, in order, to be read again and again: those of a store are copied here.
+    """The same as the files of that folder, in order."""
+    with copied_folder(folder, pattern) as here:
+        yield sorted(here.glob(pattern))
+
+
+@contextmanager
+def copied_folder(folder: Place, pattern: str) -> Iterator[Path]:
+    """A folder with its files of such names: those of a store are copied here, to be read again and again.
 
     StorageError when the store or the disk refuses.
     """
     if isinstance(folder, Path):
-        yield sorted(folder.glob(pattern))
+        yield folder
         return
-    places = sorted(folder.glob(pattern))
-    with _here() as here, ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
-        yield list(pool.map(lambda place: _fetched(place, here / place.name), places))
+    with _here() as here:
+        object_store.at_once(lambda place: _fetched(place, here / place.name), folder.glob(pattern))
+        yield here
 
 
 def _fetched(place: ObjectPlace, path: Path) -> Path:

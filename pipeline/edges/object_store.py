@@ -7,7 +7,8 @@ and no secret ever reaches a file, a card or a log. A client that was made befor
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ ATTEMPTS = 3
 """How often the client itself tries, within a second or two, before we hear of a failure."""
 
 CONNECT_S, SILENCE_S = 5.0, 30.0
+AT_ONCE = 16
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -35,6 +37,7 @@ _PASSING = re.compile(
 _DENIED = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|TOKEN|CREDENTIAL|[Cc]redentials|HTTP status 40[13]")
 _REGION = re.compile(r"AuthorizationHeaderMalformed|PERMANENT_REDIRECT|region|HTTP status 30[17]")
 
+Asked = TypeVar("Asked")
 Result = TypeVar("Result")
 
 
@@ -114,6 +117,12 @@ def try_writing(key: str) -> None:
     _asked(key, once)
 
 
+def at_once(ask: Callable[[Asked], Result], of: Iterable[Asked]) -> list[Result]:
+    """The answers for all of these, in order, some asked for at the same time: what costs is the way, not the store."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(ask, of))
+
+
 def remove(key: str) -> None:
     """Remove an object; one that is not there is fine."""
 
@@ -127,8 +136,15 @@ def remove(key: str) -> None:
 
 
 def remove_below(key: str) -> None:
-    """Remove everything in a folder, a thousand objects a request."""
-    _asked(key, lambda client: client.delete_dir_contents(key, missing_dir_ok=True))
+    """Remove a folder with all that is in it, a thousand objects a request; one that is not there is fine."""
+
+    def once(client: Any) -> None:  # noqa: ANN401
+        try:
+            client.delete_dir(key)
+        except FileNotFoundError:
+            return
+
+    _asked(key, once)
 
 
 def _listed(info: Any) -> Listed:  # noqa: ANN401

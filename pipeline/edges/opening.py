@@ -30,7 +30,7 @@ def dataset_of(files: Sequence[Place]) -> Any:  # noqa: ANN401
     from pyarrow import dataset  # noqa: PLC0415 - only for an OUT in a store
 
     keys = [file.key for file in files if isinstance(file, ObjectPlace)]
-    schemas = [pq.read_schema(parquet_source(file)) for file in files]
+    schemas = object_store.at_once(lambda file: pq.read_schema(parquet_source(file)), files)
     return dataset.dataset(
         keys, schema=pa.unify_schemas(schemas), format="parquet", filesystem=object_store.filesystem()
     )

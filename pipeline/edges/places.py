@@ -162,10 +162,10 @@ Place: TypeAlias = Path | ObjectPlace
 
 def out_place(text: str) -> Place:
     """What `--out` names. SettingsError for an address of a store that can't be one."""
-    if "://" not in text:
+    if "://" not in text and not text.startswith("s3:"):
         return Path(text)
     if not text.startswith(SCHEME):
-        raise SettingsError(f"--out: found {text.partition('://')[0]}://…; allowed are a folder and s3://bucket/prefix")
+        raise SettingsError(f"--out: found {text.partition(':')[0]}:…; allowed are a folder and s3://bucket/prefix")
     bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
     if "@" in bucket or ":" in bucket or "?" in text:
         raise SettingsError(

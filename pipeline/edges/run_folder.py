@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -19,12 +18,15 @@ from pipeline.core.rows import Rows
 from pipeline.core.summary import Totals
 from pipeline.edges import annotations_file, sent_ids
 from pipeline.edges.audit import Places, audit
+from pipeline.edges.draft import Draft
 from pipeline.edges.ends_table import joined
 from pipeline.edges.feed_mark import FeedMark
-from pipeline.edges.files import copied, remove_files, remove_folder, replaced, write_bytes
+from pipeline.edges.files import copied, copied_folder, remove_files, remove_folder, write_bytes
 from pipeline.edges.places import ObjectPlace, Place, listed
 from pipeline.edges.publishing import Publication, publish_new
 from pipeline.edges.requests_reader import RequestsFile
+
+IDS_IN_STORE_S = 3.0
 
 
 class LocalRunFolder:
@@ -37,7 +39,14 @@ class LocalRunFolder:
         self._requests: RequestsFile | None = None
         self._judging: Judging | None = None
         self._mark = FeedMark(self.path)
-        self._draft: TemporaryDirectory[str] | None = None
+        self._described: dict[str, Any] | None = None
+        self._summary: dict[str, Any] | None = None
+        self._draft = Draft(self.path)
+
+    @property
+    def ids_every_s(self) -> float:
+        """How often accepted ids are saved: each time is a file, and in a store requests whenever they are read."""
+        return IDS_IN_STORE_S if isinstance(self.path, ObjectPlace) else 0.0
 
     @property
     def published(self) -> Place:
@@ -61,32 +70,42 @@ class LocalRunFolder:
 
     def described(self) -> dict[str, Any]:
         """`run.json`. StorageError when it can't be read."""
-        return read_json(self.path / "run.json")
+        if self._described is None or isinstance(self.path, Path):
+            self._described = read_json(self.path / "run.json")
+        return dict(self._described)
+
+    def look(self) -> bool:
+        """Whether the run is planned; what it says of itself, and of its end, is known from then on."""
+        try:
+            self._described = dict(orjson.loads((self.path / "run.json").read_bytes()))
+        except FileNotFoundError:
+            return False
+        self.summary()
+        return True
 
     @property
     def draft(self) -> Path:
         """Where the files of a plan are made; a run in an object store gets them when it is described."""
-        if isinstance(self.path, ObjectPlace):
-            self._draft = self._draft or TemporaryDirectory(prefix="vidbatch-plan-")
-            return Path(self._draft.name)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self.path} can't be made: {error.strerror or error}") from error
-        return self.path
+        return self._draft.folder()
 
     def describe(self, description: Mapping[str, object]) -> None:
         """Write `run.json`, last of all files of the plan."""
-        if self._draft is not None:
-            for file in sorted(self.draft.iterdir()):
-                with replaced(self.path / file.name) as temporary:
-                    file.replace(temporary)
-            self._drop_draft()
+        self._draft.deliver()
         write_bytes(self.path / "run.json", orjson.dumps(description, option=orjson.OPT_INDENT_2))
 
     def summary(self) -> dict[str, Any] | None:
         """What the done marker says; nothing while the run is not done."""
+        if isinstance(self.done_path, ObjectPlace):
+            return self._summary_in_store(self.done_path)
         return read_json(self.done_path) if self.done_path.exists() else None
+
+    def _summary_in_store(self, done: ObjectPlace) -> dict[str, Any] | None:
+        """The same, asked for until it is there: a marker is never taken back."""
+        try:
+            self._summary = self._summary or dict(orjson.loads(done.read_bytes()))
+        except FileNotFoundError:
+            return None
+        return dict(self._summary)
 
     @property
     def finished(self) -> bool:
@@ -102,7 +121,7 @@ class LocalRunFolder:
     @property
     def begun(self) -> bool:
         """Whether rows of this run may have been sent; until then it is only a plan."""
-        return (self.path / "begun").exists() or self.fed() > 0
+        return self._summary is not None or (self.path / "begun").exists() or self.fed() > 0
 
     def begin(self, place: str, identity: str) -> None:
         """Note that rows may be sent from here on, and by which ledger."""
@@ -142,14 +161,9 @@ class LocalRunFolder:
 
     def discard(self) -> None:
         """Remove a plan of which nothing was sent."""
-        self._drop_draft()
+        self._draft.drop()
         (self.path / "run.json").unlink(missing_ok=True)
         remove_folder(self.path)
-
-    def _drop_draft(self) -> None:
-        if self._draft is not None:
-            self._draft.cleanup()
-            self._draft = None
 
     def requests(self) -> RequestsFile:
         """The planned requests."""
@@ -159,6 +173,7 @@ class LocalRunFolder:
 
     def holds(self, token: str) -> bool:
         """Whether this is really the run's storage."""
+        self._described = None  # it may be another's by now
         try:
             return bool(self.described().get("token") == token)
         except StorageError:
@@ -219,12 +234,15 @@ class LocalRunFolder:
 
     def publish(self) -> Totals:
         """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""
-        with copied(self.path / "parts", "part-*.parquet") as parts:
+        with (
+            copied(self.path / "parts", "part-*.parquet") as parts,
+            copied_folder(self.path / "sent", "*.jsonl") as sent,
+        ):
             publish_new(
                 Publication(
                     parts=parts,
                     into=self.published,
-                    sent=self.path / "sent",
+                    sent=sent,
                     scratch=self.path,
                     schema=self._schema(),
                     prices=self._prices(),

@@ -35,9 +35,11 @@ class Writing:
 async def write_shift(bench: Bench, ledger: Ledger, clock: Clock, writing: Writing, now: Callable[[], int]) -> int:
     """Hold one write shift; the number of rows that it wrote. `now` is the time of day in µs since 1970."""
     ends = clock.monotonic() + bench.seconds
-    written, waited_since = 0, clock.monotonic()
+    written, waited_since, ids_due = 0, clock.monotonic(), 0.0
     while clock.monotonic() < ends:
-        await save_ids(ledger, writing)
+        if clock.monotonic() >= ids_due or bench.stop():
+            await save_ids(ledger, writing)
+            ids_due = clock.monotonic() + writing.folder.ids_every_s
         run = await ledger.snapshot(bench.run_id)
         if run is None:
             return written
