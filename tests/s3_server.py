@@ -39,8 +39,9 @@ class Store:
         if self._fails(environ):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             code, line = CODES[self._status]
-            start_response(line, [("Content-Type", "application/xml")])
-            return [FAULT % code if environ["REQUEST_METHOD"] != "HEAD" else b""]
+            told = b"" if environ["REQUEST_METHOD"] == "HEAD" else FAULT % code
+            start_response(line, [("Content-Type", "application/xml"), ("Content-Length", str(len(told)))])
+            return [told]
         return self._app(environ, start_response)
 
     def _fails(self, environ) -> bool:

@@ -20,7 +20,6 @@ from pipeline.edges.object_lock import alone
 from pipeline.edges.places import ObjectPlace, Place
 
 _UNFINISHED = ".unfinished-"
-FETCHED_BYTES = 8 * 1024 * 1024
 
 
 def matching(written: str) -> list[Path]:
@@ -44,7 +43,7 @@ def replaced(path: Place, scratch: Place | None = None) -> Iterator[Path]:
     if isinstance(path, ObjectPlace):
         with _here() as here:
             yield here / path.name
-            object_store.upload(path.key, str(here / path.name))
+            object_store.upload(path.key, here / path.name)
         return
     folder = scratch if isinstance(scratch, Path) else path.parent
     try:
@@ -228,11 +227,5 @@ def copied_folder(folder: Place, pattern: str) -> Iterator[Path]:
         yield folder
         return
     with _here() as here:
-        object_store.at_once(lambda place: _fetched(place, here / place.name), folder.glob(pattern))
+        object_store.at_once(lambda place: object_store.download(place.key, here / place.name), folder.glob(pattern))
         yield here
-
-
-def _fetched(place: ObjectPlace, path: Path) -> Path:
-    with place.open("rb") as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target, FETCHED_BYTES)
-    return path

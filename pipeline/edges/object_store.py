@@ -4,13 +4,16 @@ The client is pyarrow's. It is told of the store by the environment's usual AWS 
 and no secret ever reaches a file, a card or a log. A client that was made before a fork is not used after it.
 """
 
+import io
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -26,6 +29,7 @@ ATTEMPTS = 3
 
 CONNECT_S, SILENCE_S = 5.0, 30.0
 AT_ONCE = 16
+PIECE_BYTES = 8 * 1024 * 1024
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -60,11 +64,11 @@ def put(key: str, content: Any) -> None:  # noqa: ANN401 - bytes, or a buffer of
     _asked(key, once)
 
 
-def upload(key: str, file: str) -> None:
+def upload(key: str, file: Path) -> None:
     """The same with a file's content, which is never in memory as a whole."""
     import pyarrow as pa  # noqa: PLC0415 - commands that need no OUT load none of it
 
-    with pa.memory_map(file) as mapped:
+    with pa.memory_map(str(file)) as mapped:
         put(key, mapped.read_buffer())
 
 
@@ -78,9 +82,54 @@ def get(key: str) -> bytes:
     return _asked(key, once)
 
 
-def opened(key: str) -> Any:  # noqa: ANN401 - Arrow's file, which reads, seeks and tells
-    """An object to read from; each read is a request."""
-    return _asked(key, lambda client: client.open_input_file(key))
+def download(key: str, file: Path) -> None:
+    """Write an object's content to a file. FileNotFoundError where there is none."""
+
+    def once(client: Any) -> None:  # noqa: ANN401
+        with client.open_input_stream(key) as source, file.open("wb") as target:
+            shutil.copyfileobj(source, target, PIECE_BYTES)
+
+    _asked(key, once)
+
+
+class ObjectReader(io.RawIOBase):
+    """An object to read from, here and there; each read is a request, and is tried again as all are."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._file = _asked(key, lambda client: client.open_input_file(key))
+        self._size: int = self._file.size()
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Begin the next read there."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, fewer at the end."""
+        count = max(0, self._size - self._at if size < 0 else min(size, self._size - self._at))
+        found = bytes(_asked(self._key, lambda _: self._file.read_at(count, self._at))) if count else b""
+        self._at += len(found)
+        return found
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - anything that can be written to
+        """The same into a buffer."""
+        found = self.read(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
 
 
 def filesystem() -> Any:  # noqa: ANN401
@@ -228,6 +277,11 @@ def _store() -> _Store:
         _stores.clear()
         _stores[pid] = _Store(_client(os.environ))
     return _stores[pid]
+
+
+def forget() -> None:
+    """Let the next request make a client anew, as the environment says then."""
+    _stores.clear()
 
 
 def _client(environment: Mapping[str, str]) -> Any:  # noqa: ANN401

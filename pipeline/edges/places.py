@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property, total_ordering
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pipeline.core.errors import SettingsError
 from pipeline.edges import object_store
@@ -128,11 +128,11 @@ class ObjectPlace:
         """The same as text."""
         return self.read_bytes().decode(encoding)
 
-    def open(self, mode: str = "rb") -> Any:  # noqa: ANN401 - Arrow's file
+    def open(self, mode: str = "rb") -> object_store.ObjectReader:
         """To read from; writing goes through `edges/files.py`."""
         if mode != "rb":
             raise ValueError("an object is opened only to be read")
-        return object_store.opened(self.key)
+        return object_store.ObjectReader(self.key)
 
     def iterdir(self) -> Iterator["ObjectPlace"]:
         """What is in this folder."""
