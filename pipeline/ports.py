@@ -3,7 +3,7 @@
 Nothing here does anything; values that cross a port are frozen and small.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -479,6 +479,9 @@ class RunFolder(Protocol):
 
     def save_ids(self, epoch: str, start: int, end: int, lines: Sequence[bytes]) -> None:
         """Save accepted ids durably under the name of their range."""
+
+    def publish_early(self, stop: Callable[[], bool]) -> None:
+        """Publish rows of which nothing can change any more, once there are enough; `stop` asks to leave soon."""
 
     def publish(self) -> Totals:
         """Publish the parts into `annotations/` and write the usage table; idempotent. What is published, in sums."""

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import redis
 
-from pipeline.edges import object_store
+from pipeline.edges import object_client
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_ledger import RedisLedger
@@ -188,10 +188,10 @@ def store(_object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterat
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    object_store.forget()
+    object_client.forget()
     yield _object_store
     _object_store.fail("*", 0)
-    object_store.forget()
+    object_client.forget()
 
 
 class SimulatedClock:

@@ -28,6 +28,7 @@ from pipeline.edges.http import HttpDoor
 from pipeline.edges.http_transport import HttpSettings
 from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.reporting import make_report
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.spill import SpillFolder
 from pipeline.flows.cancel import cancel
@@ -191,7 +192,7 @@ class Runtime:
     async def _control(self, card: RunCard) -> None:
         run = await self._ledger.snapshot(card.run_id)
         if run is not None and run.all_ended:
-            await finalize(run, self._ledger, self._folder(card))
+            await finalize(run, self._ledger, self._folder(card), partial(_report, self._folder(card)))
             self._folders.pop(card.run_id, None)
         elif run is not None and run.state in {RunState.CANCELLING, RunState.ABANDONING}:
             await cancel(run, self._ledger, self._folder(card), card.policy)
@@ -232,6 +233,15 @@ class Runtime:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _report(folder: LocalRunFolder) -> None:
+    """Make the report; a reason why it can't be made is in the log too."""
+    try:
+        make_report(folder)
+    except StorageError as error:
+        _log.warning("no report of run %s: %s", folder.run_id, error)
+        raise
 
 
 _runtimes: dict[int, Runtime] = {}

@@ -11,6 +11,9 @@ from workers.runtime import runtime
 PUBLISHING_S = 6 * 3600
 """Publishing a very large run takes long, and killing it would only make it begin again."""
 
+PUBLISHING_EARLY_S = 1800
+"""The same for what a write shift publishes while the run goes on: some files, and a look at the ids of all rows."""
+
 
 def _hold(role: Role, run_id: str) -> None:
     runtime().hold(role, run_id)
@@ -28,7 +31,7 @@ def poll(run_id: str) -> None:
     _hold(Role.POLL, run_id)
 
 
-@app.task(name="vidbatch.write")  # type: ignore[untyped-decorator]
+@app.task(name="vidbatch.write", time_limit=PUBLISHING_EARLY_S)  # type: ignore[untyped-decorator]
 def write(run_id: str) -> None:
     """Write results for one shift."""
     _hold(Role.WRITE, run_id)

@@ -11,7 +11,7 @@ import click
 
 from pipeline.cli.asking import Question
 from pipeline.cli.configuration import Configuration
-from pipeline.cli.ending import end
+from pipeline.cli.ending import end, file_lines
 from pipeline.cli.operation import Operation
 from pipeline.cli.plan_text import plan_lines, summary_lines
 from pipeline.cli.preparing import first_rejections, prepare
@@ -115,6 +115,7 @@ def _annotate(manifest: Path, dataset: Path, base_url: str, screen: Screen, conf
     summary = prepared.folder.summary() or {}
     for row in sample(prepared.folder.published, 2):
         screen.say(f"e.g. {row['row_id']}: {row['content']}")
-    for line in summary_lines(prepared.described, summary, str(dataset)):
+    told = summary_lines(prepared.described, summary, str(dataset))
+    for line in (*told, *file_lines(prepared.folder, summary)):
         screen.say(line)
     return 0 if summary["outcomes"]["completed"] == prepared.described["requests"] else 1

@@ -5,7 +5,7 @@ A collection is a run whose rows are known to be sent: from there on the ordinar
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from pipeline.cli.preparing import Prepared, asked_before, new_run_id, origin, r
 from pipeline.cli.wording import SELECTION, cancel_words
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
+from pipeline.core.rows import Rows
 from pipeline.core.standing import COLLECTS, RETRY_OF, TURN, End, Remains, Selection
 from pipeline.edges.clock import time_of_day_us
 from pipeline.edges.embedded import new_token
@@ -101,9 +102,9 @@ def _planned(
     """A new run's folder; its description comes last, so that a crash leaves no half of a run."""
     fresh = out.run(new_run_id())
     try:
-        summary = _copy_plan(relatives.run, fresh, (end.row_index for end in chosen))
+        summary, duplicates = _copy_plan(relatives.run, fresh, Rows(end.row_index for end in chosen))
         note(fresh, chosen)
-        described = _description(relatives, fresh, summary, extra)
+        described = _description(relatives, fresh, summary, {"duplicates": duplicates, **extra})
         fresh.describe(described)
     except BaseException:
         fresh.discard()
@@ -111,13 +112,15 @@ def _planned(
     return Prepared(fresh, described, resumed=False, finished=False)
 
 
-def _copy_plan(source: LocalRunFolder, fresh: LocalRunFolder, row_indexes: Iterable[int]) -> PlanSummary:
+def _copy_plan(source: LocalRunFolder, fresh: LocalRunFolder, chosen: Rows) -> tuple[PlanSummary, int]:
+    """The chosen requests, just as they were, and with them their duplicates; how many these are."""
     metadata = {"vidbatch.run_id": fresh.run_id, "vidbatch.schema_version": str(SCHEMA_VERSION)}
     with (
         RequestsWriter(fresh.draft / "requests.parquet", metadata) as requests,
         RejectsWriter(fresh.draft / "rejects.parquet"),
     ):
-        return repeat(source.requests(), row_indexes, requests)
+        summary = repeat(source.requests(), chosen, requests)
+    return summary, source.duplicates().copy_of(chosen, fresh.duplicates().path, metadata)
 
 
 def _note_ids(fresh: LocalRunFolder, chosen: Sequence[End]) -> None:
@@ -146,7 +149,7 @@ def _description(
         "vidbatch": version("vidbatch"),
         "schema_version": SCHEMA_VERSION,
         "requests_digest": summary.requests_digest,
-        "rows": summary.rows,
+        "rows": summary.rows + extra["duplicates"],
         "requests": summary.requests,
         "rejections": 0,
         "rejections_by_field": {},

@@ -1,6 +1,6 @@
 """How a command that followed a run ends: what the person is told, what they can do next, and the exit code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -11,12 +11,13 @@ from pipeline.cli.plan_text import summary_lines
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.screen import Screen
 from pipeline.cli.watching import Stop, Stopped
-from pipeline.cli.wording import again_words, cancel_words, collect_words, retry_words
+from pipeline.cli.wording import again_words, cancel_words, report_words
+from pipeline.core import advice
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spending import budget_lines, budget_object, receipt_lines
 from pipeline.core.standing import COLLECTS, RETRY_OF, Remains
-from pipeline.core.summary import all_completed, summary_of
+from pipeline.core.summary import REPORT_TROUBLE, all_completed, summary_of
 from pipeline.core.waiting import waits_for
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.run_folder import LocalRunFolder
@@ -121,10 +122,20 @@ def report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
     else:
         budget = receipt_lines((prepared.folder.receipt() or {}).get("budget"))
         lines = summary_lines(described, summary, str(prepared.folder.out))
-        for line in (*lines, *budget, *left_lines(prepared, summary)):
+        for line in (*lines, *file_lines(prepared.folder, summary), *budget, *left_lines(prepared, summary)):
             screen.say(line)
     good = all_completed(summary["outcomes"]) and all_completed(described.get("reused_outcomes", {}))
     return 0 if good and not described["rejections"] else 1
+
+
+def file_lines(folder: LocalRunFolder, summary: Mapping[str, Any]) -> Iterator[str]:
+    """Where a finished run is told of: the report, or why there is none, and the receipt."""
+    if folder.report_path.exists():
+        yield f"report: {folder.report_path}"
+    elif trouble := summary.get(REPORT_TROUBLE):
+        yield f"no report: {trouble}; the dataset is whole all the same, and `{report_words(folder)}` makes one"
+    if folder.receipt_path.exists():
+        yield f"receipt: {folder.receipt_path}"
 
 
 def left_lines(prepared: Prepared, summary: Mapping[str, Any]) -> list[str]:
@@ -141,15 +152,4 @@ def left_lines(prepared: Prepared, summary: Mapping[str, Any]) -> list[str]:
 
 def remains_lines(left: Remains, folder: LocalRunFolder) -> list[str]:
     """The commands that help rows that did not complete by now; asking again costs, collecting does not."""
-    lines: list[str] = []
-    if left.collectable:
-        lines.append(
-            f"{left.collectable:,} rows have a generation that was paid for: `{collect_words(folder)}` fetches what is "
-            "ready by now, and sends nothing"
-        )
-    ways = [("", left.again), (" that may have been billed: --unknown", left.unknown)]
-    ways.append((" refused: --outcome refused", left.refused))
-    told = [f"{count:,}{option}" for option, count in ways if count]
-    if told:
-        lines.append(f"rows that can be asked again, at your cost: `{retry_words(folder)}` ({', '.join(told)})")
-    return lines
+    return advice.remains_lines(left, folder.run_id, str(folder.out))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.errors import UsageError
+from pipeline.core.lifecycle import Outcome
 from pipeline.core.rows import Rows
 from pipeline.core.standing import COLLECTS, End, Remains, family_of, newest, parent_of, remains
 from pipeline.edges.ends_file import read_ends
@@ -29,8 +30,9 @@ class Family:
         return newest([read_ends(folder.published) for folder in self.members], within, collections)
 
     def remains(self) -> Remains:
-        """What did not complete by now."""
-        return remains(self.ends())
+        """What did not complete by now, duplicates included."""
+        left = [end for end in self.ends() if end.outcome is not Outcome.COMPLETED]
+        return remains(left, self.run.duplicates().counts({end.row_index for end in left}))
 
     def unfinished(self) -> LocalRunFolder | None:
         """A derived run that is not through, or nothing."""

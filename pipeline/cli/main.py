@@ -22,6 +22,8 @@ COMMANDS = {
     "retry": "pipeline.cli.retry_command",
     "collect": "pipeline.cli.collect_command",
     "verify": "pipeline.cli.verify_command",
+    "report": "pipeline.cli.report_command",
+    "diff": "pipeline.cli.diff_command",
     "worker": "pipeline.cli.worker_command",
     "simulate": "pipeline.cli.simulate_command",
     "demo": "pipeline.cli.demo_command",
@@ -40,6 +42,8 @@ SUMMARIES = {
     "retry": "Ask rows of a finished run again that did not complete.",
     "collect": "Fetch answers that came too late for their run, by their ids; send nothing.",
     "verify": "Recompute a run's receipt from its files, and tell every difference.",
+    "report": "Write a run's report anew: one HTML file that needs nothing else.",
+    "diff": "Compare two runs over the same rows: answers, fields, statuses, tokens and cost.",
     "worker": "Serve runs that were handed to a Redis server.",
     "simulate": "Serve a FoxAPI on this machine, for trials and tests.",
     "demo": "Do the main job here and now, on real clips, against a simulated API.",
@@ -84,7 +88,7 @@ def main(context: click.Context) -> None:
 
     Every row is paid for once, and every row of the manifest has one honest end.
     """
-    if context.invoked_subcommand not in {None, "simulate", "verify", "faultlab"}:
+    if context.invoked_subcommand not in {None, "simulate", "verify", "report", "diff", "faultlab"}:
         from pipeline.cli.configuration import load  # noqa: PLC0415 - `--help` needs no settings
 
         context.obj = load(Path.cwd())

@@ -48,7 +48,11 @@ def plan_lines(
 def _schema_lines(described: Mapping[str, Any]) -> Iterable[str]:
     if "answer_schema" in described:
         shape = described["answer_shape"]
-        held = f"the fields {', '.join(shape['struct'])}" if isinstance(shape, Mapping) and "struct" in shape else "it"
+        held = (
+            f"the fields {', '.join(shape['struct'])}"
+            if isinstance(shape, Mapping) and "struct" in shape
+            else "its type"
+        )
         yield f"each answer is held against the schema; the column answer has {held}, answer_status says what fits"
 
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.core.commands import command_words
 from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, RETRY_OF
 from pipeline.edges.run_folder import LocalRunFolder
 
@@ -16,14 +17,9 @@ def cancel_words(folder: LocalRunFolder) -> str:
     return _words("cancel", folder.run_id, folder)
 
 
-def retry_words(folder: LocalRunFolder, *options: str) -> str:
-    """The command that asks rows of a finished run again."""
-    return _words("retry", folder.run_id, folder, *options)
-
-
-def collect_words(folder: LocalRunFolder) -> str:
-    """The command that fetches answers of a finished run by their ids."""
-    return _words("collect", folder.run_id, folder)
+def report_words(folder: LocalRunFolder) -> str:
+    """The command that makes a run's report anew."""
+    return _words("report", folder.run_id, folder)
 
 
 def again_words(folder: LocalRunFolder, described: Mapping[str, Any]) -> str:
@@ -40,4 +36,4 @@ def again_words(folder: LocalRunFolder, described: Mapping[str, Any]) -> str:
 
 
 def _words(verb: str, run_id: str, folder: LocalRunFolder, *options: str) -> str:
-    return shlex.join(["vidbatch", verb, run_id, "--out", str(folder.out), *options])
+    return command_words(verb, run_id, str(folder.out), *options)

@@ -28,6 +28,14 @@ ANSWER = (*COMPLETION, "cost", "answer", "answer_status", "answer_error")
 """Columns that are the answer's: null where there is none."""
 
 
+COPIED = (
+    *("model_answered", "content", "reasoning", "finish_reason", "answer", "answer_status", "answer_error"),
+    *("outcome", "error_code", "error_type", "error_message", "http_status"),
+    *("submitted_at", "finished_at", "collected_at"),
+)
+"""Columns that a duplicate has of the row that was asked instead of it. What was billed is that row's alone."""
+
+
 def answer_columns(completion: Completion | None, prices: PriceList, model: str) -> dict[str, object]:
     """The columns that a completion fills, its cost among them; none without a completion."""
     if completion is None:

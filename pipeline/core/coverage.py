@@ -3,13 +3,22 @@
 One byte a row, so that a million rows are counted in a megabyte. Nothing here reads a file.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 MOST_ROWS = 1 << 28
 """An index beyond is a broken file, not a row; no memory is given for it."""
 
-_ASKED, _REJECTED, _ANNOTATED = 1, 2, 4
+_ASKED, _REJECTED, _ANNOTATED, _DUPLICATE, _REUSED = 1, 2, 4, 8, 16
+_PLACES = {
+    _ASKED: "a request, too",
+    _REJECTED: "a rejection, too",
+    _DUPLICATE: "a duplicate, too",
+    _REUSED: "reused, too",
+}
+"""The files of a plan, of which just one has a row, and what is said of a row that stands in a second one."""
+
+_INVALID = "no valid index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,10 @@ class Marks:
         self._bytes[index] = held | flag
         return held
 
+    def has(self, index: int, flag: int) -> bool:
+        """Whether a row has this flag."""
+        return index < len(self._bytes) and bool(self._bytes[index] & flag)
+
     def having(self, flags: int, among: int | None = None) -> Rows:
         """The rows that have exactly these flags, among so many from the first on."""
         if among:
@@ -63,48 +76,75 @@ class Coverage:
 
     def asked(self, file: str, indexes: Iterable[int | None]) -> None:
         """Rows of requests.parquet."""
-        for index in self._valid(file, indexes):
-            if self._marks.mark(index, _ASKED) & _ASKED:
-                self._tell(file, "twice", index)
+        self._place(file, indexes, _ASKED)
 
     def rejected(self, file: str, indexes: Iterable[int | None]) -> None:
         """Rows of rejects.parquet."""
-        for index in self._valid(file, indexes):
-            held = self._marks.mark(index, _REJECTED)
-            if held & _REJECTED:
-                self._tell(file, "twice", index)
-            elif held & _ASKED:
-                self._tell(file, "a request, too", index)
+        self._place(file, indexes, _REJECTED)
 
-    def annotated(self, file: str, indexes: Iterable[int | None]) -> None:
-        """Rows of one file of annotations."""
+    def reused(self, file: str, indexes: Iterable[int | None]) -> None:
+        """Rows of reused.parquet."""
+        self._place(file, indexes, _REUSED)
+
+    def duplicated(self, file: str, indexes: Sequence[int | None], firsts: Iterable[int | None]) -> None:
+        """Rows of duplicates.parquet, and the requests that are sent instead of them, which were taken before."""
+        self._place(file, indexes, _DUPLICATE)
+        for index, first in zip(indexes, firsts, strict=True):
+            before = first is not None and index is not None and 0 <= first < index
+            if not before or not self._marks.has(first or 0, _ASKED):
+                self._tell(file, "duplicates of no request before them", -1 if index is None else index)
+
+    def _place(self, file: str, indexes: Iterable[int | None], flag: int) -> None:
         for index in self._valid(file, indexes):
+            held = self._marks.mark(index, flag)
+            if held & flag:
+                self._tell(file, "twice", index)
+            else:
+                for other in [one for one in _PLACES if held & one]:
+                    self._tell(file, _PLACES[other], index)
+
+    def annotated(self, file: str, indexes: Iterable[int | None], copies: Iterable[bool]) -> None:
+        """Rows of one file of annotations, and which of them say that they are a duplicate's."""
+        for index, is_copy in zip(indexes, copies, strict=True):
+            if index is None or not 0 <= index < MOST_ROWS:
+                self._tell(file, _INVALID, -1)
+                continue
             held = self._marks.mark(index, _ANNOTATED)
-            if held & _ANNOTATED:
-                self._tell(file, "twice in the run's annotations", index)
-            elif held & _REJECTED:
-                self._tell(file, "rejected before", index)
-            elif not held & _ASKED:
-                self._tell(file, "never asked", index)
+            if held != (_DUPLICATE if is_copy else _ASKED):
+                self._tell(file, _wrong(held), index)
 
     def faults(self, *, requests: str, annotations: str, rows: int | None) -> list[Fault]:
         """All that does not fit; `rows` are those of the manifest, where the run has all of them."""
         found = [Fault(file, f"{what}: {which}") for (file, what), which in self._found.items()]
-        lacking = self._marks.having(_ASKED)
-        if lacking.count:
-            found.append(Fault(annotations, f"no annotation: {lacking}"))
+        for flag, whose in ((_ASKED, ""), (_DUPLICATE, " of a duplicate")):
+            lacking = self._marks.having(flag)
+            if lacking.count:
+                found.append(Fault(annotations, f"no annotation{whose}: {lacking}"))
         nowhere = self._marks.having(0, min(rows, MOST_ROWS)) if rows else Rows(0, -1)
         if nowhere.count:
-            found.append(Fault(requests, f"neither a request nor a rejection: {nowhere}"))
+            found.append(Fault(requests, f"in no file of the plan: {nowhere}"))
         return found
 
     def _valid(self, file: str, indexes: Iterable[int | None]) -> Iterator[int]:
         for index in indexes:
             if index is None or not 0 <= index < MOST_ROWS:
-                self._tell(file, "no valid index", -1)
+                self._tell(file, _INVALID, -1)
             else:
                 yield index
 
     def _tell(self, file: str, what: str, index: int) -> None:
         held = self._found.get((file, what))
         self._found[file, what] = Rows(1, index) if held is None else Rows(held.count + 1, held.first)
+
+
+def _wrong(held: int) -> str:
+    """What is wrong with an annotation of a row that has these flags."""
+    if held & _ANNOTATED:
+        return "twice in the run's annotations"
+    if held & _REJECTED:
+        return "rejected before"
+    if held & _REUSED:
+        return "answered by another run"
+    if held & _DUPLICATE:
+        return "a duplicate's, and does not say of which row"
+    return "a request's own, and says that it is a duplicate's" if held & _ASKED else "never asked"

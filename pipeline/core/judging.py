@@ -18,7 +18,7 @@ Check = Callable[[Any], tuple[Steps, str] | None]
 """Holds a value against a schema: nothing where it fits, else the first place that does not, and why."""
 
 LONGEST_REASON = 300
-LONGEST_ANSWER = 8 * 1024 * 1024
+LONGEST_ANSWER = 2 * 1024 * 1024
 """Characters of an answer that is read as JSON: far more than any model says; a flood is kept, and not taken apart."""
 
 _CUT = "length"

@@ -130,6 +130,8 @@ class Found:
     described: Mapping[str, Any]
     parts: Sequence[PartFound] = ()
     requests: FileFound | None = None
+    duplicates: FileFound | None = None
+    reused: FileFound | None = None
     rejects: FileFound | None = None
     usage_file: FileFound | None = None
     usage_table: Usage = field(default_factory=dict)
@@ -142,6 +144,11 @@ class Found:
     unplaced: Mapping[frozenset[str], int] = field(default_factory=dict)
     finished_at: datetime | None = None
     faults: Sequence[Fault] = ()
+
+    @property
+    def beside_requests(self) -> Mapping[str, FileFound | None]:
+        """The files of the plan with the rows that are not sent."""
+        return {"duplicates": self.duplicates, "reused": self.reused, "rejects": self.rejects}
 
     @property
     def billed(self) -> Sums:
@@ -168,12 +175,14 @@ def receipt_name(run_id: str) -> str:
 def receipt_of(found: Found, double_ends: int, budget: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The receipt, as plain values; of its `rows`, the manifest's are the sum of all others.
 
+    A duplicate counts by its outcome, as its own row does; what was reused counts as reused alone.
+
     `budget` is what became of the run's caps (`core.spending.budget_object`); nothing where it had none.
     """
     described = found.described
-    rejected = found.rejects.rows if found.rejects else 0
+    rejected, reused = (file.rows if file else 0 for file in (found.rejects, found.reused))
     outcomes = {outcome.value: found.outcomes.get(outcome.value, 0) for outcome in Outcome}
-    ends = {"rejected": rejected, "reused": 0, **outcomes}
+    ends = {"rejected": rejected, "reused": reused, **outcomes}
     return {
         "receipt_version": VERSION,
         "run_id": described.get("run_id"),
@@ -197,7 +206,7 @@ def receipt_of(found: Found, double_ends: int, budget: Mapping[str, Any] | None 
             {**asdict(part.file), "kept": asdict(part.kept), "billed": asdict(part.billed)} for part in found.parts
         ],
         "requests": asdict(found.requests) if found.requests else None,
-        "rejects": asdict(found.rejects) if found.rejects else None,
+        **{name: asdict(file) if file else None for name, file in found.beside_requests.items()},
         "usage_table": asdict(found.usage_file) if found.usage_file else None,
         "sent": [asdict(file) for file in found.sent],
     }
@@ -210,4 +219,5 @@ def digest_of(receipt: Mapping[str, Any]) -> str:
 
 def manifest_rows(described: Mapping[str, Any]) -> int:
     """How many rows were to be done, by run.json."""
-    return int(described.get("rows", described.get("requests", 0) + described.get("rejections", 0)))
+    kinds = ("requests", "duplicates", "reused", "rejections")
+    return int(described.get("rows", sum(described.get(kind, 0) for kind in kinds)))

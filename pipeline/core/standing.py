@@ -9,6 +9,7 @@ and a row that was cancelled while its POST was in doubt counts as unknown. Besi
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.core.lifecycle import Outcome
@@ -107,14 +108,19 @@ class Remains:
     """Rows that did not complete, by outcome and error code."""
 
 
-def remains(ends: Iterable[End]) -> Remains:
-    """Count the rows that did not complete."""
+def remains(ends: Iterable[End], duplicates: Mapping[int, int] = MappingProxyType({})) -> Remains:
+    """Count the rows that did not complete; `duplicates` tells of a row how many others end as it does."""
+    return remains_of((end, 1 + duplicates.get(end.row_index, 0)) for end in ends)
+
+
+def remains_of(ends: Iterable[tuple[End, int]]) -> Remains:
+    """The same, of rows that are counted already: so many ended like this one."""
     counts: Counter[tuple[Outcome, str]] = Counter()
     ways: Counter[str] = Counter()
-    for end in ends:
+    for end, rows in ends:
         if end.outcome is not Outcome.COMPLETED:
-            counts[end.outcome, end.code] += 1
-            ways["collect" if end.collectable else end.counts_as] += 1
+            counts[end.outcome, end.code] += rows
+            ways["collect" if end.collectable else end.counts_as] += rows
     again = sum(ways[outcome] for outcome in DEFAULT_OUTCOMES)
     return Remains(ways["collect"], again, ways[Outcome.UNKNOWN], ways[Outcome.REFUSED], counts)
 

@@ -8,6 +8,9 @@ from pipeline.core.answering import AnswerStatus
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import RunSnapshot
 
+REPORT_TROUBLE = "report_trouble"
+"""The key of the done marker that says why there is no report; left out where there is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -31,13 +34,21 @@ def summary_of(run: RunSnapshot) -> dict[str, Any]:
     totals = Totals(
         run.ended, outcomes, run.prompt_tokens, run.completion_tokens, run.cost or None, run.possible_duplicates
     )
-    told = finished_summary(run, totals)
+    told = _counts(run, totals)
     del told["answer_statuses"]  # the writer judges answers: the ledger knows nothing of it
     return told
 
 
-def finished_summary(run: RunSnapshot, totals: Totals) -> dict[str, Any]:
-    """A run whose dataset is published: rows, tokens and cost are those of the files."""
+def finished_summary(run: RunSnapshot, totals: Totals, described: Mapping[str, Any]) -> dict[str, Any]:
+    """A run whose dataset is published: rows, tokens and cost are those of the files, `described` is its run.json.
+
+    `outcomes` count the rows of duplicates, too; rows that were answered before are `reused`, and in no outcome.
+    """
+    beside = {"duplicates": described.get("duplicates", 0), "reused": described.get("reused", 0)}
+    return {**_counts(run, totals), **beside}
+
+
+def _counts(run: RunSnapshot, totals: Totals) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "requests": run.total,

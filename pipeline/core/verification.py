@@ -9,7 +9,10 @@ from typing import Any
 
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.receipt import Found, Usage, digest_of, manifest_rows, receipt_name, receipt_of
-from pipeline.core.summary import status_counts
+from pipeline.core.summary import REPORT_TROUBLE, status_counts
+
+_PLANNED = ("requests", "duplicates", "reused", "rejects")
+"""What a receipt calls the files of the plan."""
 
 CLOSE = 1e-9
 """Sums of floats may differ by this much of themselves: another order of adding is not another cost."""
@@ -35,10 +38,11 @@ def row_contradictions(found: Found) -> list[Difference]:
     """Where rows are missing, doubled or of nobody."""
     differences = [Difference(fault.file, fault.what) for fault in found.faults]
     described, name = found.described, f"runs/{found.described.get('run_id')}/run.json"
-    for file, key in ((found.requests, "requests"), (found.rejects, "rejections")):
+    planned = {"requests": found.requests, "rejections": found.rejects}
+    for key, file in {**planned, "duplicates": found.duplicates, "reused": found.reused}.items():
         if file is not None and file.rows != described.get(key, 0):
             differences.append(Difference(file.name, f"{file.rows:,} rows, and {name} says {described.get(key, 0):,}"))
-    ends = sum(found.outcomes.values()) + (found.rejects.rows if found.rejects else 0)
+    ends = sum(found.outcomes.values()) + sum(file.rows for file in (found.rejects, found.reused) if file)
     if ends != manifest_rows(described):
         differences.append(Difference(name, f"{manifest_rows(described):,} rows, and {ends:,} have an end"))
     return differences
@@ -71,7 +75,7 @@ def differences(receipt: Mapping[str, Any], found: Found) -> list[Difference]:
     again = receipt_of(found.seen(_names(receipt, "sent")), receipt.get("double_ends", 0), receipt.get("budget"))
     files = [*_file_differences(_by_name(receipt), _by_name(again))]
     own = receipt_name(again["run_id"])
-    named = {"annotations", "requests", "rejects", "usage_table", "sent"}
+    named = {"annotations", *_PLANNED, "usage_table", "sent"}
     rest = _unequal(_without(again, named), _without(receipt, named))
     return [*files, *(Difference(own, f"{what} is {told}, and the files say {held}") for what, held, told in rest)]
 
@@ -93,6 +97,7 @@ def marker_differences(summary: Mapping[str, Any], receipt: Mapping[str, Any], f
         "cost": again["usage"]["cost"],
         "receipt": receipt_name(again["run_id"]),
         "receipt_sha256": digest_of(receipt),
+        **{name: told for name, told in summary.items() if name == REPORT_TROUBLE},  # the files tell nothing of it
     }
     return [*_unlike_marker(found, held, summary)]
 
@@ -108,19 +113,23 @@ def old_differences(summary: Mapping[str, Any], found: Found) -> list[Difference
     Its sums were made in another way.
     """
     held = _asked(found)
-    told = {name: summary.get(name) for name in held}
+    told = {name: summary[name] for name in held if name in summary}
     return [*row_contradictions(found), *_unlike_marker(found, held, told)]
 
 
 def _asked(found: Found) -> dict[str, Any]:
     outcomes = {outcome.value: found.outcomes.get(outcome.value, 0) for outcome in Outcome}
     described = found.described
-    return {"run_id": described.get("run_id"), "requests": described.get("requests", 0), "outcomes": outcomes}
+    return {
+        "run_id": described.get("run_id"),
+        **{name: described.get(name, 0) for name in ("requests", "duplicates", "reused")},
+        "outcomes": outcomes,
+    }
 
 
 def _unlike_marker(found: Found, held: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[Difference]:
     name = f"runs/{found.described.get('run_id')}/done.json"
-    for what, holds, said in _unequal(held, told):
+    for what, holds, said in _unequal(held, {"duplicates": 0, "reused": 0, **told}):
         yield Difference(name, f"{what} is {said}, and the files say {holds}")
 
 
@@ -138,7 +147,7 @@ def _file_differences(told: Mapping[str, Any], held: Mapping[str, Any]) -> Itera
 
 
 def _by_name(receipt: Mapping[str, Any]) -> dict[str, Any]:
-    single = [receipt.get(key) for key in ("requests", "rejects", "usage_table")]
+    single = [receipt.get(key) for key in (*_PLANNED, "usage_table")]
     files = [*_files(receipt, "annotations"), *(file for file in single if isinstance(file, Mapping))]
     return {str(file.get("name")): file for file in [*files, *_files(receipt, "sent")]}
 

@@ -56,6 +56,9 @@ _SHARED = [*_WORDS, "prompt", "system_prompt"]
 _TOLD = [column.name for column in ANNOTATION if column.kind in {"word", "int", "float", "bool", "time"}]
 """Columns whose least and greatest value readers can use."""
 
+COPY_OF = "duplicate_of"
+"""The column that only duplicates have."""
+
 BATCH_ROWS = 10_000
 PART_GROUP_ROWS = 1_000
 """Parts are merged a few row groups at a time."""
@@ -189,13 +192,21 @@ def _sum(values: Any) -> int:  # noqa: ANN401 - pyarrow has no types
 
 
 def ended(paths: Iterable[Place]) -> Ended:
-    """The rows in these files and their outcomes; a row that two files have counts as the first of them has it."""
+    """The requests in these files and their outcomes; a row that two files have counts as the first of them has it.
+
+    Duplicates are left out: no ledger knows them.
+    """
     rows, outcomes = Rows(), Counter[str]()
     for path in paths:
-        for batch in batches(path, ("row_index", "outcome")):
-            counts = pc.value_counts(fresh_of(batch, rows)["outcome"])
+        for batch in batches(path, ("row_index", "outcome", COPY_OF)):
+            counts = pc.value_counts(fresh_of(batch.filter(pc.invert(is_copy(batch))), rows)["outcome"])
             outcomes.update({pair["values"]: pair["counts"] for pair in counts.to_pylist()})
     return Ended(rows, outcomes)
+
+
+def is_copy(batch: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Of each row of a batch, whether it is a duplicate's."""
+    return pc.is_valid(batch[COPY_OF])
 
 
 def fresh_of(batch: Any, rows: Rows) -> Any:  # noqa: ANN401 - pyarrow has no types

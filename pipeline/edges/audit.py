@@ -13,11 +13,13 @@ from pipeline.core.coverage import Coverage, Fault
 from pipeline.core.errors import StorageError
 from pipeline.core.receipt import FileFound, Found, PartFound, UsageKey, UsageSums, manifest_rows
 from pipeline.core.standing import COLLECTS, RETRY_OF
-from pipeline.edges.annotations_file import batches, read_usage
+from pipeline.edges.annotations_file import COPY_OF, batches, is_copy, read_usage
 from pipeline.edges.bearers import Bearers
 from pipeline.edges.places import Place, below, name_under
 from pipeline.edges.sent_ids import by_files, content, id_files
 from pipeline.edges.tally import COLUMNS, Tally
+
+_INDEX, _FIRSTS = ("row_index",), ("row_index", "first_index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,10 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
     """Read all files of a run, `described` being run.json."""
     made = _Audit(places.out)
     requests, rejects = places.run / "requests.parquet", places.run / "rejects.parquet"
-    requested = made.planned(requests, made.coverage.asked)
-    rejected = made.planned(rejects, made.coverage.rejected) if rejects.exists() else None
+    requested = made.planned(requests, _INDEX, made.coverage.asked)
+    duplicates = made.beside(places.run, "duplicates", described, _FIRSTS, made.coverage.duplicated)
+    reused = made.beside(places.run, "reused", described, _INDEX, made.coverage.reused)
+    rejected = made.planned(rejects, _INDEX, made.coverage.rejected) if rejects.exists() else None
     parts = [part for path in _files(places.published) if (part := made.published(path)) is not None]
     usage_file, usage_table = made.usage(places.usage)
     ids = id_files(places.run / "sent")  # listed once: a file that comes meanwhile is one that came after
@@ -49,6 +53,8 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
         described=described,
         parts=parts,
         requests=requested,
+        duplicates=duplicates,
+        reused=reused,
         rejects=rejected,
         usage_file=usage_file,
         usage_table=usage_table,
@@ -82,12 +88,19 @@ class _Audit:
     def name(self, path: Place) -> str:
         return name_under(self.out, path)
 
-    def planned(self, path: Place, mark: Callable[[str, list[int | None]], None]) -> FileFound | None:
+    def beside(
+        self, run: Place, kind: str, described: Mapping[str, Any], columns: Sequence[str], mark: Callable[..., None]
+    ) -> FileFound | None:
+        """A file of the plan that is only where the run has such rows."""
+        path = run / f"{kind}.parquet"
+        return self.planned(path, columns, mark) if path.exists() or described.get(kind) else None
+
+    def planned(self, path: Place, columns: Sequence[str], mark: Callable[..., None]) -> FileFound | None:
         """A file of the plan, its rows marked; nothing when it can't be read."""
         rows, name = 0, self.name(path)
         try:
-            for batch in batches(path, ["row_index"]):
-                mark(name, batch["row_index"].to_pylist())
+            for batch in batches(path, columns):
+                mark(name, *(batch[column].to_pylist() for column in columns))
                 rows += batch.num_rows
             return _file_found(path, name, rows)
         except StorageError as error:
@@ -98,8 +111,8 @@ class _Audit:
         """A file of annotations, counted and its rows marked; nothing when it can't be read."""
         own, name = Tally(), self.name(path)
         try:
-            for batch in batches(path, COLUMNS):
-                self.coverage.annotated(name, batch["row_index"].to_pylist())
+            for batch in batches(path, (*COLUMNS, COPY_OF)):
+                self.coverage.annotated(name, batch["row_index"].to_pylist(), is_copy(batch).to_pylist())
                 self.bearers.take_up(batch)
                 own.add(batch)
                 self.tally.add(batch)

@@ -15,12 +15,14 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.core.errors import StorageError
+from pipeline.edges.object_store import at_once, download
 from pipeline.edges.opening import dataset_of
 from pipeline.edges.places import ObjectPlace, Place
 
 MEMORY = "512MB"
 THREADS = 2
 BATCH_ROWS = 10_000
+FETCHED_BYTES = 512 * 1024 * 1024
 
 _CLOSED = {
     "autoinstall_known_extensions": "false",
@@ -34,8 +36,9 @@ _GLOB = "*?["
 class Duck:
     """A connection; errors of DuckDB become StorageError."""
 
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - duckdb's types change with its versions
+    def __init__(self, connection: Any, scratch: Path) -> None:  # noqa: ANN401 - duckdb's types change with its versions
         self._connection = connection
+        self._scratch = scratch
 
     def execute(self, query: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement that returns nothing."""
@@ -72,8 +75,10 @@ class Duck:
         Columns that only some of the files have are null in the others. StorageError where a file can't be read.
         """
         with translated():
-            if any(isinstance(file, ObjectPlace) for file in files):
-                self._connection.register(f"{name}_stored", dataset_of(files))
+            if stored := [file for file in files if isinstance(file, ObjectPlace)]:
+                files = self._fetched(name, stored)
+            if not files:
+                self._connection.register(f"{name}_stored", dataset_of(stored))
                 relation = self._connection.table(f"{name}_stored")
             else:
                 relation = self._connection.read_parquet(
@@ -81,6 +86,15 @@ class Duck:
                 )
             told = "".join(f"{text(value)} AS {named(column)}, " for column, value in (constants or {}).items())
             relation.project(f"{told}*").create_view(name, replace=True)
+
+    def _fetched(self, name: str, stored: Sequence[ObjectPlace]) -> list[Path]:
+        """Objects as files of the scratch folder, unless they are too many; each query would fetch them again."""
+        if sum(one.stat().st_size for one in stored) > FETCHED_BYTES:
+            return []
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        files = [self._scratch / f"{name}-{place:05}.parquet" for place in range(len(stored))]
+        at_once(lambda pair: download(pair[0].key, pair[1]), zip(stored, files, strict=True))
+        return files
 
     def offer(self, name: str, source: Any) -> None:  # noqa: ANN401 - pyarrow has no types
         """Make an Arrow table, reader or dataset a view of this name; a reader can be read once."""
@@ -120,7 +134,7 @@ def duck(scratch: Path, memory: str = MEMORY) -> Iterator[Duck]:
     try:
         with translated():
             connection.execute("SET TimeZone = 'UTC'")
-        yield Duck(connection)
+        yield Duck(connection, spill)
     finally:
         with suppress(duckdb.Error):
             connection.close()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import StorageError
@@ -12,12 +13,15 @@ from pipeline.core.standing import End
 from pipeline.edges.opening import parquet_source
 from pipeline.edges.places import Place, listed
 
-_COLUMNS = ["row_index", "outcome", "error_code", "generation_id", "submitted_at", "possible_duplicate"]
+_COLUMNS = ["duplicate_of", "row_index", "outcome", "error_code", "generation_id", "submitted_at", "possible_duplicate"]
 BATCH_ROWS = 20_000
 
 
 def read_ends(published: Place) -> Iterator[End]:
-    """How every row of a published run ended, in the files' order. StorageError when a file can't be read."""
+    """How every request of a published run ended, in the files' order. StorageError when a file can't be read.
+
+    Duplicates end as their firsts do, and are left out: who asks for a row again asks for its duplicates, too.
+    """
     for path in listed(published, "part-*.parquet"):
         try:
             with pq.ParquetFile(parquet_source(path)) as file:
@@ -28,8 +32,10 @@ def read_ends(published: Place) -> Iterator[End]:
 
 
 def _ends(batch: Any) -> Iterator[End]:  # noqa: ANN401 - pyarrow has no types
+    if "duplicate_of" in batch.schema.names:
+        batch = batch.filter(pc.is_null(batch["duplicate_of"]))
     accepted = batch["submitted_at"].cast(pa.int64()).to_pylist()
-    columns = [batch[name].to_pylist() for name in _COLUMNS if name != "submitted_at"]
+    columns = [batch[name].to_pylist() for name in _COLUMNS[1:] if name != "submitted_at"]
     for (row_index, outcome, code, generation_id, doubtful), at in zip(
         zip(*columns, strict=True), accepted, strict=True
     ):

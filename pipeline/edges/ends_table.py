@@ -14,8 +14,7 @@ _ASKED = ("row_id", "request_hash", "prompt_name", "model", "prompt", "system_pr
 
 def joined(asked: Sequence[pa.RecordBatch], ends: Columns, names: Mapping[str, str], schema: pa.Schema) -> pa.Table:
     """Annotations of rows, in order; `names` maps carried columns to the dataset's."""
-    held: dict[str, Any] = {name: _column([batch[name] for batch in asked], schema.field(name).type) for name in _ASKED}
-    held |= {own: _carried([batch["carried"] for batch in asked], carried) for carried, own in names.items()}
+    held = asked_columns(asked, names, schema)
     held["row_index"] = pa.array(ends.row_indexes, pa.int64())
     held["attempt_log"] = _logs(ends, schema.field("attempt_log").type)
     made = ends.cells
@@ -25,6 +24,12 @@ def joined(asked: Sequence[pa.RecordBatch], ends: Columns, names: Mapping[str, s
         elif one.name not in held:
             held[one.name] = pa.nulls(len(ends.row_indexes), one.type)
     return pa.table([held[name] for name in schema.names], schema=schema)
+
+
+def asked_columns(asked: Sequence[pa.RecordBatch], names: Mapping[str, str], schema: pa.Schema) -> dict[str, Any]:
+    """The columns of the dataset that tell what was asked, by name."""
+    held: dict[str, Any] = {name: _column([batch[name] for batch in asked], schema.field(name).type) for name in _ASKED}
+    return held | {own: _carried([batch["carried"] for batch in asked], carried) for carried, own in names.items()}
 
 
 def _column(chunks: Sequence[Any], kind: pa.DataType) -> Any:  # noqa: ANN401 - pyarrow has no types

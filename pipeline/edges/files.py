@@ -8,7 +8,7 @@ import fcntl
 import glob
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -34,10 +34,9 @@ def matching(written: str) -> list[Path]:
 
 
 @contextmanager
-def replaced(path: Place, scratch: Place | None = None) -> Iterator[Path]:
+def replaced(path: Place) -> Iterator[Path]:
     """A temporary path to write to; on leaving it is synced and takes the place of `path`.
 
-    `scratch` is another folder of the same file system for the temporary file, where readers list `path`'s own.
     StorageError when the disk refuses; then `path` is as it was.
     """
     if isinstance(path, ObjectPlace):
@@ -45,12 +44,11 @@ def replaced(path: Place, scratch: Place | None = None) -> Iterator[Path]:
             yield here / path.name
             object_store.upload(path.key, here / path.name)
         return
-    folder = scratch if isinstance(scratch, Path) else path.parent
+    folder = path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{path.parent} can't be made: {error.strerror or error}") from error
+        raise StorageError(f"{folder} can't be made: {error.strerror or error}") from error
     temporary = folder / f".{path.name}.{uuid4().hex}.tmp"
     try:
         yield temporary
@@ -64,48 +62,28 @@ def replaced(path: Place, scratch: Place | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def replaced_folder(path: Place, scratch: Place) -> Iterator[Path]:
-    """A temporary folder to write files to; on leaving it is synced and becomes `path`, all files at once.
+def unfinished(scratch: Place) -> Iterator[Path]:
+    """A temporary folder in `scratch` for what is not whole yet; it goes on leaving, with all that is still in it.
 
-    `scratch` is a folder of the same file system. Where `path` has files of these names already, they stay, and nothing
-    of the temporary folder is used. What was left there by a process that died is removed. StorageError as ever.
-
-    In an object store they appear one by one, in order: a crash between leaves the last ones out.
+    What was left there by processes that died is removed, too. StorageError when the disk refuses.
     """
-    if isinstance(path, ObjectPlace) or isinstance(scratch, ObjectPlace):
+    if isinstance(scratch, ObjectPlace):
         with _here() as here:
             yield here
-            _put_all(here, path, scratch)
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(scratch)
+        scratch.mkdir(parents=True, exist_ok=True)
+        sweep(scratch)
         temporary, lock = _begun(scratch)
     except OSError as error:
         raise StorageError(f"{scratch} can't be written: {error.strerror or error}") from error
     try:
         yield temporary
-        names = sorted(file.name for file in temporary.iterdir())
-        for name in names:
-            _sync(temporary / name)
-        _sync(temporary)
-        _take_place(temporary, path, names)
-        _sync(path.parent)
     except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+        raise StorageError(f"{scratch} can't be written: {error.strerror or error}") from error
     finally:
         os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _put_all(here: Path, path: Place, scratch: Place) -> None:
-    """Put the files of a folder into the store, unless one of their names is taken there."""
-    names = sorted(file.name for file in here.iterdir())
-    with locked(scratch / ".publishing"):  # nobody else looks and puts meanwhile
-        if {place.name for place in path.glob("*")}.isdisjoint(names):
-            for name in names:
-                with replaced(path / name) as temporary:
-                    (here / name).replace(temporary)
 
 
 @contextmanager
@@ -117,6 +95,63 @@ def _here() -> Iterator[Path]:
         raise StorageError(f"{gettempdir()} can't be written: {error.strerror or error}") from error
     with folder as name:
         yield Path(name)
+
+
+def appear(folder: Path, path: Place) -> bool:
+    """Let `folder` be `path`, durably, and its files be seen all at once; False where `path` has such files already.
+
+    Where `path` has files of others, ours join them one by one, in order; so they do in a store. StorageError when the
+    disk refuses.
+    """
+    try:
+        names = sorted(file.name for file in folder.iterdir())
+        if isinstance(path, ObjectPlace):
+            return all(joins(folder / name, path) for name in names)
+        for name in names:
+            _sync(folder / name)
+        _sync(folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+            return all(joins(folder / name, path) for name in names)
+        _sync(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+    return True
+
+
+def joins(file: Path, folder: Place) -> bool:
+    """Let `file` appear in another folder under its name, durably; False where there is one, which stays as it is.
+
+    StorageError when the disk refuses.
+    """
+    path = folder / file.name
+    try:
+        if isinstance(path, ObjectPlace):  # who publishes there holds a lock
+            return not path.exists() and object_store.upload(path.key, file)
+        _sync(file)
+        _make(path.parent)
+        try:
+            os.link(file, path)  # as a rename would, but that it refuses to replace what another process put there
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without such names: who takes turns there is told by the ledger alone
+            if path.exists():
+                return False
+            file.rename(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+    return True
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync(folder.parent)
 
 
 def _begun(scratch: Path) -> tuple[Path, int]:
@@ -133,21 +168,9 @@ def _begun(scratch: Path) -> tuple[Path, int]:
             os.close(lock)
 
 
-def _take_place(temporary: Path, path: Path, names: Sequence[str]) -> None:
-    try:
-        temporary.rename(path)
-    except OSError:
-        if not path.is_dir():
-            raise
-        if any((path / name).exists() for name in names):
-            return
-        for name in names:  # a folder with files of others in it: ours join them, in order
-            (temporary / name).rename(path / name)
-
-
-def _sweep(scratch: Path) -> None:
+def sweep(scratch: Place) -> None:
     """Remove what processes that died left behind; a living one holds a lock on its folder, once it got so far."""
-    for left in scratch.glob(f"{_UNFINISHED}*"):
+    for left in scratch.glob(f"{_UNFINISHED}*") if isinstance(scratch, Path) else ():
         with suppress(OSError):  # in use, or gone meanwhile
             descriptor = os.open(left, os.O_RDONLY)
             try:
@@ -191,6 +214,16 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def alone_in_store(path: Place) -> Iterator[None]:
+    """Hold a lock where a name can't be taken so that nobody else gets it; on a disk nothing is held."""
+    if isinstance(path, ObjectPlace):
+        with alone(path):
+            yield
+        return
+    yield
 
 
 def remove_folder(path: Place) -> None:

@@ -15,7 +15,8 @@ from pipeline.edges import object_store
 from pipeline.edges.annotations_file import published_files
 from pipeline.edges.files import locked, write_bytes
 from pipeline.edges.places import ObjectPlace, Place, below
-from pipeline.edges.run_folder import LocalRunFolder, read_json
+from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.run_marks import read_json
 
 
 class OutFolder:

@@ -1,10 +1,11 @@
 """Parts become the dataset: each row once, in the order of the manifest, and never changed afterwards.
 
-What only the end of a run tells is put into rows on the way (`core.corrections`); all other rows pass through as Arrow,
-untouched. All files of a run appear by one rename of their folder; what comes later, if anything, is one more file.
+What only the end of a run tells is put into rows on the way (`core.corrections`), and the rows of duplicates are made
+of those that were sent instead; all other rows pass through as Arrow, untouched. Files are numbered in the order of
+their appearance, and a name is taken once: whoever finds the next one taken looks again at what is published by now.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,10 +21,13 @@ from pipeline.core.answering import Judge
 from pipeline.core.corrections import Bearer, Corrections, corrected, first_rows, generations_of
 from pipeline.core.costs import PriceList
 from pipeline.core.late import LateId
-from pipeline.edges.annotations_file import annotations_writer, published_files, table_of, without
+from pipeline.edges.annotations_file import published_files, table_of, without
 from pipeline.edges.arrow import numbers
 from pipeline.edges.bearers import Bearers, batches_of, bearers_of
-from pipeline.edges.files import replaced, replaced_folder
+from pipeline.edges.copies import Copies, Wanted
+from pipeline.edges.duplicates_file import DuplicatesFile
+from pipeline.edges.files import appear, joins, sweep, unfinished
+from pipeline.edges.layout import dataset_writer
 from pipeline.edges.merging import Holders, Merge, Stretch
 from pipeline.edges.opening import parquet_source
 from pipeline.edges.places import Place
@@ -36,49 +40,104 @@ FILE_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What is published where: `sent` holds the ids that were paid for, `scratch` takes what is not whole yet."""
+    """What is published where: `sent` holds the ids that were paid for, `scratch` takes what is not whole yet.
 
-    parts: Sequence[Path]
+    `carried` maps the manifest's other columns to the dataset's names for them.
+    """
+
+    parts: Sequence[Place]
     into: Place
     sent: Place
     scratch: Place
     schema: pa.Schema
     prices: PriceList
     judge: Judge
+    duplicates: DuplicatesFile
+    carried: Mapping[str, str]
 
 
 def publish_new(publication: Publication) -> None:
-    """Publish the rows of parts that no file holds yet; nothing to do is fine.
+    """Publish all rows that no file holds yet, those of duplicates too; nothing to do is fine.
 
     A row that stands in two parts, of two ledgers, is published once. A run without any row publishes an empty file, so
-    that the dataset can always be read. Of two publishers at a time the first one's files stay.
+    that the dataset can always be read.
     """
+    sweep(publication.scratch)
+    while not _publish_rest(publication):
+        """Another process published meanwhile."""
+
+
+def _publish_rest(publication: Publication) -> bool:
+    """Whether all that there was is published; what another process published first stays as it is."""
     files = published_files(publication.into)
     holders, bearers = Holders(), Bearers()
     for batch in batches_of(files):
         holders.published(numbers(batch["row_index"]))
         bearers.take_up(batch)
-    second = list(_take_up(publication, holders, bearers, _names_in(files)))
+    second = list(_take_up(publication, holders, bearers, names_in(files)))
+    wanted = _wanted(publication.duplicates, holders)
     if not holders.rows and files:
-        return
+        return True
     corrections = _corrections(files, bearers, second, publication)
     del bearers  # a few words for each row: not needed while rows are written
     merge = Merge(publication.parts, holders, publication.schema)
-    if files:
-        name = publication.into / f"part-{len(files):05}.parquet"
-        with replaced(name, publication.scratch) as temporary:
-            _write(temporary, list(merge.stretches()), merge, corrections, publication.schema)
-        return
-    with replaced_folder(publication.into, publication.scratch) as folder:
-        for number, stretches in enumerate(_shared_out(list(merge.stretches()))):
-            path = folder / f"part-{number:05}.parquet"
-            _write(path, stretches, merge, corrections, publication.schema)
+    stretches = list(merge.stretches(numbers(wanted.firsts), files))
+    with unfinished(publication.scratch) as folder:
+        layout = (publication.carried, publication.schema)
+        copies = Copies(publication.duplicates, wanted, stretches, folder, layout)
+        copies.take_up_files(files)
+        correct = _Correct(corrections, publication.schema)
+
+        def table(stretch: Stretch) -> Any:  # noqa: ANN401 - pyarrow has no types
+            made = correct(merge.table(stretch))
+            copies.take_up(made)
+            beside = copies.table(stretch)
+            return made if beside is None else pa.concat_tables([made, beside]).sort_by("row_index")
+
+        return put(publication, files, folder, shared_out(stretches), merge.names, table)
 
 
-def _names_in(files: Sequence[Place]) -> set[str]:
+def put(
+    publication: Publication,
+    files: Sequence[Place],
+    folder: Path,
+    shares: Iterable[Sequence[Stretch]],
+    names: Callable[[Stretch], set[str]],
+    table: Callable[[Stretch], Any],
+) -> bool:
+    """Write a file of each share, and let it be seen: the first ones of a run all at once, later ones each by itself.
+
+    `files` are those that there were when the rows were chosen. False where another process took a name since; from
+    there on nothing is put.
+    """
+    together = folder / "together"
+    together.mkdir()
+    for number, stretches in enumerate(shares, next_number(files)):
+        path = together / f"part-{number:05}.parquet"
+        _write(path, stretches, names, table, publication.schema)
+        if files and not joins(path, publication.into):
+            return False
+    return bool(files) or appear(together, publication.into)
+
+
+def next_number(files: Sequence[Place]) -> int:
+    """The number of the file that comes after these."""
+    told = (path.stem.removeprefix("part-") for path in files)
+    return 1 + max((int(number) for number in told if number.isdecimal()), default=-1)
+
+
+def names_in(files: Sequence[Place]) -> set[str]:
     """The parts that were published already, as far as their publication got."""
     told = (pq.read_schema(parquet_source(file)).metadata or {} for file in files)
     return {name for metadata in told for name in orjson.loads(metadata.get(_PARTS, b"[]"))}
+
+
+def _wanted(duplicates: DuplicatesFile, holders: Holders) -> Wanted:
+    """The duplicates that have no row yet, and whose first has one."""
+    rows, firsts = duplicates.pairs()
+    chosen = holders.copy(rows, firsts)
+    places = pa.Array.from_buffers(pa.int64(), len(chosen), [None, pa.py_buffer(chosen)])
+    return Wanted(*(pa.array(column, pa.int64()).take(places) for column in (rows, firsts)))
 
 
 def _take_up(publication: Publication, holders: Holders, bearers: Bearers, published: set[str]) -> Iterator[LateId]:
@@ -96,13 +155,13 @@ def _take_up(publication: Publication, holders: Holders, bearers: Bearers, publi
                 yield from _copies(part, [batch["row_index"][place] for place in again], publication.schema)
 
 
-def _copies(part: Path, indexes: Sequence[Any], schema: pa.Schema) -> Iterator[LateId]:
-    whole = pq.read_table(part, schema=schema, partitioning=None)
+def _copies(part: Place, indexes: Sequence[Any], schema: pa.Schema) -> Iterator[LateId]:
+    whole = pq.read_table(parquet_source(part), schema=schema, partitioning=None)
     for copy in whole.filter(pc.is_in(whole["row_index"], pa.array(indexes, pa.int64()))).to_pylist():
         yield from generations_of(copy)
 
 
-def _shared_out(stretches: Sequence[Stretch]) -> Iterator[Sequence[Stretch]]:
+def shared_out(stretches: Sequence[Stretch]) -> Iterator[Sequence[Stretch]]:
     """The stretches of each file, all of about one size; one file without any where there is nothing."""
     whole = sum(stretch.packed for stretch in stretches)
     files = max(1, round(whole / FILE_BYTES))
@@ -115,14 +174,19 @@ def _shared_out(stretches: Sequence[Stretch]) -> Iterator[Sequence[Stretch]]:
     yield stretches[first:]
 
 
-def _write(path: Path, stretches: Sequence[Stretch], merge: Merge, corrections: Corrections, schema: pa.Schema) -> None:
+def _write(
+    path: Path,
+    stretches: Sequence[Stretch],
+    names: Callable[[Stretch], set[str]],
+    table: Callable[[Stretch], Any],
+    schema: pa.Schema,
+) -> None:
     """Write a file of the dataset; its metadata names the parts whose rows it holds."""
-    names = sorted({name for stretch in stretches for name in merge.names(stretch)})
-    whole = schema.with_metadata({**(schema.metadata or {}), _PARTS: orjson.dumps(names)})
-    correct = _Correct(corrections, schema)
-    with annotations_writer(path, whole) as writer:
+    held = sorted({name for stretch in stretches for name in names(stretch)})
+    whole = schema.with_metadata({**(schema.metadata or {}), _PARTS: orjson.dumps(held)})
+    with dataset_writer(path, whole, max((stretch.rows for stretch in stretches), default=0)) as writer:
         for stretch in stretches:
-            writer.write_table(correct(merge.table(stretch)).cast(whole))
+            writer.write_table(table(stretch).cast(whole))
             pa.default_memory_pool().release_unused()
 
 

@@ -1,12 +1,13 @@
 """A run's files: `OUT/runs/<id>/`, and what it publishes beside."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from pipeline.core.budget import Budget, Settled
+from pipeline.core.budget import Settled
 from pipeline.core.costs import Price, PriceList
 from pipeline.core.ends import Columns
 from pipeline.core.errors import StorageError
@@ -16,20 +17,23 @@ from pipeline.core.receipt import Found
 from pipeline.core.recovery import Ended
 from pipeline.core.rows import Rows
 from pipeline.core.summary import Totals
-from pipeline.edges import annotations_file, sent_ids
+from pipeline.edges import annotations_file, publishing, sent_ids
 from pipeline.edges.audit import Places, audit
 from pipeline.edges.draft import Draft
+from pipeline.edges.duplicates_file import DuplicatesFile
+from pipeline.edges.early import is_due, publish_early
 from pipeline.edges.ends_table import joined
 from pipeline.edges.feed_mark import FeedMark
-from pipeline.edges.files import copied, copied_folder, remove_files, remove_folder, write_bytes
+from pipeline.edges.files import alone_in_store, copied, copied_folder, remove_files, remove_folder, write_bytes
 from pipeline.edges.places import ObjectPlace, Place, listed
 from pipeline.edges.publishing import Publication, publish_new
 from pipeline.edges.requests_reader import RequestsFile
+from pipeline.edges.run_marks import RunMarks, read_json
 
 IDS_IN_STORE_S = 3.0
 
 
-class LocalRunFolder:
+class LocalRunFolder(RunMarks):
     """Implements `ports.RunFolder`."""
 
     def __init__(self, out: Place, run_id: str) -> None:
@@ -42,6 +46,7 @@ class LocalRunFolder:
         self._described: dict[str, Any] | None = None
         self._summary: dict[str, Any] | None = None
         self._draft = Draft(self.path)
+        self._early_from = 0.0
 
     @property
     def ids_every_s(self) -> float:
@@ -62,6 +67,11 @@ class LocalRunFolder:
     def receipt_path(self) -> Place:
         """What its files amounted to when it was done."""
         return self.path / "receipt.json"
+
+    @property
+    def report_path(self) -> Place:
+        """What a person reads of it."""
+        return self.path / "report.html"
 
     @property
     def done_path(self) -> Place:
@@ -123,42 +133,6 @@ class LocalRunFolder:
         """Whether rows of this run may have been sent; until then it is only a plan."""
         return self._summary is not None or (self.path / "begun").exists() or self.fed() > 0
 
-    def begin(self, place: str, identity: str) -> None:
-        """Note that rows may be sent from here on, and by which ledger."""
-        write_bytes(self.path / "begun", orjson.dumps({"place": place, "identity": identity}))
-
-    def begun_in(self) -> dict[str, Any]:
-        """The `place` and `identity` of the ledger that the run was begun in; empty before."""
-        path = self.path / "begun"
-        return read_json(path) if path.exists() else {}
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether a person wants the run to end without sending more."""
-        return (self.path / "cancelled").exists()
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether a person, beyond that, does not want to wait for what was sent."""
-        return (self.path / "abandoned").exists()
-
-    def cancel(self, *, abandon: bool = False) -> None:
-        """Note that nothing more is to be sent, whatever becomes of the ledger; an abandoned run stays abandoned."""
-        if abandon:
-            write_bytes(self.path / "abandoned", b"")
-        write_bytes(self.path / "cancelled", b"")
-
-    @property
-    def budget(self) -> Budget:
-        """The caps that the run was given last, whatever became of its ledger."""
-        path = self.path / "budget.json"
-        return Budget(**read_json(path)) if path.exists() else Budget()
-
-    def cap(self, budget: Budget) -> None:
-        """Keep the caps of the run."""
-        if budget != self.budget:
-            write_bytes(self.path / "budget.json", orjson.dumps({"cost": budget.cost, "tokens": budget.tokens}))
-
     def discard(self) -> None:
         """Remove a plan of which nothing was sent."""
         self._draft.drop()
@@ -170,6 +144,10 @@ class LocalRunFolder:
         if self._requests is None:
             self._requests = RequestsFile(self.path / "requests.parquet")
         return self._requests
+
+    def duplicates(self) -> DuplicatesFile:
+        """Rows that ask what another row of the run asks; their annotations are made of that row's."""
+        return DuplicatesFile(self.path / "duplicates.parquet")
 
     def holds(self, token: str) -> bool:
         """Whether this is really the run's storage."""
@@ -220,8 +198,7 @@ class LocalRunFolder:
 
     def _ends(self) -> list[Place]:
         """The files of annotations, published ones first: of two ends of a row, the published one holds."""
-        parts = listed(self.path / "parts", "part-*.parquet")
-        return [*annotations_file.published_files(self.published), *parts]
+        return [*annotations_file.published_files(self.published), *self._parts()]
 
     def judging(self) -> Judging:
         """What judges the run's answers."""
@@ -234,24 +211,57 @@ class LocalRunFolder:
 
     def publish(self) -> Totals:
         """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""
-        with (
-            copied(self.path / "parts", "part-*.parquet") as parts,
-            copied_folder(self.path / "sent", "*.jsonl") as sent,
-        ):
-            publish_new(
-                Publication(
-                    parts=parts,
-                    into=self.published,
-                    sent=sent,
-                    scratch=self.path,
-                    schema=self._schema(),
-                    prices=self._prices(),
-                    judge=self.judging(),
-                )
-            )
+        with self._publishing() as publication:
+            publish_new(publication)
         tally = annotations_file.summed(self.published)
         annotations_file.write_usage(tally.usage, self.usage_path)
         return tally.totals()
+
+    def publish_early(self, stop: Callable[[], bool]) -> None:
+        """Publish rows that nothing can change any more, where they fill a file; those of a finished run are all.
+
+        What was tried for nothing is tried again when a quarter of a file more is there.
+        """
+        try:
+            parts = self._parts()
+            if waiting := is_due(self._publication(parts, self.path / "sent"), self._least_early(parts)):
+                with self._publishing() as publication:
+                    told = publish_early(publication, stop)
+                self._early_from = 0.0 if told or stop() else waiting + publishing.FILE_BYTES / 4
+        except (OSError, StorageError) as error:
+            if not self.done_path.exists():  # else its parts went meanwhile
+                raise StorageError(f"{self.published} can't be written: {error}") from error
+
+    def _least_early(self, parts: Sequence[Place]) -> float:
+        """In a store all parts are fetched for it, so it is done only a few times in a run, however long this is."""
+        held = sum(part.stat().st_size for part in parts) if isinstance(self.path, ObjectPlace) else 0
+        return max(self._early_from, held / 4)
+
+    @contextmanager
+    def _publishing(self) -> Iterator[Publication]:
+        """What is to be published, on this machine; nobody else publishes it in a store meanwhile."""
+        with (
+            alone_in_store(self.path / ".publishing"),
+            copied(self.path / "parts", "part-*.parquet") as parts,
+            copied_folder(self.path / "sent", "*.jsonl") as sent,
+        ):
+            yield self._publication(parts, sent)
+
+    def _publication(self, parts: Sequence[Place], sent: Place) -> Publication:
+        return Publication(
+            parts=parts,
+            into=self.published,
+            sent=sent,
+            scratch=self.path,
+            schema=self._schema(),
+            prices=self._prices(),
+            judge=self.judging(),
+            duplicates=self.duplicates(),
+            carried=self.described()["carried"],
+        )
+
+    def _parts(self) -> list[Place]:
+        return listed(self.path / "parts", "part-*.parquet")
 
     def found(self) -> Found:
         """What the run's files say, all of them read again."""
@@ -286,11 +296,3 @@ def _judging_of(described: Mapping[str, Any]) -> Judging:
 def range_name(epoch: str, start: int, end: int, ending: str) -> str:
     """The name of a part: a range has one name, so writing it again replaces it."""
     return f"part-{epoch}-{start:012}-{end:012}.{ending}"
-
-
-def read_json(path: Place) -> dict[str, Any]:
-    """A small JSON object. StorageError when it can't be read."""
-    try:
-        return dict(orjson.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise StorageError(f"{path} can't be read: {error}") from error

@@ -92,9 +92,9 @@ def _plain(schema: object, named: str) -> dict[str, Any]:
 
 def _wrong(error: ValueError) -> str:
     """Where and what is wrong with a schema."""
-    at = json_path(getattr(error, "instance_path", ()))
-    message = str(getattr(error, "message", error)).partition("\n")[0]
-    return f"{at}: {message.partition(': RuntimeError')[0]}"
+    if not isinstance(error, jsonschema_rs.ValidationError):
+        return str(error).partition("\n")[0]
+    return f"{json_path(error.instance_path)}: {_reason(error).partition(': RuntimeError')[0]}"
 
 
 def _refuse(uri: str) -> Any:  # noqa: ANN401 - a schema, if there were one
@@ -114,16 +114,18 @@ def judging_of(described: Mapping[str, Any]) -> Judging:
 
 def _check_of(schema: Mapping[str, Any]) -> Check:
     validator = _validator(schema)
-    is_valid, errors = validator.is_valid, validator.iter_errors
+    is_valid, validate = validator.is_valid, validator.validate
 
     def check(value: Any) -> tuple[Steps, str] | None:  # noqa: ANN401 - what JSON holds
         try:
             if is_valid(value):
                 return None
-            first = next(iter(errors(value)), None)
+            validate(value)  # raises the first error, where a list of all of them could be long
+        except jsonschema_rs.ValidationError as error:
+            return error.instance_path, _reason(error)
         except Exception as error:  # noqa: BLE001 - whatever the package can't do with an answer, the answer is kept
             return (), f"can't be held against the schema: {error}"
-        return ((), "does not fit the schema") if first is None else (first.instance_path, _reason(first))
+        return (), "does not fit the schema"
 
     return check
 

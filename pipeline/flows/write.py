@@ -19,6 +19,9 @@ PART_SECONDS = 3.0
 """A part is written when it has this many rows or bytes, when its oldest row has waited so long, or at the end."""
 
 STEP_ROWS = 1_000
+STEP_BYTES = 2 * 1024 * 1024
+"""Rows, or bytes of them, that are decoded at a time; what they are decoded to is several times their size."""
+
 IDS = 20_000
 LOOK_S = 0.5
 
@@ -33,10 +36,23 @@ class Writing:
 
 
 async def write_shift(bench: Bench, ledger: Ledger, clock: Clock, writing: Writing, now: Callable[[], int]) -> int:
-    """Hold one write shift; the number of rows that it wrote. `now` is the time of day in µs since 1970."""
+    """Hold one write shift; the number of rows that it wrote. `now` is the time of day in µs since 1970.
+
+    Beside writing it publishes what is to be published early, and writes on until that is through.
+    """
+    publishing = asyncio.create_task(asyncio.to_thread(writing.folder.publish_early, bench.stop))
+    try:
+        return await _write(bench, ledger, clock, writing, now, publishing)
+    finally:
+        await publishing
+
+
+async def _write(
+    bench: Bench, ledger: Ledger, clock: Clock, writing: Writing, now: Callable[[], int], beside: "asyncio.Task[None]"
+) -> int:
     ends = clock.monotonic() + bench.seconds
     written, waited_since, ids_due = 0, clock.monotonic(), 0.0
-    while clock.monotonic() < ends:
+    while clock.monotonic() < ends or not beside.done():
         if clock.monotonic() >= ids_due or bench.stop():
             await save_ids(ledger, writing)
             ids_due = clock.monotonic() + writing.folder.ids_every_s
@@ -71,12 +87,23 @@ async def write_part(ledger: Ledger, writing: Writing, now: Callable[[], int]) -
 
 
 def _columns(items: Sequence[bytes], writing: Writing, collected_us: int) -> Iterator[Columns]:
-    """Ended rows as columns, some at a time: what they are decoded to is several times their size."""
+    """Ended rows as columns, some at a time."""
     requests, judging = writing.folder.requests(), writing.folder.judging()
-    for start in range(0, len(items), STEP_ROWS):
-        some = items[start : start + STEP_ROWS]
+    for some in steps(items):
         indexes = [row_index_of(item) for item in some]
         yield columns_of(some, indexes, requests.models(indexes), writing.prices, collected_us, judging)
+
+
+def steps(items: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Items in their order, as many at a time as both bounds allow, and at least one."""
+    start = size = 0
+    for place, item in enumerate(items):
+        if place > start and (place - start >= STEP_ROWS or size + len(item) > STEP_BYTES):
+            yield items[start:place]
+            start, size = place, 0
+        size += len(item)
+    if start < len(items):
+        yield items[start:]
 
 
 async def save_ids(ledger: Ledger, writing: Writing) -> None:

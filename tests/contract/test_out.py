@@ -13,8 +13,8 @@ from pipeline.core.budget import Budget
 from pipeline.core.errors import RunConflict, StorageError
 from pipeline.core.requests import Rejection, Request
 from pipeline.core.rows import Rows
-from pipeline.edges import annotations_file, object_store
-from pipeline.edges.files import locked, replaced, replaced_folder, write_bytes
+from pipeline.edges import annotations_file, object_client
+from pipeline.edges.files import appear, locked, replaced, unfinished, write_bytes
 from pipeline.edges.opening import parquet_source
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import ObjectPlace, listed, out_place
@@ -264,11 +264,14 @@ def test_a_file_that_is_not_whole_never_shows(out):
 
 
 def test_of_a_folder_whose_names_are_taken_nothing_is_used(out):
-    scratch, into = out.path / "runs", out.path / "folder"
-    for content in (b"first", b"second"):
-        with replaced_folder(into, scratch) as folder:
-            (folder / "a").write_bytes(content)
-            (folder / "b").write_bytes(content)
+    into = out.path / "annotations" / "run=1"
+    for content, appeared in ((b"first", True), (b"second", False)):
+        with unfinished(out.path / "runs") as folder:
+            whole = folder / "whole"
+            whole.mkdir()
+            for name in "ab":
+                (whole / name).write_bytes(content)
+            assert appear(whole, into) is appeared
     assert [place.read_bytes() for place in listed(into, "*")] == [b"first", b"first"]
 
 
@@ -322,7 +325,7 @@ def test_a_store_that_fails_every_third_request_is_asked_again(store, method, st
 
 
 def test_a_store_that_stays_away_is_told_and_nothing_is_lost(store, monkeypatch):
-    monkeypatch.setattr(object_store, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(object_client, "PATIENCE_S", 0.5)
     out = OutFolder(out_place(f"s3://{store.bucket()}/set"))
     out.make()
     made = planned(out, "run-1")
@@ -348,7 +351,7 @@ def test_a_bucket_that_is_not_there_is_told(store):
 
 def test_a_store_that_nobody_reaches_is_told_at_once(store, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    object_store.forget()
+    object_client.forget()
     with pytest.raises(StorageError, match=r"^s3://bucket/set: http://127\.0\.0\.1:9 does not answer"):
         OutFolder(out_place("s3://bucket/set")).make()
 
@@ -358,7 +361,7 @@ def test_who_has_no_credentials_is_told_which(store, monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    object_store.forget()
+    object_client.forget()
     with pytest.raises(StorageError, match="the store refuses access: set AWS_ACCESS_KEY_ID"):
         OutFolder(out_place(f"s3://{bucket}/set")).make()
 

@@ -1,5 +1,6 @@
 """What only the end of a run tells: generations beside a row's own, and ids that the API handed out twice."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from pipeline.core.costs import Price
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import Ending
+from pipeline.edges.schemas import judging_of
 
 SECOND = 1_000_000
 AT = 1_800_000_000 * SECOND
@@ -176,3 +178,31 @@ def test_what_a_second_annotation_of_a_row_was_billed_for_is_not_lost():
     assert copies[1].ending.completion.content == "A dog."
     made = with_late(row(entry("task-y", "failed"), outcome="failed", generation_id="task-y"), copies, PRICES)
     assert (made["content"], made["cost"], made["generation_id"]) == ("A dog.", 0.5, "task-own")
+
+
+SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "answer"),
+    [('{"label": "cat"}', "ok", {"label": "cat"}), ("A cat.", "invalid", None), (None, "empty", None)],
+)
+def test_a_late_answer_is_judged_like_any_other(content, status, answer):
+    judge = judging_of({"answer_schema": SCHEMA})
+    before = row(LOST, outcome="unknown", generation_id=None)
+    came = late(outcome=Outcome.COMPLETED, completion=replace(ANSWER, content=content))
+    made = corrected(before, Corrections({3: [came]}, {}, PRICES, judge))
+    assert (made["content"], made["answer_status"], made["answer"]) == (content, status, answer)
+    assert (made["answer_error"] is not None) == (status == "invalid")
+
+
+def test_a_row_that_is_not_believed_has_no_answer_of_any_status():
+    before = row(entry("task-own", "completed"), answer={"label": "cat"}, answer_status="ok")
+    made = distrusted(before, 8)
+    assert (made["answer"], made["answer_status"], made["answer_error"]) == (None, None, None)
+
+
+def test_a_refusal_in_a_second_annotation_stays_one():
+    second = row(entry("task-own", "completed"), content=None, answer_status="refused", answer_error="I can't.")
+    [copy] = generations_of(second)
+    assert copy.ending.completion.refusal == "I can't."

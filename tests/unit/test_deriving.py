@@ -13,10 +13,12 @@ from pipeline.cli.preparing import Prepared, Question, found, prepare
 from pipeline.cli.wording import again_words
 from pipeline.core.errors import KeyMissing, RunConflict, UsageError
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.prompts import Prompt
 from pipeline.core.requests import Defaults
 from pipeline.core.standing import DEFAULT_OUTCOMES, Selection
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.requests_reader import RequestsFile
+from pipeline.edges.schemas import checked_schema
 
 USUAL = Selection(frozenset(DEFAULT_OUTCOMES))
 ACCEPTED = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -110,6 +112,26 @@ def test_a_retry_asks_failed_and_cancelled_rows_just_as_they_were_asked(out, run
     assert described["token"] != run.described["token"]
     assert not retry.folder.begun
     assert (retry.folder.path / "rejects.parquet").exists()
+
+
+def test_a_retry_judges_its_answers_as_the_run_that_it_comes_from(tmp_path, out):
+    manifest = tmp_path / "one.csv"
+    manifest.write_text("video_url\nhttps://videos.example/1.mp4", encoding="utf-8")
+    schemas = [checked_schema({"type": "object", "properties": {"n": {"minimum": n}}}) for n in (1, 2)]
+
+    def asked(schema):
+        return Question((manifest,), Defaults(), "https://api.example", None, (Prompt("?"),), schema)
+
+    first = prepare(asked(schemas[0]), out, prices={}, strict=False, progress=None)
+    finish(first, {0: ("failed", "timeout")})
+    retry = prepare_retry(out, first.folder.run_id, USUAL)
+    kept = {name: retry.described[name] for name in ("answer_schema", "schema_digest", "answer_shape")}
+    assert kept == {
+        "answer_schema": schemas[0].schema,
+        "schema_digest": schemas[0].digest,
+        "answer_shape": {"struct": {"n": "json"}},
+    }
+    assert len({asked(schema).digest() for schema in (None, *schemas)}) == 3
 
 
 def test_the_same_retry_is_the_same_run_until_it_is_finished(out, run):
@@ -246,3 +268,58 @@ def test_the_command_that_goes_on_with_a_run_is_told_as_typed(out, run):
     assert isinstance(retry, Prepared)
     words = f"vidbatch retry {run_id} --out {out.path} --outcome failed --code timeout"
     assert again_words(retry.folder, retry.described) == words
+
+
+@pytest.fixture
+def doubled(tmp_path, out):
+    """A planned run of seven rows: 2, 3 and 6 ask what 0 asks, and 5 what 4 asks."""
+    cells = [f"https://videos.example/{video}.mp4,Describe.,v{row}" for row, video in enumerate("0100440")]
+    manifest = tmp_path / "doubled.csv"
+    manifest.write_text("\n".join(["video_url,prompt,id", *cells]), encoding="utf-8")
+    question = Question((manifest,), Defaults(), "https://api.example", None)
+    made = prepare(question, out, prices={}, strict=False, progress=None)
+    assert indexes(made) == [0, 1, 4]
+    ends = {0: ("failed", "timeout"), 1: ("completed",), 4: ("expired", "deadline", "task-4", False)}
+    finish(made, ends)
+    [path] = made.folder.published.iterdir()
+    named = pq.read_table(path, partitioning=None)
+    copies = [{**named.to_pylist()[place], "duplicate_of": f"v{first}"} for place, first in ((0, 0), (0, 0), (2, 4))]
+    more = [{**row, "row_index": index, "generation_id": None} for row, index in zip(copies, (2, 3, 5), strict=True)]
+    pq.write_table(pa.concat_tables([named, pa.Table.from_pylist(more, schema=named.schema)]), path)
+    return made
+
+
+def copied(prepared):
+    rows = pq.read_table(prepared.folder.duplicates().path).to_pylist()
+    return [(row["row_index"], row["row_id"], row["first_index"], row["first_id"]) for row in rows]
+
+
+def test_duplicates_come_along_when_their_first_is_asked_again(out, doubled):
+    retry = prepare_retry(out, doubled.folder.run_id, USUAL)
+    assert (indexes(retry), copied(retry)) == ([0], [(2, "v2", 0, "v0"), (3, "v3", 0, "v0"), (6, "v6", 0, "v0")])
+    counts = {name: retry.described[name] for name in ("rows", "requests", "duplicates", "rejections")}
+    assert counts == {"rows": 4, "requests": 1, "duplicates": 3, "rejections": 0}
+    finish(retry, {0: ("failed", "timeout")})
+    again = prepare_retry(out, retry.folder.run_id, USUAL)
+    assert (indexes(again), copied(again)) == ([0], copied(retry))
+
+
+def test_duplicates_come_along_when_their_firsts_answer_is_collected(out, doubled):
+    collection = prepare_collection(out, doubled.folder.run_id, lambda: None)
+    assert (indexes(collection), copied(collection)) == ([4], [(5, "v5", 4, "v4")])
+    assert [saved[:2] for saved in collection.folder.saved_ids()] == [[4, "task-4"]]
+
+
+def test_a_run_whose_chosen_rows_have_no_duplicates_has_no_file_of_them(out, run):
+    finish(run, ENDS)
+    retry = prepare_retry(out, run.folder.run_id, USUAL)
+    assert (retry.described["duplicates"], retry.folder.duplicates().path.exists()) == (0, False)
+
+
+def test_what_is_left_counts_duplicates_too(out, doubled):
+    selection = Selection(frozenset({Outcome.REFUSED}))
+    left = prepare_retry(out, doubled.folder.run_id, selection).remains
+    assert left.counts == {(Outcome.FAILED, "timeout"): 4, (Outcome.EXPIRED, "deadline"): 2}
+    assert (left.again, left.collectable) == (4, 2)
+    lines = "\n".join(left_lines(doubled, doubled.folder.summary()))
+    assert "2 rows have a generation that was paid for" in lines

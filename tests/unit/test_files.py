@@ -56,12 +56,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, 
 def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with replaced(path, tmp_path / "scratch") as temporary:
+    with replaced(path) as temporary:
         temporary.write_bytes(b"new")
         assert path.read_bytes() == b"old"
-        assert temporary.parent == tmp_path / "scratch"
     assert path.read_bytes() == b"new"
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_that_can_not_be_made_is_the_disks_trouble(tmp_path):

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from pipeline.cli.ending import file_lines
 from pipeline.core.errors import LedgerUnavailable, StorageError
 from pipeline.core.policy import Policy
 from pipeline.core.requests import Request
 from pipeline.core.snapshot import RunState
+from pipeline.core.summary import REPORT_TROUBLE
 from pipeline.edges import annotations_file, run_folder
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.requests_file import RequestsWriter
@@ -175,3 +177,28 @@ async def test_a_finalize_that_dies_at_any_step_is_made_again_with_the_same_file
     assert broken.summary() is None
     await finalize(run, ledger, broken)
     assert files(broken) == files(whole)
+
+
+async def test_the_report_is_made_of_what_is_published_and_before_the_run_is_done(folder):
+    ledger, run = await ended(folder, 2)
+    write(folder, 0, 1)
+    seen = []
+    await finalize(run, ledger, folder, lambda: seen.append((folder.done_path.exists(), *folder.published.iterdir())))
+    assert seen == [(False, folder.published / "part-00000.parquet")]
+    assert REPORT_TROUBLE not in folder.summary()
+
+
+async def test_a_report_that_cannot_be_made_stops_no_run_and_is_told(folder):
+    ledger, run = await ended(folder, 2)
+    write(folder, 0, 1)
+
+    def fail():
+        raise StorageError("no room")
+
+    await finalize(run, ledger, folder, fail)
+    assert folder.summary()[REPORT_TROUBLE] == "no room"
+    assert (await ledger.snapshot(RUN)).state is RunState.FINISHED
+    assert verify(folder).differences == ()
+    told = " ".join(file_lines(folder, folder.summary()))
+    assert f"no report: no room; the dataset is whole all the same, and `vidbatch report {RUN}" in told
+    assert f"receipt: {folder.receipt_path}" in told

@@ -6,6 +6,7 @@ import tracemalloc
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.lifecycle import Outcome
@@ -25,8 +26,9 @@ from pipeline.ports import Batch, RunCard
 
 RUN = "run-1"
 FEW, MANY = 1_000, 9_000
-BYTES_A_ROW = 32
-"""What may grow: a byte or two of each row for what ended, four for its part, eight for each hash of its ids."""
+BYTES_A_ROW = 64
+"""What may grow: a byte or two of each row for what ended, four for its part, eight for each hash of its ids, and for
+half as many duplicates their row index and their first's, in order and sorted, and what waits on disk."""
 
 SLACK = 256 * 1024
 """What the same work differs by: lists of files and row groups, and where a buffer happened to be doubled."""
@@ -93,8 +95,18 @@ def planning(folder, rows):
         RejectsWriter(folder.path / "rejects.parquet") as rejects,
     ):
         summary = plan(manifest, Defaults(), requests_sink=requests, rejects_sink=rejects)
-    counts = {"rows": summary.rows, "requests": summary.requests, "rejections": 0}
+    counts = {"rows": summary.rows + rows // 2, "requests": summary.requests, "rejections": 0}
+    counts["duplicates"] = rows // 2
     folder.describe({"run_id": RUN, "carried": {}, "manifests": [], **counts})
+
+
+def _duplicate(folder, rows):
+    """Behind all requests come half as many duplicates, of any of them."""
+    table = pq.read_table(folder.path / "requests.parquet").slice(0, rows // 2)
+    firsts = pa.array(random.Random(rows).choices(range(rows), k=rows // 2))
+    table = table.set_column(0, "row_index", pa.array(range(rows, rows + rows // 2)))
+    table = table.append_column("first_index", firsts).append_column("first_id", firsts.cast(pa.string()))
+    pq.write_table(table, folder.path / "duplicates.parquet", row_group_size=500)
 
 
 def _card(rows):
@@ -129,12 +141,12 @@ def recovering(folder, rows):
 
 
 def publishing(folder, rows):
-    assert folder.publish().rows == rows
+    assert folder.publish().rows == rows + rows // 2
 
 
 def publishing_again(folder, rows):
     """As after a worker that died before the done marker: the parts are there, and the files, too."""
-    assert folder.publish().rows == rows
+    assert folder.publish().rows == rows + rows // 2
 
 
 def auditing(folder, rows):
@@ -154,6 +166,8 @@ def peaks(out, rows):
     folder, told = LocalRunFolder(out, RUN), {}
     for stage in STAGES:
         before = pa.default_memory_pool()
+        if stage is writing:
+            _duplicate(folder, rows)
         POOLS.append(pool := pa.proxy_memory_pool(before))
         pa.set_memory_pool(pool)
         tracemalloc.start()

@@ -138,7 +138,7 @@ def test_the_valid_one_of_several_is_the_answer_and_of_those_the_last():
 
 
 def test_a_flood_is_kept_and_not_read():
-    assert judged('{"label": "cat"}' + " " * LONGEST_ANSWER).error.startswith("$: an answer of 8,388,624 characters")
+    assert judged('{"label": "cat"}' + " " * LONGEST_ANSWER).error.startswith("$: an answer of 2,097,168 characters")
 
 
 def test_nesting_without_end_is_invalid():

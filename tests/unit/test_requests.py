@@ -242,3 +242,22 @@ def test_a_rejection_is_of_bounded_size_and_valid_text():
     assert len(rejection.found) == 200
     assert len(rejection.row.encode()) <= 64_000
     assert reject(RawRow("m", 1), Fault("row", "\udcff", ""), row_index=0).found == "\\udcff"
+
+
+def test_what_a_schema_asks_for_is_appended_to_every_prompt_and_counts_for_its_limit():
+    defaults = Defaults(instruction="Answer with JSON.")
+    assert accepted(defaults=defaults).prompt == "Describe.\n\nAnswer with JSON."
+    assert accepted(defaults=defaults, asked=Prompt("All."), prompt="").prompt == "All.\n\nAnswer with JSON."
+    fits = 100_000 - len("\n\nAnswer with JSON.")
+    assert len(accepted(defaults=defaults, prompt="x" * fits).prompt) == 100_000
+    rejection = refused(defaults=defaults, prompt="x" * (fits + 1))
+    assert (rejection.field, rejection.found) == ("prompt", "99,982 and 19 characters")
+    assert "together with what the schema appends" in rejection.allowed
+
+
+def test_prompts_that_are_alike_stay_one_object_with_what_is_appended():
+    defaults, asked = Defaults(instruction="Answer with JSON."), Prompt("All.")
+    assert (
+        accepted(defaults=defaults, asked=asked, prompt="").prompt
+        is accepted(defaults=defaults, asked=asked, prompt="").prompt
+    )

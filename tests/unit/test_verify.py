@@ -206,7 +206,7 @@ def test_a_rejection_that_is_removed_is_told(folder):
     rewrite(folder.path / "rejects.parquet", lambda table: table.slice(0, 0))
     lines = told(folder)
     assert "runs/run-1/rejects.parquet: rows 0, and the receipt says 1" in lines
-    assert "runs/run-1/requests.parquet: neither a request nor a rejection: row 2" in lines
+    assert "runs/run-1/requests.parquet: in no file of the plan: row 2" in lines
 
 
 def test_a_row_that_is_rejected_and_annotated_is_told(folder):

@@ -16,6 +16,7 @@ from pipeline.simulator.digest import digest
 
 ARROW = {
     "text": "string",
+    "answer": "string",
     "word": "string",
     "texts": "list<element: string>",
     "int": "int64",

@@ -1,0 +1,71 @@
+"""What a person can do for rows that did not come to an answer that can be used, in the same words everywhere."""
+
+from dataclasses import dataclass
+
+from pipeline.core.answering import AnswerStatus
+from pipeline.core.commands import command_words
+from pipeline.core.lifecycle import Outcome
+from pipeline.core.standing import DEFAULT_OUTCOMES, End, Remains
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A sentence, and the command that does it, where one does."""
+
+    text: str
+    command: str = ""
+
+
+def remains_lines(left: Remains, run_id: str, out: str) -> list[str]:
+    """The commands that help rows that did not complete by now; asking again costs, collecting does not."""
+    lines: list[str] = []
+    if left.collectable:
+        lines.append(
+            f"{left.collectable:,} rows have a generation that was paid for: `{command_words('collect', run_id, out)}` "
+            "fetches what is ready by now, and sends nothing"
+        )
+    ways = [("", left.again), (" that may have been billed: --unknown", left.unknown)]
+    ways.append((" refused: --outcome refused", left.refused))
+    told = [f"{count:,}{option}" for option, count in ways if count]
+    if told:
+        again = command_words("retry", run_id, out)
+        lines.append(f"rows that can be asked again, at your cost: `{again}` ({', '.join(told)})")
+    return lines
+
+
+_OF_ANSWERS = {
+    AnswerStatus.TRUNCATED: "The answer was cut at max_tokens: give such rows a higher one, or --repair 1, which asks "
+    "again with a higher one in the same run.",
+    AnswerStatus.INVALID: "The answer does not fit its schema; answer_error says where, content holds its text. "
+    "--repair 1 asks such rows again in the same run.",
+    AnswerStatus.REFUSED: "The model declined to answer: another prompt, or another model, may be answered.",
+    AnswerStatus.EMPTY: "The answer has no text: look at finish_reason and response, and ask with another prompt.",
+}
+
+
+def advice_for(end: End, status: str | None, run_id: str, out: str) -> Advice:
+    """What can be done for a row that ended so, with an answer of this status where one came."""
+    if end.outcome is Outcome.COMPLETED:
+        told = _OF_ANSWERS.get(AnswerStatus(status)) if status in set(AnswerStatus) else None
+        return Advice(told or "Nothing: it has its answer.")
+    if end.collectable:
+        return Advice(
+            "It has a generation that was paid for: this fetches what is ready by now, and sends nothing.",
+            command_words("collect", run_id, out),
+        )
+    outcome = end.counts_as
+    options = () if outcome in DEFAULT_OUTCOMES else ("--outcome", outcome.value)
+    by_code = ("--code", end.code) if end.code and outcome is end.outcome else ()
+    match outcome:
+        case Outcome.UNKNOWN:
+            command = command_words("retry", run_id, out, "--unknown")
+            return Advice(
+                "It may have been billed without an answer; this asks it again, perhaps at double cost.", command
+            )
+        case Outcome.REFUSED:
+            text = "The API does not accept it as it is: correct the row in the manifest; as it is, this asks it again."
+        case Outcome.EXPIRED:
+            text = "It was still running when nobody waited any longer; this asks it again, at your cost."
+        case _:
+            text = "This asks it again, at your cost."
+    return Advice(text, command_words("retry", run_id, out, *options, *by_code))
