@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli import limit_options
 from pipeline.cli.configuration import DEFAULT_BASE_URL
+from pipeline.cli.out_option import OUT
 from pipeline.core.account import checked_base_url
 from pipeline.core.budget import Budget
 from pipeline.core.deadline import parse_by
@@ -18,7 +19,6 @@ from pipeline.core.prompts import NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults
 from pipeline.edges.clock import local_now, local_time
 from pipeline.edges.files import matching
-from pipeline.edges.places import ObjectPlace, Place, out_place
 from pipeline.edges.templates import prompt_of, read_prompts
 
 if TYPE_CHECKING:
@@ -36,20 +36,6 @@ def _manifests(context: click.Context, parameter: click.Parameter, value: tuple[
 manifests = click.argument("manifests", nargs=-1, required=True, callback=_manifests, metavar="MANIFEST...")
 
 
-class _Out(click.ParamType[Place]):
-    """A folder, or a prefix in an object store. Bad addresses raise SettingsError."""
-
-    name = "directory"
-
-    def convert(self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None) -> Place:
-        """What was typed, as a place."""
-        place = value if isinstance(value, ObjectPlace) else out_place(str(value))
-        if isinstance(place, Path) and place.exists() and not place.is_dir():
-            self.fail(f"Directory {str(value)!r} is a file.", param, ctx)
-        return place
-
-
-OUT = _Out()
 out = click.option(
     "--out",
     required=True,

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -103,6 +103,8 @@ class _Store:
 
     client: Any
     answered: bool = False
+    buckets: set[str] = field(default_factory=set)
+    """Buckets that are there."""
 
 
 _stores: dict[int, _Store] = {}

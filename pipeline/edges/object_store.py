@@ -125,10 +125,17 @@ def listing(key: str, *, recursive: bool = False) -> list[Listed]:
 
     selector = fs.FileSelector(key, recursive=recursive, allow_not_found=True)
     found = [_listed(info) for info in asked(key, lambda client: client.get_file_info(selector))]
-    bucket = key.partition("/")[0]
-    if not found and not asked(key, lambda client: client.get_file_info(bucket)).type:
-        raise StorageError(f"s3://{key}: {NO_BUCKET.format(bucket)}")
+    if not found:
+        _make_sure(key)
     return found
+
+
+def _make_sure(key: str) -> None:
+    """StorageError where the bucket is not there, in which nothing was found; looked at once."""
+    bucket, known = key.partition("/")[0], the_store().buckets
+    if bucket not in known and not asked(key, lambda client: client.get_file_info(bucket)).type:
+        raise StorageError(f"s3://{key}: {NO_BUCKET.format(bucket)}")
+    known.add(bucket)
 
 
 def try_writing(key: str) -> None:
