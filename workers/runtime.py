@@ -226,6 +226,7 @@ class Runtime:
         self._loop.close()
 
     async def _close(self) -> None:
+        self._folders.clear()  # what they keep on this machine goes with them
         if self._door is not None:
             await self._door.close()
         await self._ledger.close()

@@ -7,6 +7,7 @@ a fault that is told, and the others are read all the same.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.coverage import Coverage, Fault
@@ -30,11 +31,13 @@ class Places:
     run: Place
     published: Place
     usage: Place
+    sent: Path
+    """The files of ids, to be read."""
 
 
 def audit(places: Places, described: Mapping[str, Any]) -> Found:
     """Read all files of a run, `described` being run.json."""
-    made = _Audit(places.out)
+    made = _Audit(places.out, places.run)
     requests, rejects = places.run / "requests.parquet", places.run / "rejects.parquet"
     requested = made.planned(requests, _INDEX, made.coverage.asked)
     duplicates = made.beside(places.run, "duplicates", described, _FIRSTS, made.coverage.duplicated)
@@ -42,7 +45,7 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
     rejected = made.planned(rejects, _INDEX, made.coverage.rejected) if rejects.exists() else None
     parts = [part for path in _files(places.published) if (part := made.published(path)) is not None]
     usage_file, usage_table = made.usage(places.usage)
-    ids = id_files(places.run / "sent")  # listed once: a file that comes meanwhile is one that came after
+    ids = id_files(places.sent)  # listed once: a file that comes meanwhile is one that came after
     whole = RETRY_OF not in described and COLLECTS not in described  # else only some rows of a manifest
     gaps = made.coverage.faults(
         requests=made.name(requests),
@@ -63,7 +66,7 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
         answer_statuses=dict(made.tally.statuses),
         flagged=made.tally.flagged,
         doubt=made.tally.doubt,
-        sent=[_file_found(path, made.name(path), len(content(path))) for path in ids],
+        sent=[_file_found(path, made.name_of_ids(path), len(content(path))) for path in ids],
         unplaced=made.unplaced(ids),
         finished_at=made.tally.last_end,
         faults=[*made.faults, *gaps],
@@ -80,6 +83,7 @@ class _Audit:
     """One reading of a run's files."""
 
     out: Place
+    run: Place
     coverage: Coverage = field(default_factory=Coverage)
     tally: Tally = field(default_factory=Tally)
     bearers: Bearers = field(default_factory=Bearers)
@@ -87,6 +91,9 @@ class _Audit:
 
     def name(self, path: Place) -> str:
         return name_under(self.out, path)
+
+    def name_of_ids(self, path: Place) -> str:
+        return self.name(self.run / "sent" / path.name)
 
     def beside(
         self, run: Place, kind: str, described: Mapping[str, Any], columns: Sequence[str], mark: Callable[..., None]
@@ -133,7 +140,7 @@ class _Audit:
     def unplaced(self, files: Sequence[Place]) -> dict[frozenset[str], int]:
         """How many ids no annotation has, by the files that name them."""
         counts = by_files(files, self.bearers.unplaced(files))
-        return {frozenset(map(self.name, named)): count for named, count in counts.items()}
+        return {frozenset(map(self.name_of_ids, named)): count for named, count in counts.items()}
 
     def _tell_broken(self, path: Place, error: StorageError) -> None:
         self.faults.append(Fault(self.name(path), f"can't be read: {error.__cause__ or error}"))

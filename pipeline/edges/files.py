@@ -8,10 +8,11 @@ import fcntl
 import glob
 import os
 import shutil
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory, gettempdir, mkdtemp
 from uuid import uuid4
 
 from pipeline.core.errors import ManifestError, StorageError
@@ -84,6 +85,16 @@ def unfinished(scratch: Place) -> Iterator[Path]:
     finally:
         os.close(lock)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def passing_folder(owner: object) -> Path:
+    """A folder of this machine that goes when `owner` does. StorageError when the disk refuses."""
+    try:
+        path = mkdtemp(prefix="vidbatch-")
+    except OSError as error:
+        raise StorageError(f"{gettempdir()} can't be written: {error.strerror or error}") from error
+    weakref.finalize(owner, shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
 
 
 @contextmanager
@@ -245,20 +256,13 @@ def remove_files(folder: Place, pattern: str) -> None:
 
 @contextmanager
 def copied(folder: Place, pattern: str) -> Iterator[list[Path]]:
-    """The same as the files of that folder, in order."""
-    with copied_folder(folder, pattern) as here:
-        yield sorted(here.glob(pattern))
-
-
-@contextmanager
-def copied_folder(folder: Place, pattern: str) -> Iterator[Path]:
-    """A folder with its files of such names: those of a store are copied here, to be read again and again.
+    """The files of a folder under such names, in order, to be read again and again: those of a store are copied here.
 
     StorageError when the store or the disk refuses.
     """
     if isinstance(folder, Path):
-        yield folder
+        yield sorted(folder.glob(pattern))
         return
     with _here() as here:
         object_store.at_once(lambda place: object_store.download(place.key, here / place.name), folder.glob(pattern))
-        yield here
+        yield sorted(here.glob(pattern))

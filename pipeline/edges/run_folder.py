@@ -24,7 +24,8 @@ from pipeline.edges.duplicates_file import DuplicatesFile
 from pipeline.edges.early import is_due, publish_early
 from pipeline.edges.ends_table import joined
 from pipeline.edges.feed_mark import FeedMark
-from pipeline.edges.files import alone_in_store, copied, copied_folder, remove_files, remove_folder, write_bytes
+from pipeline.edges.files import alone_in_store, copied, remove_files, remove_folder, write_bytes
+from pipeline.edges.mirror import Mirror
 from pipeline.edges.places import ObjectPlace, Place, listed
 from pipeline.edges.publishing import Publication, publish_new
 from pipeline.edges.requests_reader import RequestsFile
@@ -46,6 +47,7 @@ class LocalRunFolder(RunMarks):
         self._described: dict[str, Any] | None = None
         self._summary: dict[str, Any] | None = None
         self._draft = Draft(self.path)
+        self._sent = Mirror(self.path / "sent", "*.jsonl")
         self._early_from = 0.0
 
     @property
@@ -177,15 +179,15 @@ class LocalRunFolder(RunMarks):
 
     def saved_ids(self) -> list[list[Any]]:
         """Accepted ids on disk, late ones too: [row index, generation id, accepted at µs, attempt, resubmits]."""
-        return list(sent_ids.saved_ids(self.path / "sent"))
+        return list(sent_ids.saved_ids(self._sent.here()))
 
     def open_ids(self, ended: Rows, within: range | None = None) -> Iterator[list[Any]]:
         """The same of rows that are not among these, and within this range."""
-        return sent_ids.open_ids(self.path / "sent", ended, within)
+        return sent_ids.open_ids(self._sent.here(), ended, within)
 
     def late_ids(self) -> dict[int, list[LateId]]:
         """By row, the ids on disk that their row went on without, with their ending where it is known."""
-        return sent_ids.late_ids(self.path / "sent")
+        return sent_ids.late_ids(self._sent.here())
 
     def ended(self) -> Ended:
         """The rows whose end is on disk."""
@@ -193,7 +195,7 @@ class LocalRunFolder(RunMarks):
 
     def settled(self) -> Settled:
         """What the rows whose end is on disk really used, and late ids whose end is there."""
-        late = sent_ids.late_ids(self.path / "sent")
+        late = sent_ids.late_ids(self._sent.here())
         return annotations_file.settled(self._ends(), late, self._prices() if late else {})
 
     def _ends(self) -> list[Place]:
@@ -243,9 +245,8 @@ class LocalRunFolder(RunMarks):
         with (
             alone_in_store(self.path / ".publishing"),
             copied(self.path / "parts", "part-*.parquet") as parts,
-            copied_folder(self.path / "sent", "*.jsonl") as sent,
         ):
-            yield self._publication(parts, sent)
+            yield self._publication(parts, self._sent.here())
 
     def _publication(self, parts: Sequence[Place], sent: Place) -> Publication:
         return Publication(
@@ -265,7 +266,7 @@ class LocalRunFolder(RunMarks):
 
     def found(self) -> Found:
         """What the run's files say, all of them read again."""
-        return audit(Places(self.out, self.path, self.published, self.usage_path), self.described())
+        return audit(Places(self.out, self.path, self.published, self.usage_path, self._sent.here()), self.described())
 
     def receipt(self) -> dict[str, Any] | None:
         """`receipt.json`; nothing while the run has none. StorageError when it can't be read."""

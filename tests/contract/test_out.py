@@ -309,7 +309,8 @@ def test_a_large_file_goes_there_and_back_in_pieces(store):
 
 
 @pytest.mark.parametrize(
-    ("method", "status"), [("PUT", 503), pytest.param("*", 500, marks=pytest.mark.slow), ("GET", 500)]
+    ("method", "status"),
+    [("PUT", 503), pytest.param("*", 500, marks=pytest.mark.slow), pytest.param("GET", 500, marks=pytest.mark.slow)],
 )
 def test_a_store_that_fails_every_third_request_is_asked_again(store, method, status):
     out = OutFolder(out_place(f"s3://{store.bucket()}/set"))
