@@ -73,19 +73,23 @@ class RunCard:
     """The run's share of the account's limits, against other runs that want them, too."""
     models: tuple[str, ...] = ()
     prices: Mapping[str, Price] = field(default_factory=dict)
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """What run.json says of the schema of its answers; nothing where they have none, or are never asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FedRow:
     """A row as it enters the ledger; a known record where a run is resumed from disk.
 
-    `lost` is a row that may have been sent, and that nobody answers for: it is taken up as a dead worker's.
+    `lost` is a row that may have been sent, and that nobody answers for: it is taken up as a dead worker's. `late` are
+    generations that are asked for beside it.
     """
 
     row_index: int
     body: bytes
     record: RowRecord | None = None
     lost: bool = False
+    late: tuple[LateId, ...] = ()
 
     @property
     def place(self) -> str:

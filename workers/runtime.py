@@ -16,6 +16,7 @@ from itertools import count
 import uvloop
 
 from pipeline.core.account import key_fingerprint
+from pipeline.core.answering import Judge
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.lead import place_of
@@ -29,7 +30,7 @@ from pipeline.edges.http_transport import HttpSettings
 from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.reporting import make_report
-from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.run_folder import LocalRunFolder, judging_by
 from pipeline.edges.spill import SpillFolder
 from pipeline.flows.cancel import cancel
 from pipeline.flows.feed import feed
@@ -72,6 +73,7 @@ class Runtime:
         self._door: HttpDoor | None = None
         self._apis: dict[str, FoxApi] = {}
         self._folders: dict[str, LocalRunFolder] = {}
+        self._judging: tuple[str, Judge] | None = None
         self._spill = SpillFolder(settings.state)
         self._foreign: set[str] = set()
 
@@ -177,13 +179,21 @@ class Runtime:
             case _:
                 await self._control(card)
 
+    def _judge(self, card: RunCard) -> Judge | None:
+        """What tells which answers are asked for again; nobody is needed where none is."""
+        if not card.policy.repairs:
+            return None
+        if self._judging is None or self._judging[0] != card.run_id:
+            self._judging = card.run_id, judging_by(card.answers)
+        return self._judging[1]
+
     async def _poll(self, bench: Bench, card: RunCard) -> None:
         """Late ids are asked for beside the rows: neither waits for the other, but for the account's permits."""
         api, policy, prices = self._api(card), card.policy, card.prices
         work = late_shift(bench, self._ledger, api, self._clock, policy, prices)
         late = asyncio.create_task(unless_cut(work, stopping, self._clock))
         try:
-            await poll_shift(bench, self._ledger, api, self._clock, policy, random.random, prices)
+            await poll_shift(bench, self._ledger, api, self._clock, policy, random.random, prices, self._judge(card))
             await late
         finally:
             late.cancel()

@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "VIDBATCH_POLL": "the polling schedule",
     "VIDBATCH_POLL_COST": "seconds that an answer may wait to save one poll",
     "VIDBATCH_ON_UNKNOWN": "what becomes of a row that may have been billed: resubmit or hold",
+    "VIDBATCH_REPAIR": "how often an answer that is not fit is asked for again",
     "VIDBATCH_RPM": "most POSTs a minute of the account",
     "VIDBATCH_POLL_RPM": "most polls a minute of the account",
     "VIDBATCH_TPM": "most tokens a minute of the account",
@@ -47,7 +48,7 @@ ENVIRONMENT = {
 _NO_OPTIONS = {"api_key_file", "tokens_per_second"}
 """Settings that are no option's default."""
 
-_PARAMETERS = {"redis": "redis_url"}
+_PARAMETERS = {"redis": "redis_url", "repair": "repairs"}
 """Options whose value bears another name in the commands than in the file."""
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "cancel": "pipeline.cli.cancel_command",
     "retry": "pipeline.cli.retry_command",
     "collect": "pipeline.cli.collect_command",
+    "export": "pipeline.cli.export_command",
     "verify": "pipeline.cli.verify_command",
     "report": "pipeline.cli.report_command",
     "diff": "pipeline.cli.diff_command",
@@ -41,6 +42,7 @@ SUMMARIES = {
     "cancel": "End a run without sending more; what was paid for is collected.",
     "retry": "Ask rows of a finished run again that did not complete.",
     "collect": "Fetch answers that came too late for their run, by their ids; send nothing.",
+    "export": "Write annotations as CSV, JSON lines, Parquet, DuckDB, or for other tools.",
     "verify": "Recompute a run's receipt from its files, and tell every difference.",
     "report": "Write a run's report anew: one HTML file that needs nothing else.",
     "diff": "Compare two runs over the same rows: answers, fields, statuses, tokens and cost.",
@@ -88,7 +90,7 @@ def main(context: click.Context) -> None:
 
     Every row is paid for once, and every row of the manifest has one honest end.
     """
-    if context.invoked_subcommand not in {None, "simulate", "verify", "report", "diff", "faultlab"}:
+    if context.invoked_subcommand not in {None, "simulate", "export", "verify", "report", "diff", "faultlab"}:
         from pipeline.cli.configuration import load  # noqa: PLC0415 - `--help` needs no settings
 
         context.obj = load(Path.cwd())

@@ -13,6 +13,9 @@ from pipeline.core.policy import Policy
 from pipeline.edges.clock import time_of_day_us
 from pipeline.ports import RunCard
 
+ANSWERS = ("answer_schema", "answer_shape")
+"""What run.json says of a schema that its answers have to fit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -48,6 +51,7 @@ def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = No
     described: Mapping[str, Any] = prepared.described
     kept = "" if known is None else known.key_fingerprint
     fingerprint = kept if operation.key is None else key_fingerprint(operation.key.reveal())
+    policy = operation.policy or (Policy() if known is None else known.policy)
     card = RunCard(
         run_id=prepared.folder.run_id,
         account="",
@@ -57,10 +61,11 @@ def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = No
         token=described["token"],
         epoch=new_epoch(),
         total=described["requests"],
-        policy=operation.policy or (Policy() if known is None else known.policy),
+        policy=policy,
         detached=operation.detach,
         budget=prepared.folder.budget,
         models=tuple(described["models"]),
         prices=price_list(described["prices"]),
+        answers={name: described[name] for name in ANSWERS if policy.repairs and name in described},
     )
     return shared(card, operation.share, known)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pipeline.cli import limit_options
+from pipeline.cli import limit_options, repair_option
 from pipeline.cli.configuration import DEFAULT_BASE_URL
 from pipeline.cli.out_option import OUT
 from pipeline.core.account import checked_base_url
@@ -158,6 +158,7 @@ _SENDING = (
         "once, so that it may be billed twice, and its annotation says so; hold ends it as unknown, without an answer, "
         "until `vidbatch retry --unknown`.",
     ),
+    repair_option.repair,
     *limit_options.SENDING,
     max_cost,
     max_total_tokens,

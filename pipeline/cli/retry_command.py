@@ -1,6 +1,7 @@
 """`vidbatch retry`."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -17,7 +18,7 @@ from pipeline.cli.screen import Screen
 from pipeline.cli.sending import send
 from pipeline.core.estimates import Lengths
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.standing import DEFAULT_OUTCOMES, RETRIABLE, Selection
+from pipeline.core.standing import ASKABLE, DEFAULT_OUTCOMES, RETRIABLE, Selection
 from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
@@ -34,7 +35,14 @@ from pipeline.edges.places import Place
     help="Which rows, by how they ended; failed and cancelled ones where it is left out. Expired rows have an id that "
     "`vidbatch collect` fetches without paying again: try that first.",
 )
-@click.option("--code", "codes", multiple=True, help="Of these, only rows with this error_code.")
+@click.option(
+    "--answer",
+    "answers",
+    multiple=True,
+    type=click.Choice([status.value for status in ASKABLE]),
+    help="Completed rows whose answer_status is this. Without --outcome and --unknown only those.",
+)
+@click.option("--code", "codes", multiple=True, help="Of rows that did not complete, only those with this error_code.")
 @click.option(
     "--unknown", is_flag=True, help="Also rows that may have been billed without an answer: they may be billed again."
 )
@@ -42,19 +50,25 @@ from pipeline.edges.places import Place
 @options.json_output
 @click.pass_obj
 def command(configuration: Configuration, /, run_id: str, out: Place, **given: Any) -> None:  # noqa: ANN401 - click's options
-    """Ask rows of RUN again that did not complete, as a new run into the same dataset.
+    """Ask rows of RUN again that did not complete, or whose answer is of no use, as a new run into the same dataset.
 
     Rows that a later retry completed are not asked again. The same command again resumes.
     """
     options.check_sending(given)
     screen = Screen(quiet=given["as_json"])
-    outcomes = {Outcome(name) for name in given["outcomes"]} or set(DEFAULT_OUTCOMES)
-    outcomes |= {Outcome.UNKNOWN} if given["unknown"] else set()
-    prepared = prepare_retry(OutFolder(out), run_id, Selection(frozenset(outcomes), frozenset(given["codes"])))
+    prepared = prepare_retry(OutFolder(out), run_id, _selection(given))
     if isinstance(prepared, Nothing):
         say_nothing(prepared, screen, "no row of it is asked again", as_json=given["as_json"])
         return
     sys.exit(_retry(prepared, run_id, configuration, screen, given))
+
+
+def _selection(given: Mapping[str, Any]) -> Selection:
+    """The rows that were named; those that failed or were cancelled where none were."""
+    named = {Outcome(name) for name in given["outcomes"]}
+    outcomes = named or set(() if given["answers"] else DEFAULT_OUTCOMES)
+    outcomes |= {Outcome.UNKNOWN} if given["unknown"] else set()
+    return Selection(frozenset(outcomes), frozenset(given["codes"]), frozenset(given["answers"]))
 
 
 def say_nothing(nothing: Nothing, screen: Screen, told: str, *, as_json: bool) -> None:

@@ -51,7 +51,12 @@ def send(
     operation = Operation(
         redis_url=given["redis_url"],
         workers=given["workers"],
-        policy=Policy(poll=given["poll"], poll_cost=given["poll_cost"], on_unknown=given["on_unknown"]),
+        policy=Policy(
+            poll=given["poll"],
+            poll_cost=given["poll_cost"],
+            on_unknown=given["on_unknown"],
+            repairs=given["repairs"],
+        ),
         detach=given["detach"],
         key=key,
         environment=process_environment(),

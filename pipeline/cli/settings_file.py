@@ -40,6 +40,7 @@ class _Settings(BaseModel):
     poll: str | None = None
     poll_cost: float | None = Field(default=None, ge=0.001, le=86_400)
     on_unknown: Literal["resubmit", "hold"] | None = None
+    repair: int | None = None
     api_key_file: str | None = None
     rpm: float | None = None
     poll_rpm: float | None = None

@@ -26,8 +26,10 @@ def again_words(folder: LocalRunFolder, described: Mapping[str, Any]) -> str:
     """The command that goes on with this run."""
     if parent := described.get(RETRY_OF):
         selected = described[SELECTION]
-        usual = sorted(DEFAULT_OUTCOMES) == selected["outcomes"]
+        answers = selected.get("answers", [])
+        usual = sorted(DEFAULT_OUTCOMES) == selected["outcomes"] and not answers
         options = [] if usual else [word for name in selected["outcomes"] for word in ("--outcome", name)]
+        options += [word for status in answers for word in ("--answer", status)]
         options += [word for code in selected["codes"] for word in ("--code", code)]
         return _words("retry", parent, folder, *options)
     if parent := described.get(COLLECTS):

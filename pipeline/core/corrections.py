@@ -12,11 +12,13 @@ from typing import Any
 from pipeline.core.annotations import ANSWER, answer_columns, microseconds, time_of
 from pipeline.core.answering import AnswerStatus, Judge
 from pipeline.core.answers import Completion
-from pipeline.core.costs import PriceList
+from pipeline.core.costs import PriceList, price_of
+from pipeline.core.ends import LOG
 from pipeline.core.judging import Judging
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.records import Ending
+from pipeline.core.records import Attempt, Ending
+from pipeline.core.repairs import answered
 
 DUPLICATE_ID = "duplicate_generation_id"
 ORDER_CLEAR = timedelta(seconds=90)
@@ -24,7 +26,8 @@ ORDER_CLEAR = timedelta(seconds=90)
 wrong row is worse than one that has to be asked for again."""
 
 _PLAIN = Judging()
-_TOKENS = ("prompt_tokens", "completion_tokens", "cost")
+_NOTHING: Mapping[str, Any] = {**dict.fromkeys(LOG[2:]), "outcome": Outcome.UNKNOWN.value}
+"""An entry of the attempt log, but for its id and time, of which nothing can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,14 @@ def corrected(row: Mapping[str, Any], corrections: Corrections) -> dict[str, Any
         for one in corrections.late.get(own, ())
     ]
     made = with_late(row, late, corrections.prices, corrections.judge)
+    made["attempt_log"] = [_own(entry, own, first) for entry in made["attempt_log"] or ()]
     other = first.get(made["generation_id"], own)
     return made if other == own else distrusted(made, other)
+
+
+def _own(entry: Mapping[str, Any], row_index: int, first: Mapping[str, int | None]) -> Mapping[str, Any]:
+    """An entry of the log; without its tokens where its id is of another row, which has them."""
+    return entry if first.get(entry["generation_id"], row_index) == row_index else {**entry, **_NOTHING}
 
 
 def with_late(
@@ -97,20 +106,21 @@ def with_late(
         return dict(row)
     log = [dict(entry) for entry in row["attempt_log"] or ()]
     in_order = sorted(late, key=lambda one: (one.accepted_at, one.generation_id))
-    appended = [_enter(log, one, prices, row["model"]) for one in in_order]
+    appended = [_enter(log, _entry(one, prices, row["model"], judge), one) for one in in_order]
     made = {**row, "attempt_log": log, "attempts": max(row["attempts"] or 0, len(log))}
     answers = [one for one in in_order if one.ending is not None and one.ending.outcome is Outcome.COMPLETED]
     if row["outcome"] != Outcome.COMPLETED and answers:
         made |= _answer(answers[0], prices, row["model"], judge)
+        for entry in log:
+            entry["content"] = None if entry["generation_id"] == made["generation_id"] else entry["content"]
     beside = any(one.generation_id != made["generation_id"] for one in late)
     again = len(log) > 1 and (any(appended) or beside)
     return {**made, "possible_duplicate": bool(row["possible_duplicate"]) or again}
 
 
-def _enter(log: list[dict[str, Any]], late: LateId, prices: PriceList, model: str) -> bool:
+def _enter(log: list[dict[str, Any]], entry: dict[str, Any], late: LateId) -> bool:
     """Put a late id into the log; whether the log did not know of its attempt at all."""
     ids = [entry["generation_id"] for entry in log]
-    entry = _entry(late, prices, model)
     if late.generation_id in ids:
         place = ids.index(late.generation_id)
         if late.ending is not None and log[place]["outcome"] != Outcome.COMPLETED:
@@ -124,15 +134,14 @@ def _enter(log: list[dict[str, Any]], late: LateId, prices: PriceList, model: st
     return True
 
 
-def _entry(late: LateId, prices: PriceList, model: str) -> dict[str, Any]:
-    ending = late.ending
-    told = answer_columns(ending.completion if ending else None, prices, model)
-    return {
-        "generation_id": late.generation_id,
-        "submitted_at": time_of(late.accepted_at),
-        "outcome": Outcome.UNKNOWN.value if ending is None else ending.outcome.value,
-        **{name: told.get(name) for name in _TOKENS},
-    }
+def _entry(late: LateId, prices: PriceList, model: str, judge: Judge) -> dict[str, Any]:
+    ids, ending = (late.generation_id, late.accepted_at), late.ending
+    attempt = Attempt(*ids, Outcome.UNKNOWN if ending is None else ending.outcome)
+    if ending is not None and (answer := ending.completion) is not None and ending.outcome is Outcome.COMPLETED:
+        cost = price_of(answer, prices, model)
+        attempt = answered(*ids, answer, judge(answer).status, cost, content=answer.content)
+    entry = {name: getattr(attempt, name) for name in LOG}
+    return {**entry, "submitted_at": time_of(late.accepted_at), "outcome": str(attempt.outcome)}
 
 
 def _answer(late: LateId, prices: PriceList, model: str, judge: Judge) -> dict[str, Any]:
@@ -163,9 +172,9 @@ def distrusted(row: Mapping[str, Any], first: int | None) -> dict[str, Any]:
     """
     generation_id = row["generation_id"]
     others = "at the same time to another" if first is None else f"before to row {first}"
-    nothing = dict.fromkeys(("outcome", *_TOKENS)) | {"outcome": Outcome.UNKNOWN.value}
     log = [
-        {**entry, **nothing} if entry["generation_id"] == generation_id else entry for entry in row["attempt_log"] or ()
+        {**entry, **_NOTHING} if entry["generation_id"] == generation_id else entry
+        for entry in row["attempt_log"] or ()
     ]
     return {
         **row,
@@ -195,6 +204,7 @@ def _ending_of(row: Mapping[str, Any], entry: Mapping[str, Any]) -> Ending | Non
     kept = entry["generation_id"] == row["generation_id"]
     told = row if kept else entry
     fields = {name: told[name] for name in Completion.__dataclass_fields__ if name in told}
+    fields["cost"] = entry["cost_told"]
     refused = kept and row.get("answer_status") == AnswerStatus.REFUSED
     completion = Completion(**fields, refusal=row.get("answer_error") if refused else None)
     return Ending(outcome, microseconds(row["finished_at"]), completion)

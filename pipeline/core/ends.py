@@ -9,8 +9,14 @@ import orjson
 from pipeline.core.annotations import COMPLETION
 from pipeline.core.costs import PriceList, cost_of
 from pipeline.core.judging import Judging
+from pipeline.core.records import UNFIT, ending_from, ending_packed, from_packed, pack
+from pipeline.core.repairs import with_best
 
-LOG = ("generation_id", "submitted_at", "outcome", "prompt_tokens", "completion_tokens", "cost")
+LOG = (
+    *("generation_id", "submitted_at", "outcome", "prompt_tokens", "completion_tokens", "cost"),
+    *("reasoning_tokens", "cached_tokens", "audio_tokens", "video_tokens", "credits", "cost_told"),
+    *("answer_status", "content"),
+)
 """Fields of an entry of the attempt log, in the order of `records.Attempt.packed`."""
 
 _PROBLEM = {"error_code": "code", "error_type": "type", "error_message": "message", "http_status": "http_status"}
@@ -52,7 +58,7 @@ def columns_of(
     judging: Judging = _PLAIN,
 ) -> Columns:
     """What is known of rows by their ends; `row_indexes` and `models` are theirs, in the same order."""
-    wholes = [orjson.loads(item) for item in items]
+    wholes = [_settled(orjson.loads(item)) for item in items]
     records, endings = [whole["r"] for whole in wholes], [whole["e"] for whole in wholes]
     completions = [ending.get("c", _NOTHING) for ending in endings]
     cells: dict[str, Sequence[object]] = {name: [one.get(name) for one in completions] for name in COMPLETION}
@@ -70,7 +76,16 @@ def columns_of(
     if any("e" in ending for ending in endings):
         problems = [ending.get("e", _NOTHING) for ending in endings]
         cells |= {name: [one.get(key) for one in problems] for name, key in _PROBLEM.items()}
-    return Columns(row_indexes, cells, *_logs(records, cells))
+    told = [one.get("cost") for one in completions]
+    return Columns(row_indexes, cells, *_logs(records, cells | {"cost_told": told, "content": [None] * len(told)}))
+
+
+def _settled(whole: dict[str, Any]) -> dict[str, Any]:
+    """An ended row with the best of its answers: one that a person ended may have one that was asked for again."""
+    if UNFIT not in whole["r"]:
+        return whole
+    record, ending = with_best(from_packed(whole["r"]), ending_from(whole["e"]))
+    return {**whole, "r": orjson.loads(pack(record)), "e": ending_packed(ending)}
 
 
 def _cost(told: Mapping[str, Any], prices: PriceList, model: str) -> float | None:
@@ -87,14 +102,25 @@ def _latency_s(record: Mapping[str, Any], ending: Mapping[str, Any]) -> float | 
 def _logs(
     records: Sequence[Mapping[str, Any]], cells: Mapping[str, Sequence[object]]
 ) -> tuple[list[int], dict[str, Sequence[object]]]:
-    """Every POST that was or may have been billed: the earlier ones, then the one whose end this is."""
+    """Every POST that was or may have been billed, in order; the one whose end this is comes last, or has its place."""
     sizes: list[int] = []
     entries: list[Sequence[object]] = []
-    for record, kept in zip(records, zip(*(cells[name] for name in LOG), strict=True), strict=True):
-        earlier = record.get("l", ())
-        entries.extend(earlier)
-        if kept[0] is not None:
-            entries.append(kept)
-        sizes.append(len(earlier) + (kept[0] is not None))
+    nothing = [None] * len(records)
+    own = zip(*(cells.get(name, nothing) for name in LOG), strict=True)
+    for record, kept in zip(records, own, strict=True):
+        earlier: Sequence[Sequence[object]] = record.get("l", ())
+        if not earlier:
+            log: list[Sequence[object]] = [] if kept[0] is None else [kept]
+        else:
+            log = [kept if entry[0] == kept[0] is not None else _whole(entry) for entry in earlier]
+            if kept[0] is not None and kept not in log:
+                log.append(kept)
+        entries.extend(log)
+        sizes.append(len(log))
     columns: Iterable[Sequence[object]] = zip(*entries, strict=True) if entries else [()] * len(LOG)
     return sizes, dict(zip(LOG, columns, strict=True))
+
+
+def _whole(entry: Sequence[object]) -> Sequence[object]:
+    """An entry with the nulls that were left out."""
+    return [*entry, *[None] * (len(LOG) - len(entry))]

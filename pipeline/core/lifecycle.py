@@ -47,6 +47,7 @@ class Event(StrEnum):
     ADOPTED = "late accepted, not yet resent"
     NOT_READY = "still running"
     COMPLETED = "completed"
+    UNFIT = "answer unfit, repairs left"
     FAILED_RETRY = "failed, attempts left"
     FAILED_LAST = "failed for good"
     GONE_RESUBMIT = "gone, policy resubmit"
@@ -69,6 +70,7 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.SUBMITTING, Event.LOST_HOLD): State.DONE,
     (State.PENDING, Event.NOT_READY): State.PENDING,
     (State.PENDING, Event.COMPLETED): State.DONE,
+    (State.PENDING, Event.UNFIT): State.READY,
     (State.PENDING, Event.FAILED_RETRY): State.READY,
     (State.PENDING, Event.FAILED_LAST): State.DONE,
     (State.PENDING, Event.GONE_RESUBMIT): State.READY,

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import orjson
 
+from pipeline.core.mixture import LONGEST_S
+from pipeline.core.records import RowRecord
+
 TOKENS_OVER = 200
 """A row's tokens are the mean over so many that ended last."""
 
@@ -27,6 +30,23 @@ class Observed:
     completion_tokens: int = 0
     cost_micro: int = 0
     completed: bool = True
+
+
+def ended_observed(record: RowRecord, age_ms: int, used: tuple[int, int, int] | None = None) -> Observed | None:
+    """What the end of a generation tells; not how long it took where an earlier ledger accepted it, unwatched since.
+
+    `used` are the tokens of the prompt and of the answer, and the micro-cost, where it completed.
+    """
+    if record.submitted_at is None:
+        return None
+    low_ms, high_ms = (0, 0) if record.recovered else (min(record.running_ms, age_ms), age_ms)
+    return Observed(record.model, low_ms, high_ms, *(used or (0, 0, 0)), completed=used is not None)
+
+
+def unending_observed(record: RowRecord, age_ms: int) -> Observed:
+    """What a generation tells that was given up while it ran: it takes longer than that, if it ends at all."""
+    longest_ms = round(LONGEST_S * 1000)
+    return Observed(record.model, min(age_ms, longest_ms - 1), longest_ms, completed=False)
 
 
 def pack_observed(observed: Observed) -> bytes:

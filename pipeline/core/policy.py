@@ -24,6 +24,9 @@ class Policy:
     max_attempts: int = 3
     """A generation that failed retryably is asked for again, and billed again: three is what people do by hand."""
 
+    repairs: int = 0
+    """An answer that is not fit is asked for again so often, and billed again; people have to ask for that."""
+
     on_unknown: Literal["resubmit", "hold"] = "resubmit"
     """What becomes of a POST that may or may not have been billed; resubmitting happens at most once a row."""
 
@@ -81,7 +84,10 @@ class Policy:
             raise ValueError(f"on_unknown: found {self.on_unknown}; allowed is resubmit or hold")
 
 
-_BOUNDS = {"poll_cost": (0.001, 86_400), "missing_for_s": (0, math.inf)}
+MOST_REPAIRS = 10
+"""A model that did not find the form in so many tries does not find it."""
+
+_BOUNDS = {"poll_cost": (0.001, 86_400), "missing_for_s": (0, math.inf), "repairs": (0, MOST_REPAIRS)}
 """Numbers that are neither any above 0 nor a whole one from 1 on."""
 
 
@@ -89,4 +95,4 @@ def _allowed(name: str, *, whole: bool) -> str:
     if name not in _BOUNDS:
         return "a whole number from 1 on" if whole else "a number above 0"
     least, most = _BOUNDS[name]
-    return f"a number from {least:g}" + ("" if most == math.inf else f" to {most:,.0f}")
+    return f"a {'whole ' if whole else ''}number from {least:g}" + ("" if most == math.inf else f" to {most:,.0f}")

@@ -6,7 +6,7 @@ the files can make it again. Nothing here reads a file; amounts of money are in 
 
 import hashlib
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -16,26 +16,40 @@ from pipeline.core.coverage import Fault
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.standing import COLLECTS
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Tokens and cost; nothing where none is known."""
+    """Tokens and money; nothing where none is known.
+
+    `cost` is what the API told, else tokens at the configured price, as annotations have it; `cost_told` is the API's
+    own word alone, `cost_at_price` all tokens at the configured price.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    audio_tokens: int | None = None
+    video_tokens: int | None = None
+    credits: float | None = None
     cost: float | None = None
+    cost_told: float | None = None
+    cost_at_price: float | None = None
 
     def __add__(self, other: "Sums") -> "Sums":
-        return Sums(
-            _plus(self.prompt_tokens, other.prompt_tokens),
-            _plus(self.completion_tokens, other.completion_tokens),
-            None if self.cost is other.cost is None else (self.cost or 0.0) + (other.cost or 0.0),
-        )
+        both: dict[str, Any] = {name: _plus(getattr(self, name), getattr(other, name)) for name in (*TOKENS, *MONEY)}
+        return Sums(**both)
 
 
-def _plus(one: int | None, other: int | None) -> int | None:
+TOKENS = tuple(one.name for one in fields(Sums) if one.name.endswith("_tokens"))
+MONEY = tuple(one.name for one in fields(Sums) if one.name not in TOKENS)
+KEPT = (*TOKENS, "credits", "cost")
+"""What rows tell of their own answers, and so can be summed of these alone."""
+
+
+def _plus(one: float | None, other: float | None) -> float | None:
     return None if one is other is None else (one or 0) + (other or 0)
 
 
@@ -203,13 +217,17 @@ def receipt_of(found: Found, double_ends: int, budget: Mapping[str, Any] | None 
         "double_ends": double_ends,
         "budget": budget,
         "annotations": [
-            {**asdict(part.file), "kept": asdict(part.kept), "billed": asdict(part.billed)} for part in found.parts
+            {**asdict(part.file), "kept": _kept(part.kept), "billed": asdict(part.billed)} for part in found.parts
         ],
         "requests": asdict(found.requests) if found.requests else None,
         **{name: asdict(file) if file else None for name, file in found.beside_requests.items()},
         "usage_table": asdict(found.usage_file) if found.usage_file else None,
         "sent": [asdict(file) for file in found.sent],
     }
+
+
+def _kept(sums: Sums) -> dict[str, Any]:
+    return {name: getattr(sums, name) for name in KEPT}
 
 
 def digest_of(receipt: Mapping[str, Any]) -> str:

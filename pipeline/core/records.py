@@ -25,17 +25,42 @@ class Attempt:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cost: float | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+    audio_tokens: int | None = None
+    video_tokens: int | None = None
+    credits: float | None = None
+    cost_told: float | None = None
+    answer_status: str | None = None
+    content: str | None = None
+    """The text of an answer that another attempt took the place of."""
 
     def packed(self) -> list[Any]:
-        """The fields as a JSON list, in order."""
-        return [
-            self.generation_id,
-            self.submitted_at,
-            self.outcome,
-            self.prompt_tokens,
-            self.completion_tokens,
-            self.cost,
-        ]
+        """The fields as a JSON list, in order; nulls at its end are left out."""
+        values = list(_attempt_values(self))
+        while values and values[-1] is None:
+            values.pop()
+        return values
+
+
+_attempt_values = cast("Callable[[Attempt], tuple[Any, ...]]", attrgetter(*(one.name for one in fields(Attempt))))
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """An answer that is asked for again, whole: where nothing better comes, it is the row's. Times are µs since 1970.
+
+    `error` says why it is not fit, and `cap` is the `max_tokens` that was asked last; 0 where none was.
+    """
+
+    completion: Completion
+    generation_id: str | None
+    submitted_at: int | None
+    at: int
+    status: str
+    error: str | None = None
+    cap: int = 0
+    polls: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +89,12 @@ class RowRecord:
     """The kept generation's age at the last poll that said it was still running."""
     recovered: bool = False
     """The ledger was lost since the kept generation was accepted: a later POST of the row may be unknown."""
+    repairs: int = 0
+    """How many answers were asked for again since they were not fit."""
+    cap: int = 0
+    """The `max_tokens` with which the kept generation was asked, where answers may be asked for again; 0 is none."""
+    unfit: Unfit | None = None
+    """The best answer so far, while it is asked for again."""
     log: tuple[Attempt, ...] = field(default=())
 
     @property
@@ -91,6 +122,8 @@ def pack(record: RowRecord) -> bytes:
     kept = {key: value for key, name, default in _DEFAULTS if (value := getattr(record, name)) != default}
     if record.log:
         kept["l"] = [attempt.packed() for attempt in record.log]
+    if record.unfit is not None:
+        kept[UNFIT] = _unfit_packed(record.unfit)
     return orjson.dumps(kept)
 
 
@@ -104,7 +137,22 @@ def unpack(packed: bytes | None) -> RowRecord:
 def from_packed(kept: dict[str, Any]) -> RowRecord:
     """The record of an already decoded `pack`."""
     values = {name: kept[key] for key, name in _KEYS if key in kept}
-    return RowRecord(**values, log=tuple(Attempt(*item) for item in kept.get("l", ())))
+    unfit = _unfit_from(kept[UNFIT]) if UNFIT in kept else None
+    return RowRecord(**values, unfit=unfit, log=tuple(Attempt(*item) for item in kept.get("l", ())))
+
+
+def _unfit_packed(unfit: Unfit) -> dict[str, Any]:
+    kept = {"g": unfit.generation_id, "s": unfit.submitted_at, "t": unfit.at, "v": unfit.status, "w": unfit.error}
+    return {**kept, "z": unfit.cap, "p": unfit.polls, "c": _without_none(unfit.completion, _COMPLETION)}
+
+
+def _unfit_from(kept: dict[str, Any]) -> Unfit:
+    ids = (kept["g"], kept["s"], kept["t"])
+    return Unfit(Completion(**kept["c"]), *ids, kept["v"], kept["w"], kept["z"], kept["p"])
+
+
+UNFIT = "f"
+"""The key of an answer that is asked for again; `lua/end_rows.lua` looks for it, too."""
 
 
 _KEYS = (
@@ -122,6 +170,8 @@ _KEYS = (
     ("c", "recovered"),
     ("d", "model"),
     ("y", "running_ms"),
+    ("x", "repairs"),
+    ("z", "cap"),
 )
 _DEFAULTS = tuple((key, name, getattr(_NEW, name)) for key, name in _KEYS)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.core.late import LateId
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
 from pipeline.core.records import Attempt, RowRecord
@@ -33,15 +34,18 @@ def recovered(ids: Sequence[SavedId], policy: Policy, now_ms: int) -> RowRecord 
     With an id, the generation of the last attempt is polled. Without one the row may have been sent and paid for: it
     is sent again, once, and says so; nothing where the policy is to hold such rows. A row that has fewer ids than
     attempts, or two of one attempt, may have been paid for twice.
+
+    An answer that is asked for again is polled again, if it is the last: it costs nothing, and was not settled yet.
+    Where answers are repaired an earlier generation may have one, too: it is asked for beside the row (`beside`).
     """
     lost = Attempt(None, now_ms * 1000, Outcome.UNKNOWN)
     if not ids and policy.on_unknown == "hold":
         return None
     if not ids:
         return RowRecord(attempts=1, resubmits=1, possible_duplicate=True, log=(lost,), recovered=True)
-    known = sorted({one.generation_id: one for one in sorted(ids)}.values())
+    known = _known(ids)
     last = known[-1]
-    earlier = [Attempt(one.generation_id, one.accepted_at, Outcome.FAILED) for one in known[:-1]]
+    earlier = [_earlier(one, policy) for one in known[:-1]]
     missing = last.attempt - len({one.attempt for one in known})
     doubtful = missing > 0 or len({one.attempt for one in known}) < len(known) or last.resubmits > 0
     return RowRecord(
@@ -53,4 +57,26 @@ def recovered(ids: Sequence[SavedId], policy: Policy, now_ms: int) -> RowRecord 
         possible_duplicate=doubtful,
         log=(*earlier, *([lost] * max(0, missing))),
         recovered=True,
+        repairs=min(policy.repairs, len(earlier)),
     )
+
+
+def beside(row_index: int, ids: Sequence[SavedId], policy: Policy, model: str) -> tuple[LateId, ...]:
+    """Earlier generations of a row that may have an answer: asked for as late ids are, so that none is lost."""
+    earlier = _known(ids)[:-1] if policy.repairs else []
+    return tuple(
+        LateId(row_index, one.generation_id, one.accepted_at, attempt, one.resubmits, model=model)
+        for attempt, one in enumerate(earlier, 1)
+    )
+
+
+def _known(ids: Sequence[SavedId]) -> list[SavedId]:
+    """Each generation once, in order."""
+    return sorted({one.generation_id: one for one in sorted(ids)}.values())
+
+
+def _earlier(one: SavedId, policy: Policy) -> Attempt:
+    """A place in the log; one that is asked for takes it when its end is known."""
+    if policy.repairs:
+        return Attempt(None, one.accepted_at, Outcome.UNKNOWN)
+    return Attempt(one.generation_id, one.accepted_at, Outcome.FAILED)

@@ -89,13 +89,13 @@ class Request:
         return sha256(self.body()).hexdigest()
 
 
-def model_of(body: bytes) -> str:
-    """The model that a body asks; empty for one that is no request's."""
+def asked_in(body: bytes) -> tuple[str, int]:
+    """The model that a body asks, and its `max_tokens`; empty and 0 where there is none, as in one of no request."""
     try:
         asked = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return ""
-    return str(asked.get("model", "")) if isinstance(asked, dict) else ""
+        return "", 0
+    return (str(asked.get("model", "")), asked.get("max_tokens") or 0) if isinstance(asked, dict) else ("", 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
+from pipeline.core.answering import Judge
 from pipeline.core.answers import (
     Accepted,
     AccountRefused,
@@ -29,11 +30,11 @@ from pipeline.core.answers import (
 )
 from pipeline.core.costs import PriceList, in_micro, price_of
 from pipeline.core.lifecycle import Event, Outcome, State
-from pipeline.core.mixture import LONGEST_S
-from pipeline.core.observations import Observed
+from pipeline.core.observations import ended_observed, unending_observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import Schedule
 from pipeline.core.records import Attempt, Ending, RowRecord, changed, with_attempt
+from pipeline.core.repairs import is_repaired, to_repair, with_best
 from pipeline.core.steps import MISSING, Step
 
 NO_PRICES: PriceList = MappingProxyType({})
@@ -48,9 +49,13 @@ def after_submit(
     now_ms: int,
     troubles: int,
     chance: float,
-    model: str = "",
+    asked: tuple[str, int] = ("", 0),
 ) -> Step:
-    """The step after a POST; `troubles` counts the account's back-offs since anything was accepted."""
+    """The step after a POST that asked a model with a `max_tokens`, 0 where it told none.
+
+    `troubles` counts the account's back-offs since anything was accepted.
+    """
+    model, cap = asked
     here = State.SUBMITTING
     match answer:
         case Accepted(generation_id=generation_id):
@@ -67,6 +72,7 @@ def after_submit(
                 given_up=None,
                 model=model,
                 running_ms=0,
+                cap=cap if policy.repairs else 0,
             )
             return Step(here, Event.ACCEPTED, accepted, _ms(schedule.delay(0, 0.0, model, chance)))
         case Throttled(problem=problem, retry_after=retry_after):
@@ -90,7 +96,8 @@ def after_submit(
                 trouble=problem,
             )
         case Refused(problem=problem):
-            return Step(here, Event.REFUSED, record, ending=Ending(Outcome.REFUSED, now_ms * 1000, problem=problem))
+            refused = Ending(Outcome.REFUSED, now_ms * 1000, problem=problem)
+            return _by_best(Step(here, Event.REFUSED, record, ending=refused))
         case Ambiguous(problem=problem):
             lost = after_lost_post(record, policy, problem, now_ms=now_ms, sent_at_ms=now_ms, token=None)
             # each answer like this may cost a generation: the account slows down as for one that can't be reached
@@ -107,7 +114,8 @@ def after_lost_post(
     """
     lost = Attempt(None, sent_at_ms * 1000, Outcome.UNKNOWN)
     noted = replace(with_attempt(record, lost), attempts=record.attempts + 1, given_up=token)
-    return _resubmit_or_hold(State.SUBMITTING, (Event.LOST_RESUBMIT, Event.LOST_HOLD), noted, policy, problem, now_ms)
+    events = (Event.LOST_RESUBMIT, Event.LOST_HOLD)
+    return _by_best(_resubmit_or_hold(State.SUBMITTING, events, noted, policy, problem, now_ms))
 
 
 def after_late_id(taken: RowRecord, late: RowRecord, token: str) -> Step | None:
@@ -140,8 +148,12 @@ def after_query(
     troubles: int,
     chance: float,
     prices: PriceList = NO_PRICES,
+    judge: Judge | None = None,
 ) -> Step:
-    """The step after a poll; `prices` are used where the API does not tell what an answer cost."""
+    """The step after a poll; `prices` are used where the API does not tell what an answer cost.
+
+    `judge` is asked only where answers may be asked for again, or were.
+    """
     age_ms = _age_ms(record, now_ms)
     usual_s = schedule.delay(record.polls, age_ms / 1000, record.model, chance)
     gap = min(now_ms - record.looked_at_ms, _ms(max(policy.longest_gap_s, 2 * usual_s)))
@@ -151,17 +163,19 @@ def after_query(
     next_s = partial(schedule.delay, asked.polls, age_ms / 1000, record.model, chance)
     match answer:
         case Completed(completion=completion):
-            return _after_completed(asked, completion, age_ms, now_ms, prices)
+            return _after_completed(asked, policy, completion, age_ms, now_ms, prices, judge)
         case Failed(problem=problem, retryable=retryable):
             step = _after_failed(asked, policy, problem, retryable=retryable, now_ms=now_ms, chance=chance)
-            return replace(step, observed=_observed(asked, age_ms))
+            return _by_best(replace(step, observed=ended_observed(asked, age_ms)))
         case Missing(problem=problem):
-            return _after_missing(asked, policy, next_s(), problem, now_ms)
+            return _by_best(_after_missing(asked, policy, next_s(), problem, now_ms))
         case Running():
             if watched > policy.generation_deadline_s * 1000:
                 late = Problem("deadline", f"not ready after it was watched for {policy.generation_deadline_s:g} s")
                 ending = Ending(Outcome.EXPIRED, now_ms * 1000, problem=late)
-                return Step(here, Event.EXPIRED, asked, ending=ending, observed=_unending(asked, age_ms))
+                return _by_best(
+                    Step(here, Event.EXPIRED, asked, ending=ending, observed=unending_observed(asked, age_ms))
+                )
             calm = changed(asked, missing=0, missing_since_ms=0, running_ms=age_ms)
             return Step(here, Event.NOT_READY, calm, _ms(next_s()))
         case Throttled(problem=problem, retry_after=retry_after):
@@ -181,7 +195,8 @@ def after_query(
             )
         case Trouble(problem=problem):
             if watched > 2 * policy.generation_deadline_s * 1000:
-                return Step(here, Event.EXPIRED, asked, ending=Ending(Outcome.EXPIRED, now_ms * 1000, problem=problem))
+                ending = Ending(Outcome.EXPIRED, now_ms * 1000, problem=problem)
+                return _by_best(Step(here, Event.EXPIRED, asked, ending=ending))
             wait = max(next_s(), backoff(policy, min(asked.polls, 6), chance) / 2)
             return Step(here, Event.NOT_READY, asked, _ms(wait), trouble=problem)
 
@@ -191,42 +206,48 @@ def _age_ms(record: RowRecord, now_ms: int) -> int:
     return 0 if record.submitted_at is None else max(0, now_ms - record.submitted_at // 1000)
 
 
-def _observed(record: RowRecord, age_ms: int, used: tuple[int, int, int] | None = None) -> Observed | None:
-    """What the end of a generation tells; not how long it took where an earlier ledger accepted it, unwatched since.
-
-    `used` are the tokens of the prompt and of the answer, and the micro-cost, where it completed.
-    """
-    if record.submitted_at is None:
-        return None
-    low_ms, high_ms = (0, 0) if record.recovered else (min(record.running_ms, age_ms), age_ms)
-    return Observed(record.model, low_ms, high_ms, *(used or (0, 0, 0)), completed=used is not None)
-
-
-def _unending(record: RowRecord, age_ms: int) -> Observed:
-    """What a generation tells that was given up while it ran: it takes longer than that, if it ends at all."""
-    longest_ms = round(LONGEST_S * 1000)
-    return Observed(record.model, min(age_ms, longest_ms - 1), longest_ms, completed=False)
-
-
-def _after_completed(record: RowRecord, completion: Completion, age_ms: int, now_ms: int, prices: PriceList) -> Step:
-    cost_micro = in_micro(price_of(completion, prices, record.model))
-    used = (completion.prompt_tokens or 0, completion.completion_tokens or 0, cost_micro)
-    observed = _observed(record, age_ms, used)
+def _after_completed(
+    record: RowRecord,
+    policy: Policy,
+    completion: Completion,
+    age_ms: int,
+    now_ms: int,
+    prices: PriceList,
+    judge: Judge | None,
+) -> Step:
+    cost = price_of(completion, prices, record.model)
+    used = (completion.prompt_tokens or 0, completion.completion_tokens or 0, in_micro(cost))
+    step = partial(Step, State.PENDING, observed=ended_observed(record, age_ms, used), cost_micro=used[2])
+    asks = record.repairs < policy.repairs or record.unfit is not None
+    verdict = judge(completion) if judge is not None and asks else None
+    if verdict is not None and is_repaired(record, verdict, policy):
+        again = to_repair(record, completion, verdict, now_ms * 1000, cost)
+        return step(Event.UNFIT, again, answer=completion)
     ending = Ending(Outcome.COMPLETED, now_ms * 1000, completion=completion)
-    return Step(State.PENDING, Event.COMPLETED, record, ending=ending, observed=observed, cost_micro=cost_micro)
+    kept, best = with_best(record, ending, verdict.status if verdict else None, cost)
+    return step(Event.COMPLETED, kept, ending=best, answer=None if best is ending else completion)
+
+
+def _by_best(step: Step) -> Step:
+    """A row with an answer that was asked for again ends with that, however the repair ended."""
+    if step.ending is None or step.record.unfit is None:
+        return step
+    record, ending = with_best(step.record, step.ending)
+    return replace(step, record=record, ending=ending)
 
 
 def _after_failed(
     record: RowRecord, policy: Policy, problem: Problem, *, retryable: bool, now_ms: int, chance: float
 ) -> Step:
-    if not retryable or record.attempts >= policy.max_attempts:
+    tries = record.attempts - record.repairs
+    if not retryable or tries >= policy.max_attempts:
         ending = Ending(Outcome.FAILED, now_ms * 1000, problem=problem)
         return Step(State.PENDING, Event.FAILED_LAST, record, ending=ending)
     closed = _closed(record, Outcome.FAILED)
     if record.recovered:
         # the attempt that would come now may have been under way when the ledger was lost
         closed = replace(closed, possible_duplicate=True, recovered=False)
-    return Step(State.PENDING, Event.FAILED_RETRY, closed, _ms(backoff(policy, record.attempts - 1, chance)))
+    return Step(State.PENDING, Event.FAILED_RETRY, closed, _ms(backoff(policy, tries - 1, chance)))
 
 
 def _after_missing(record: RowRecord, policy: Policy, next_s: float, problem: Problem, now_ms: int) -> Step:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from pipeline.core.answering import AnswerStatus
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.rows import Rows
 
@@ -21,6 +22,9 @@ TURN = "turn"
 """Keys of `run.json`: the run that this one was derived from, and its place in the order of that run's derived ones."""
 
 DEFAULT_OUTCOMES = (Outcome.FAILED, Outcome.CANCELLED)
+ASKABLE = (AnswerStatus.INVALID, AnswerStatus.TRUNCATED, AnswerStatus.REFUSED, AnswerStatus.EMPTY)
+"""Answers that may be asked for again: all but those that are fit."""
+
 RETRIABLE = (Outcome.FAILED, Outcome.REFUSED, Outcome.EXPIRED, Outcome.UNKNOWN, Outcome.CANCELLED)
 
 
@@ -37,6 +41,7 @@ class End:
     generation_id: str | None = None
     accepted_at: int = 0
     doubtful: bool = False
+    answer_status: str = ""
 
     @property
     def collectable(self) -> bool:
@@ -62,20 +67,24 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows to ask again: by outcome, and by error code where some are named."""
+    """Which rows to ask again: by outcome, and by error code where some are named; completed ones by their answer."""
 
     outcomes: frozenset[Outcome]
     codes: frozenset[str] = frozenset()
+    answers: frozenset[str] = frozenset()
 
     def takes(self, end: End) -> bool:
         """Whether this row is asked again; abandoned rows are collected first."""
-        if end.outcome is Outcome.COMPLETED or (end.outcome is Outcome.CANCELLED and end.collectable):
+        if end.outcome is Outcome.COMPLETED:
+            return end.answer_status in self.answers
+        if end.outcome is Outcome.CANCELLED and end.collectable:
             return False
         return end.counts_as in self.outcomes and (not self.codes or end.code in self.codes)
 
     def described(self) -> dict[str, list[str]]:
         """As `run.json` keeps it."""
-        return {"outcomes": sorted(self.outcomes), "codes": sorted(self.codes)}
+        told: dict[str, list[str]] = {"outcomes": sorted(self.outcomes), "codes": sorted(self.codes)}
+        return {**told, "answers": sorted(self.answers)} if self.answers else told
 
 
 def newest(

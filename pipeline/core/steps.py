@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.core.answers import Problem
+from pipeline.core.answers import Completion, Problem
 from pipeline.core.budget import Settled, tells_usage, used_by
 from pipeline.core.lifecycle import Event, Outcome, State, next_state
 from pipeline.core.observations import Observed
@@ -58,20 +58,34 @@ class Step:
     """What a generation that ended tells about those to come."""
     cost_micro: int = 0
     """What the answer cost, in millionths: the API's own word, else by the configured price; 0 where nobody knows."""
+    answer: Completion | None = None
+    """An answer that came with this step and is not the end of its row: another one is, or it is asked for again."""
+
+    @property
+    def told(self) -> Completion | None:
+        """The answer that came with this step; what an end repeats of an earlier one was settled when that came."""
+        if self.answer is not None or self.event is not Event.COMPLETED or self.ending is None:
+            return self.answer
+        return self.ending.completion
+
+    @property
+    def goes_first(self) -> bool:
+        """Whether the row is sent as soon as a fresh one of its place: what it has in hand is large, and waits here."""
+        return self.event is Event.UNFIT
 
     @property
     def keeps(self) -> int:
         """Reservations that are kept for a row that may have been billed and never told: 1 more, or 1 less."""
         if self.returned:
             return -1
-        answer = self.ending.completion if self.ending else None
+        answer = self.told
         untold = answer is not None and not tells_usage(answer)
         return int(untold or self.event in _KEPT)
 
     @property
     def used(self) -> Settled:
         """What the answer used, as it is summed."""
-        return used_by(self.ending.completion if self.ending else None, self.cost_micro)
+        return used_by(self.told, self.cost_micro)
 
     @property
     def counts_as(self) -> str:

@@ -15,7 +15,7 @@ from pipeline.core.columns import ANNOTATION, SCHEMA_VERSION
 from pipeline.core.costs import MICRO, MOST_COST, PriceList
 from pipeline.core.errors import StorageError
 from pipeline.core.late import LateId, with_late
-from pipeline.core.receipt import Sums, Usage, UsageKey, UsageSums
+from pipeline.core.receipt import MONEY, TOKENS, Sums, Usage, UsageKey, UsageSums
 from pipeline.core.recovery import Ended
 from pipeline.core.rows import Rows
 from pipeline.core.shapes import Shape
@@ -35,6 +35,14 @@ _ATTEMPTS = pa.list_(
             ("prompt_tokens", pa.int64()),
             ("completion_tokens", pa.int64()),
             ("cost", pa.float64()),
+            ("reasoning_tokens", pa.int64()),
+            ("cached_tokens", pa.int64()),
+            ("audio_tokens", pa.int64()),
+            ("video_tokens", pa.int64()),
+            ("credits", pa.float64()),
+            ("cost_told", pa.float64()),
+            ("answer_status", pa.string()),
+            ("content", pa.string()),
         ]
     )
 )
@@ -70,9 +78,8 @@ USAGE = pa.schema(
         ("outcome", pa.string()),
         ("rows", pa.int64()),
         ("attempts", pa.int64()),
-        ("prompt_tokens", pa.int64()),
-        ("completion_tokens", pa.int64()),
-        ("cost", pa.float64()),
+        *((name, pa.int64()) for name in TOKENS),
+        *((name, pa.float64()) for name in MONEY),
     ]
 )
 
@@ -113,9 +120,9 @@ def published_files(folder: Place) -> list[Place]:
     return listed(folder, "part-*.parquet")
 
 
-def summed(published: Place) -> Tally:
+def summed(published: Place, prices: PriceList) -> Tally:
     """Sums over published annotations."""
-    tally = Tally()
+    tally = Tally(prices)
     for path in published_files(published):
         for batch in batches(path, COLUMNS):
             tally.add(batch)
@@ -145,7 +152,7 @@ def read_usage(path: Place) -> dict[UsageKey, UsageSums]:
     rows = [row for batch in batches(path, USAGE.names) for row in batch.to_pylist()]
     return {
         UsageKey(row["model"], row["day"], row["outcome"]): UsageSums(
-            row["rows"], row["attempts"], Sums(row["prompt_tokens"], row["completion_tokens"], row["cost"])
+            row["rows"], row["attempts"], Sums(**{name: row[name] for name in (*TOKENS, *MONEY)})
         )
         for row in rows
     }

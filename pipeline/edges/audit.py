@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.costs import Price
 from pipeline.core.coverage import Coverage, Fault
 from pipeline.core.errors import StorageError
 from pipeline.core.receipt import FileFound, Found, PartFound, UsageKey, UsageSums, manifest_rows
@@ -37,7 +38,8 @@ class Places:
 
 def audit(places: Places, described: Mapping[str, Any]) -> Found:
     """Read all files of a run, `described` being run.json."""
-    made = _Audit(places.out, places.run)
+    prices = {model: Price(**price) for model, price in described.get("prices", {}).items()}
+    made = _Audit(places.out, places.run, Tally(prices))
     requests, rejects = places.run / "requests.parquet", places.run / "rejects.parquet"
     requested = made.planned(requests, _INDEX, made.coverage.asked)
     duplicates = made.beside(places.run, "duplicates", described, _FIRSTS, made.coverage.duplicated)
@@ -84,8 +86,8 @@ class _Audit:
 
     out: Place
     run: Place
+    tally: Tally
     coverage: Coverage = field(default_factory=Coverage)
-    tally: Tally = field(default_factory=Tally)
     bearers: Bearers = field(default_factory=Bearers)
     faults: list[Fault] = field(default_factory=list)
 
@@ -116,7 +118,7 @@ class _Audit:
 
     def published(self, path: Place) -> PartFound | None:
         """A file of annotations, counted and its rows marked; nothing when it can't be read."""
-        own, name = Tally(), self.name(path)
+        own, name = Tally(self.tally.prices), self.name(path)
         try:
             for batch in batches(path, (*COLUMNS, COPY_OF)):
                 self.coverage.annotated(name, batch["row_index"].to_pylist(), is_copy(batch).to_pylist())

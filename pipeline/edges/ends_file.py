@@ -13,7 +13,16 @@ from pipeline.core.standing import End
 from pipeline.edges.opening import parquet_source
 from pipeline.edges.places import Place, listed
 
-_COLUMNS = ["duplicate_of", "row_index", "outcome", "error_code", "generation_id", "submitted_at", "possible_duplicate"]
+_COLUMNS = [
+    "duplicate_of",
+    "row_index",
+    "outcome",
+    "error_code",
+    "generation_id",
+    "submitted_at",
+    "possible_duplicate",
+    "answer_status",
+]
 BATCH_ROWS = 20_000
 
 
@@ -36,7 +45,7 @@ def _ends(batch: Any) -> Iterator[End]:  # noqa: ANN401 - pyarrow has no types
         batch = batch.filter(pc.is_null(batch["duplicate_of"]))
     accepted = batch["submitted_at"].cast(pa.int64()).to_pylist()
     columns = [batch[name].to_pylist() for name in _COLUMNS[1:] if name != "submitted_at"]
-    for (row_index, outcome, code, generation_id, doubtful), at in zip(
+    for (row_index, outcome, code, generation_id, doubtful, status), at in zip(
         zip(*columns, strict=True), accepted, strict=True
     ):
-        yield End(row_index, Outcome(outcome), code or "", generation_id, at or 0, bool(doubtful))
+        yield End(row_index, Outcome(outcome), code or "", generation_id, at or 0, bool(doubtful), status or "")

@@ -167,7 +167,8 @@ class MemoryRun:
             self._end(row, step, step.ending)
         else:
             self.records[row] = step.record
-            due = now + step.wait_ms
+            self._spend(step.used)
+            due = row if step.goes_first else now + step.wait_ms
             self.move(row, step.state, together(due) if step.state is State.PENDING else due)
             if step.like == MISSING:
                 self._miss(step)
@@ -196,7 +197,10 @@ class MemoryRun:
         rows = sorted(waiting, key=lambda row: (waiting[row], str(row)))[:limit]
         for row in rows:
             self.tokens.pop(row, None)
-            if self._close(row, self.records.get(row, RowRecord()), ending) and state is State.PENDING:
+            record = self.records.get(row, RowRecord())
+            # with an answer that was asked for again the row is completed
+            outcome = ending.outcome if record.unfit is None else Outcome.COMPLETED
+            if self._close(row, record, ending, outcome) and state is State.PENDING:
                 self._keep(row, 1)
         return len(rows)
 
@@ -250,7 +254,7 @@ class MemoryRun:
             self.counts["over_micro"] += max(0, used.cost_micro - self.held.cost_micro)
 
     def _end(self, row: int, step: Step, ending: Ending) -> None:
-        if not self._close(row, step.record, ending):
+        if not self._close(row, step.record, ending, ending.outcome):
             return
         self._spend(step.used)
         if ending.outcome is Outcome.COMPLETED:
@@ -258,7 +262,7 @@ class MemoryRun:
         elif step.counts_as:
             self._count_like(step.counts_as, ending)
 
-    def _close(self, row: int, record: RowRecord, ending: Ending) -> bool:
+    def _close(self, row: int, record: RowRecord, ending: Ending, outcome: Outcome) -> bool:
         for rows in self.rows.values():
             rows.pop(row, None)
         self.bodies.pop(row, None)
@@ -268,7 +272,7 @@ class MemoryRun:
             return False
         self.done.add(row)
         self.results.items.append(b'{"i":%d,"r":%b,"e":%b}' % (row, pack(record), pack_ending(ending)))
-        self.counts[ending.outcome] += 1
+        self.counts[outcome] += 1
         self.counts["possible_duplicates"] += record.possible_duplicate
         return True
 

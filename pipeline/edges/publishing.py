@@ -201,11 +201,18 @@ class _Correct:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         late = pc.is_in(table["row_index"], self._late)
-        mask = pc.or_(late, pc.is_in(table["generation_id"], self._shared))
+        mask = pc.or_(late, self._has_shared(table)) if len(self._shared) else late
         if not pc.any(mask).as_py():
             return table
         rows = [corrected(row, self._corrections) for row in table.filter(mask).to_pylist()]
         return pa.concat_tables([table.filter(pc.invert(mask)), table_of(rows, self._schema)]).sort_by("row_index")
+
+    def _has_shared(self, table: pa.Table) -> Any:  # noqa: ANN401 - pyarrow has no types
+        """For each row, whether one of its generations has an id that other rows bear, too."""
+        log = table["attempt_log"].combine_chunks()
+        shared = pc.is_in(pc.struct_field(log.flatten(), "generation_id"), self._shared)
+        rows = table["row_index"].take(pc.list_parent_indices(log).filter(shared))
+        return pc.or_(pc.is_in(table["row_index"], rows), pc.is_in(table["generation_id"], self._shared))
 
 
 def _corrections(

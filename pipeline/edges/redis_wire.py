@@ -31,12 +31,13 @@ def commit_arguments(commit: Commit) -> list[Any]:
     step = commit.step
     state, ending = step.state, step.ending
     observed = "" if step.observed is None else pack_observed(step.observed)
-    head = [commit.row_index, commit.token, step.source.value, state.value, step.wait_ms, pack(step.record)]
+    wait = -1 if step.goes_first else step.wait_ms
+    head = [commit.row_index, commit.token, step.source.value, state.value, wait, pack(step.record)]
+    used = step.used
+    sums = (used.prompt_tokens, used.completion_tokens, used.cost_micro)
     if state is State.DONE and ending is not None:
-        used = step.used
-        sums = (used.prompt_tokens, used.completion_tokens, used.cost_micro)
         return [*head, pack_ending(ending), ending.outcome.value, *sums, observed, _few(step)]
-    return [*head, accepted_line(commit), "", 0, 0, 0, observed, _few(step)]
+    return [*head, accepted_line(commit), "", *sums, observed, _few(step)]
 
 
 def _few(step: Step) -> bytes | str:

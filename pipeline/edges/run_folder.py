@@ -205,7 +205,7 @@ class LocalRunFolder(RunMarks):
     def judging(self) -> Judging:
         """What judges the run's answers."""
         if self._judging is None:
-            self._judging = _judging_of(self.described())
+            self._judging = judging_by(self.described())
         return self._judging
 
     def _prices(self) -> PriceList:
@@ -215,7 +215,7 @@ class LocalRunFolder(RunMarks):
         """Publish the parts that are not published yet, and write the usage table; the sums of what is published."""
         with self._publishing() as publication:
             publish_new(publication)
-        tally = annotations_file.summed(self.published)
+        tally = annotations_file.summed(self.published, self._prices())
         annotations_file.write_usage(tally.usage, self.usage_path)
         return tally.totals()
 
@@ -286,7 +286,8 @@ class LocalRunFolder(RunMarks):
         return annotations_file.schema_of(described["carried"].values(), self.run_id, described.get("answer_shape"))
 
 
-def _judging_of(described: Mapping[str, Any]) -> Judging:
+def judging_by(described: Mapping[str, Any]) -> Judging:
+    """What judges answers, by what a run's description says of their schema."""
     if "answer_schema" not in described:
         return Judging()
     from pipeline.edges.schemas import judging_of  # noqa: PLC0415 - a run without a schema loads no validator

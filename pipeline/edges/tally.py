@@ -4,6 +4,7 @@ A batch is summed by Arrow; between batches there are only a few numbers, howeve
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,17 +12,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.costs import PriceList
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.receipt import Doubt, Sums, UsageKey, UsageSums
+from pipeline.core.receipt import KEPT, MONEY, TOKENS, Doubt, Sums, UsageKey, UsageSums
 from pipeline.core.summary import Totals
 
 COLUMNS = (
     *("row_index", "model", "outcome", "answer_status", "finished_at", "generation_id", "possible_duplicate"),
-    *("prompt_tokens", "completion_tokens", "cost", "attempt_log"),
+    *KEPT,
+    "attempt_log",
 )
 """What a batch must have."""
 
-_TOKENS = ("prompt_tokens", "completion_tokens", "cost")
+_SUMS = (*TOKENS, *MONEY)
+_AT_PRICE = "cost_at_price"
 _KEYS = ["model", "day", "outcome"]
 _UNANSWERED = (Outcome.UNKNOWN.value, Outcome.EXPIRED.value, Outcome.CANCELLED.value)
 
@@ -30,6 +34,7 @@ _UNANSWERED = (Outcome.UNKNOWN.value, Outcome.EXPIRED.value, Outcome.CANCELLED.v
 class Tally:
     """The sums so far; `kept` of the rows' answers, `usage` of everything in their attempt logs."""
 
+    prices: PriceList
     rows: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
@@ -68,7 +73,7 @@ class Tally:
         self.outcomes.update(_counts(batch["outcome"]))
         self.statuses.update(_counts(batch["answer_status"].drop_null()))
         self.flagged += pc.sum(batch["possible_duplicate"]).as_py() or 0
-        self.kept += Sums(*(pc.sum(batch[name]).as_py() for name in _TOKENS))
+        self.kept += Sums(**{name: pc.sum(batch[name]).as_py() for name in KEPT})
         self._add_usage(batch)
         self._add_doubt(batch)
         last = pc.max(batch["finished_at"]).as_py()
@@ -83,10 +88,30 @@ class Tally:
             self._join(told, UsageSums(told["rows"], told["attempts_sum"]))
         entries, parents = _entries(batch)
         log = keys.take(parents)
-        for name in _TOKENS:
-            log = log.append_column(name, pc.struct_field(entries, name))
-        for told in _summed(log, _TOKENS):
-            self._join(told, UsageSums(0, 0, Sums(*(told[f"{name}_sum"] for name in _TOKENS))))
+        for name in _SUMS:
+            values = self._at_price(log) if name == _AT_PRICE else pc.struct_field(entries, name)
+            log = log.append_column(name, values)
+        for told in _summed(log, _SUMS):
+            self._join(told, UsageSums(0, 0, Sums(*(told[f"{name}_sum"] for name in _SUMS))))
+
+    def _at_price(self, log: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+        """What each entry costs at its model's price, as `Price.of` has it; null where one of them is not known."""
+        at = pc.index_in(log["model"], value_set=pa.array([*self.prices], pa.string()))
+        # floats, as in Python: what a dishonest API tells may be more than these hold exactly
+        prompt, completion = (pc.cast(log[name], pa.float64(), safe=False) for name in TOKENS[:2])
+        each = [*self.prices.values()]
+
+        def told(prices: Sequence[float | None]) -> Any:  # noqa: ANN401
+            return pa.array(prices, pa.float64()).take(at)
+
+        def price(usual: Sequence[float], long: Sequence[float | None]) -> Any:  # noqa: ANN401
+            several = [one if other is None else other for one, other in zip(usual, long, strict=True)]
+            return pc.if_else(is_long, told(several), told(usual))
+
+        is_long = pc.fill_null(pc.greater(prompt, told([one.long_prompt_tokens for one in each])), False)
+        asked = price([one.input for one in each], [one.input_long for one in each])
+        said = price([one.output for one in each], [one.output_long for one in each])
+        return pc.divide(pc.add(pc.multiply(prompt, asked), pc.multiply(pc.fill_null(completion, 0.0), said)), 1e6)
 
     def _join(self, told: dict[str, Any], sums: UsageSums) -> None:
         key = UsageKey(*(told[name] for name in _KEYS))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.core.policy import Policy
-from pipeline.core.recovery import SavedId, recovered
+from pipeline.core.recovery import SavedId, beside, recovered
 from pipeline.core.requests import Request
 from pipeline.core.snapshot import FEED_WINDOW_BYTES, FEED_WINDOW_ROWS, RunSnapshot
 from pipeline.ports import FedRow, Ledger, Requests, RunFolder
@@ -32,6 +32,8 @@ async def feed(run: RunSnapshot, ledger: Ledger, folder: RunFolder, policy: Poli
         folder.mark_fed(until)
         if not await ledger.feed(run.run_id, cursor, until, rows):
             return pushed
+        for late in (late for row in rows for late in row.late):
+            await ledger.note_late(run.run_id, late)
         cursor, pushed = until, pushed + len(rows)
         bytes_pushed += sum(len(row.body) for row in rows)
     return pushed
@@ -87,4 +89,5 @@ def _as_known(request: Request, ids: Sequence[SavedId], policy: Policy, now_ms: 
     """A row that may have been sent, with what the disk knows of it."""
     record = recovered(ids, policy, now_ms)
     known_as = None if record is None else replace(record, model=request.model)
-    return FedRow(request.row_index, request.body(), known_as, lost=record is None)
+    late = beside(request.row_index, ids, policy, request.model)
+    return FedRow(request.row_index, request.body(), known_as, lost=record is None, late=late)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from pipeline.core.answers import Problem, Trouble
+from pipeline.core.answering import AnswerStatus, Judge, Verdict
+from pipeline.core.answers import Completion, Problem, Trouble
 from pipeline.core.costs import PriceList
 from pipeline.core.lifecycle import State
 from pipeline.core.policy import Policy
@@ -13,6 +14,8 @@ from pipeline.flows.shift import Bench, Hour, Shift
 from pipeline.flows.timing import told_when
 from pipeline.ports import Api, Claim, Claimed, Clock, Commit, Ledger
 
+_TAKEN = Verdict(AnswerStatus.OK)
+
 
 async def poll_shift(
     bench: Bench,
@@ -22,9 +25,16 @@ async def poll_shift(
     policy: Policy,
     chance: Callable[[], float],
     prices: PriceList = NO_PRICES,
+    judge: Judge | None = None,
 ) -> int:
-    """Hold one poll shift; the number of polls that it made."""
+    """Hold one poll shift; the number of polls that it made. `judge` says which answers are asked for again."""
     schedule = parse_schedule(policy.poll)
+
+    def judged(completion: Completion) -> Verdict:
+        try:
+            return judge(completion) if judge else _TAKEN
+        except Exception:  # noqa: BLE001 - an answer that can't be judged is kept, and not paid for again
+            return _TAKEN
 
     async def claim(limit: int) -> Claim:
         return await ledger.claim_polls(bench.run_id, bench.holder, limit)
@@ -43,6 +53,7 @@ async def poll_shift(
             troubles=troubles,
             chance=chance(),
             prices=prices,
+            judge=judged,
         )
 
     async def stale(_: Commit) -> None:

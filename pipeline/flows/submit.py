@@ -7,7 +7,8 @@ from pipeline.core.late import ADOPTER, late_of
 from pipeline.core.lifecycle import Event, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.requests import model_of
+from pipeline.core.repairs import repair_body
+from pipeline.core.requests import asked_in
 from pipeline.core.retries import after_late_id, after_lost_post, after_submit
 from pipeline.core.steps import WORKER_LOST, Step
 from pipeline.flows.committing import forget
@@ -35,8 +36,9 @@ async def submit_shift(
         return await ledger.claim_submit(bench.run_id, bench.holder, limit)
 
     async def act(row: Claimed, hour: Hour, troubles: int) -> Step:
+        body = repair_body(row.body, row.record.unfit)
         try:
-            answer = await api.submit(row.body)
+            answer = await api.submit(body)
         except Exception as error:  # noqa: BLE001 - whatever failed, the request may be on the wire
             answer = Ambiguous(Problem("internal_error", f"{type(error).__name__} while sending"))
         return after_submit(
@@ -47,7 +49,7 @@ async def submit_shift(
             now_ms=hour.now_ms(),
             troubles=troubles,
             chance=chance(),
-            model=model_of(row.body),
+            asked=asked_in(body),
         )
 
     def cut(row: Claimed, hour: Hour) -> Step:

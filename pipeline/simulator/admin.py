@@ -68,6 +68,9 @@ def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
         "answers_written": dict(generations.writer.counts),
         "prompt_tokens": books.totals.prompt_tokens,
         "completion_tokens": books.totals.completion_tokens,
+        "reasoning_tokens": books.totals.reasoning_tokens,
+        "audio_tokens": books.totals.audio_tokens,
+        "video_tokens": books.totals.video_tokens,
         "cost": books.totals.cost,
     }
 

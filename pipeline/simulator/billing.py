@@ -68,6 +68,9 @@ class Totals:
     failed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    video_tokens: int = 0
     cost: float = 0.0
 
 
@@ -147,9 +150,13 @@ class Books:
             self.totals.completed += 1
         else:
             self.totals.failed += 1
-        self.totals.prompt_tokens += tokens[0]
-        self.totals.completion_tokens += tokens[1]
-        self.totals.cost += cost_of(Charge(*tokens), self.prices)
+        charge = Charge(*tokens)
+        self.totals.prompt_tokens += charge.prompt
+        self.totals.completion_tokens += charge.completion
+        self.totals.reasoning_tokens += charge.reasoning
+        self.totals.audio_tokens += charge.audio
+        self.totals.video_tokens += charge.video
+        self.totals.cost += cost_of(charge, self.prices)
 
     def poll(self, sequence: int) -> None:
         """Count one GET of this generation."""

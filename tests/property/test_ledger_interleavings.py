@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from pipeline.core.answering import AnswerStatus, Verdict
 from pipeline.core.answers import (
     Accepted,
     AccountRefused,
@@ -85,6 +86,7 @@ QUERY_ANSWERS = st.sampled_from(
     [
         Completed(Completion(content="é", prompt_tokens=3, completion_tokens=1, cost=0.25)),
         Completed(Completion()),
+        Completed(Completion(content="?", prompt_tokens=4, completion_tokens=2, cost=0.5)),
         Running("processing"),
         Failed(A, retryable=True),
         Failed(B, retryable=False),
@@ -99,6 +101,11 @@ LIMITS = st.integers(1, 4)
 WHICH = st.sampled_from(["newest", "newest", "stale", "all"])
 
 
+def judge(completion):
+    """Whether an answer is fit, to be asked for again where it is not."""
+    return Verdict(AnswerStatus.INVALID if completion.content == "?" else AnswerStatus.OK)
+
+
 class Interleavings(RuleBasedStateMachine):
     """`pairs` are ledgers with their clocks; the first is asked for what the books are compared with."""
 
@@ -109,6 +116,7 @@ class Interleavings(RuleBasedStateMachine):
             poll="fixed:1s",
             lease_s=2.0,
             max_attempts=2,
+            repairs=2,
             generation_deadline_s=10.0,
             missing_polls=2,
             missing_for_s=1.0,
@@ -274,7 +282,7 @@ class Interleavings(RuleBasedStateMachine):
             return Step(State.READY, Event.CANCELLED, row.record, ending=Ending(Outcome.CANCELLED, self.now() * 1000))
         common = {"now_ms": self.now(), "troubles": 1, "chance": 0.5}
         if kind == "poll":
-            return after_query(query_answer, row.record, self.policy, SCHEDULE, **common)
+            return after_query(query_answer, row.record, self.policy, SCHEDULE, **common, judge=judge)
         if kind == "submit":
             self.serial += 1
             answer = Accepted(f"task-{self.serial}") if isinstance(submit_answer, Accepted) else submit_answer

@@ -114,6 +114,7 @@ def test_options_come_before_the_environment_and_that_before_the_file(
 
 def test_what_becomes_of_rows_in_doubt_may_be_written_down(tmp_path):
     assert write(tmp_path, 'on_unknown = "hold"').option_defaults() == {"on_unknown": "hold"}
+    assert write(tmp_path, "repair = 2").option_defaults() == {"repairs": 2}
 
 
 def test_help_lists_every_command_without_importing_it():

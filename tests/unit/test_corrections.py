@@ -9,6 +9,7 @@ from pipeline.core.annotations import time_of
 from pipeline.core.answers import Completion, Problem
 from pipeline.core.corrections import Bearer, Corrections, corrected, distrusted, first_rows, generations_of, with_late
 from pipeline.core.costs import Price
+from pipeline.core.ends import LOG
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.records import Ending
@@ -22,7 +23,7 @@ COST = (1_000 * 1.0 + 10 * 2.0) / 1e6
 
 
 def entry(generation_id, outcome="unknown", **billed):
-    nothing = dict.fromkeys(("prompt_tokens", "completion_tokens", "cost"))
+    nothing = dict.fromkeys(LOG[3:])
     return {"generation_id": generation_id, "submitted_at": time_of(AT), "outcome": outcome, **nothing, **billed}
 
 
@@ -161,6 +162,28 @@ def test_a_late_answer_under_another_rows_id_is_not_taken():
     assert log_of(made) == [("task-late", "unknown", None)]
 
 
+def test_an_earlier_answer_under_another_rows_id_is_counted_there_and_not_here():
+    earlier = entry("task-x", "completed", prompt_tokens=9, content="A cat.", answer_status="invalid")
+    made = corrected(row(earlier, entry("task-own", "completed")), Corrections({}, {"task-x": 8}, PRICES))
+    assert log_of(made) == [("task-x", "unknown", None), ("task-own", "completed", None)]
+    assert (made["attempt_log"][0]["content"], made["content"]) == (None, "A dog.")
+
+
+def test_a_late_generation_tells_all_that_it_used_and_its_text_where_it_is_not_the_answer():
+    told = Completion(content="A cow.", prompt_tokens=9, reasoning_tokens=2, video_tokens=7, credits=0.5, cost=0.25)
+    one = late(outcome=Outcome.COMPLETED, completion=told)
+    beside = with_late(row(LOST, entry("task-own", "completed"), flagged=True), [one], PRICES)["attempt_log"][0]
+    assert (beside["reasoning_tokens"], beside["video_tokens"], beside["credits"]) == (2, 7, 0.5)
+    assert (beside["cost"], beside["cost_told"], beside["content"], beside["answer_status"]) == (
+        0.25,
+        0.25,
+        "A cow.",
+        "ok",
+    )
+    taken = with_late(row(LOST, outcome="unknown", generation_id=None), [one], PRICES)
+    assert (taken["content"], taken["attempt_log"][0]["content"]) == ("A cow.", None)
+
+
 def test_the_row_that_an_id_is_of_keeps_its_answer():
     before = row(entry("task-own", "completed"))
     assert corrected(before, Corrections({}, {"task-own": 3}, PRICES)) == before
@@ -168,7 +191,10 @@ def test_the_row_that_an_id_is_of_keeps_its_answer():
 
 def test_what_a_second_annotation_of_a_row_was_billed_for_is_not_lost():
     second = row(
-        entry("task-x", "failed"), LOST, entry("task-own", "completed", prompt_tokens=5, cost=0.5), prompt_tokens=5
+        entry("task-x", "failed"),
+        LOST,
+        entry("task-own", "completed", prompt_tokens=5, cost=0.5, cost_told=0.5),
+        prompt_tokens=5,
     )
     copies = generations_of({**second, "cost": 0.5})
     assert [(one.generation_id, one.attempt, one.accepted_at) for one in copies] == [

@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("generation_id", pa.string()),
         ("submitted_at", pa.timestamp("us", tz="UTC")),
         ("possible_duplicate", pa.bool_()),
+        ("answer_status", pa.string()),
     ]
 )
 
@@ -323,3 +324,16 @@ def test_what_is_left_counts_duplicates_too(out, doubled):
     assert (left.again, left.collectable) == (4, 2)
     lines = "\n".join(left_lines(doubled, doubled.folder.summary()))
     assert "2 rows have a generation that was paid for" in lines
+
+
+def test_completed_rows_are_asked_again_by_what_their_answer_is_worth(out, run):
+    finish(run, {0: ("completed",), 1: ("completed",), 2: ("failed", "timeout")})
+    path = run.folder.published / "part-00000.parquet"
+    table = pq.read_table(path, partitioning=None)
+    place = table.column_names.index("answer_status")
+    pq.write_table(table.set_column(place, "answer_status", pa.array(["ok", "invalid", None])), path)
+    retry = prepare_retry(out, run.folder.run_id, Selection(frozenset(), answers=frozenset({"invalid"})))
+    assert isinstance(retry, Prepared)
+    assert list(retry.folder.requests().rows([1])) == [1]
+    assert retry.described["requests"] == 1
+    assert again_words(retry.folder, retry.described).endswith("--answer invalid")

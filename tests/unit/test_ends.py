@@ -80,6 +80,10 @@ def test_a_completed_row_has_its_answer_its_times_and_its_cost(planned):
             "prompt_tokens": 1_000,
             "completion_tokens": 10,
             "cost": row["cost"],
+            **dict.fromkeys(("reasoning_tokens", "cached_tokens", "audio_tokens", "video_tokens", "credits")),
+            "cost_told": None,
+            "answer_status": "ok",
+            "content": None,
         }
     ]
 

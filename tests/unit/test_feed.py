@@ -244,3 +244,13 @@ async def test_of_the_saved_ids_only_those_of_open_rows_are_looked_at(folder):
     (folder.path / "sent" / "part-x.jsonl").write_bytes(b'[0,broken\n[2,"task-2",5,1,0]\n')
     await fed(ledger, folder)
     assert [row.record.generation_id for row in (await ledger.claim_polls(RUN, "p", 9)).rows] == ["task-2"]
+
+
+async def test_where_answers_are_repaired_earlier_generations_of_a_lost_ledger_are_asked_for_too(folder):
+    ledger = await opened(folder, 3, recover_until=3)
+    save(folder, 1, "task-a", attempt=1)
+    save(folder, 1, "task-b", attempt=2)
+    await fed(ledger, folder, replace(POLICY, repairs=1))
+    assert (await ledger.snapshot(RUN)).late == 1
+    [late] = (await ledger.claim_late(RUN, 10)).ids
+    assert (late.row_index, late.generation_id, late.attempt, late.model) == (1, "task-a", 1, "m")

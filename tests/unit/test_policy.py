@@ -16,6 +16,9 @@ from pipeline.core.policy import Policy
         ("lease_s", float("inf"), "a number above 0"),
         ("max_attempts", 0, "a whole number from 1 on"),
         ("first_rows", 1.5, "a whole number from 1 on"),
+        ("repairs", 11, "a whole number from 0 to 10"),
+        ("repairs", -1, "a whole number from 0 to 10"),
+        ("repairs", 0.5, "a whole number from 0 to 10"),
         ("on_unknown", "guess", "resubmit or hold"),
     ],
 )

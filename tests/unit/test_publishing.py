@@ -335,6 +335,27 @@ def test_usage_sums_everything_that_was_or_may_have_been_billed(folder):
     assert (totals.prompt_tokens, totals.cost) == (17, 0.75)
 
 
+def test_usage_tells_all_kinds_of_tokens_and_what_they_cost_at_the_price_of_each_prompt(folder):
+    kinds = {"reasoning_tokens": 3, "cached_tokens": 4, "audio_tokens": 5, "video_tokens": 6, "credits": 0.5}
+    price = {"input": 1.0, "output": 10.0, "input_long": 2.0, "long_prompt_tokens": 1_000}
+    described = orjson.loads((folder.path / "run.json").read_bytes())
+    folder.describe({**described, "prices": {"m": price}})
+    log = [
+        entry("task-a", prompt_tokens=1_000, completion_tokens=100, cost=0.75, cost_told=0.75, **kinds),
+        entry("task-b", prompt_tokens=1_001, completion_tokens=100, cost=0.003, **kinds),
+        entry("task-c", prompt_tokens=7),
+        entry("task-d", "failed"),
+    ]
+    write(folder, "e1", 0, 0, attempt_log=log, attempts=4)
+    write(folder, "e1", 1, 1, model="unpriced", attempt_log=[entry("task-e", prompt_tokens=9, completion_tokens=1)])
+    folder.publish()
+    priced, unpriced = usage_of(folder)
+    assert {name: priced[name] for name in kinds} == {name: 2 * amount for name, amount in kinds.items()}
+    assert (priced["attempts"], priced["prompt_tokens"], priced["cost"], priced["cost_told"]) == (4, 2_008, 0.753, 0.75)
+    assert priced["cost_at_price"] == pytest.approx((1_000 + 1_001 * 2 + 7 + 200 * 10) / 1e6)
+    assert (unpriced["prompt_tokens"], unpriced["cost_at_price"], unpriced["video_tokens"]) == (9, None, None)
+
+
 def test_usage_is_by_model_day_and_outcome(folder):
     later = datetime(2026, 1, 2, tzinfo=UTC)
     write(folder, "e1", 0, 0, 1, model="m")

@@ -6,19 +6,20 @@ from pipeline.core.receipt import Doubt, FileFound, Found, PartFound, Sums, Usag
 from pipeline.core.verification import came_after, differences
 
 KEY = UsageKey("m", None, "completed")
-PART = PartFound(FileFound("annotations/run=r/part-00000.parquet", 2, 10, "ab"), Sums(3, 2, 0.1), Sums(3, 2, 0.3))
+FILE = FileFound("annotations/run=r/part-00000.parquet", 2, 10, "ab")
+PART = PartFound(FILE, Sums(3, 2, cost=0.1), Sums(3, 2, cost=0.3))
 
 
 def found(**values):
-    usage = {KEY: UsageSums(2, 3, Sums(3, 2, 0.1 + 0.2))}
+    usage = {KEY: UsageSums(2, 3, Sums(3, 2, cost=0.1 + 0.2))}
     described = {"run_id": "r", "rows": 2}
     given = {"parts": [PART], "usage": usage, "usage_table": usage, "outcomes": {"completed": 2}, **values}
     return Found(described, **given)
 
 
 def test_sums_without_a_figure_stay_without_one():
-    assert Sums() + Sums() == Sums(None, None, None)
-    assert Sums(1, None, 0.0) + Sums(2, 3, None) == Sums(3, 3, 0.0)
+    assert Sums() + Sums() == Sums()
+    assert Sums(1, cost=0.0) + Sums(2, 3, video_tokens=4) == Sums(3, 3, video_tokens=4, cost=0.0)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +44,12 @@ def test_the_same_files_have_the_same_receipt():
 def test_sums_of_floats_in_another_order_are_no_difference():
     receipt = receipt_of(found(), 0)
     assert receipt["usage"]["cost"] != 0.3
-    usage = {KEY: UsageSums(2, 3, Sums(3, 2, 0.3))}
+    usage = {KEY: UsageSums(2, 3, Sums(3, 2, cost=0.3))}
     assert differences(receipt, found(usage_table=usage)) == []
 
 
 def test_a_cost_that_is_another_is_a_difference_however_small_it_is():
-    usage = {KEY: UsageSums(2, 3, Sums(3, 2, 0.300001))}
+    usage = {KEY: UsageSums(2, 3, Sums(3, 2, cost=0.300001))}
     told = [str(one) for one in differences(receipt_of(found(), 0), found(usage_table=usage))]
     assert told == ["runs/r/receipt.json: usage.cost is 0.30000000000000004, and the files say 0.300001"]
 

@@ -12,6 +12,7 @@ from pipeline.core.records import (
     Ending,
     Result,
     RowRecord,
+    Unfit,
     pack,
     pack_ending,
     saved_line,
@@ -31,6 +32,17 @@ ATTEMPTS = st.builds(
     st.none() | COUNTS,
     st.none() | COUNTS,
     st.none() | MONEY,
+    *[st.none() | COUNTS] * 4,
+    st.none() | MONEY,
+    st.none() | MONEY,
+    st.none() | TEXT,
+    st.none() | TEXT,
+)
+COMPLETIONS = st.builds(
+    Completion, content=st.none() | TEXT, prompt_tokens=st.none() | COUNTS, cost=st.none() | MONEY, response=TEXT
+)
+UNFITS = st.builds(
+    Unfit, COMPLETIONS, TEXT, st.none() | COUNTS, COUNTS, TEXT, st.none() | TEXT, cap=COUNTS, polls=COUNTS
 )
 RECORDS = st.builds(
     RowRecord,
@@ -46,12 +58,12 @@ RECORDS = st.builds(
     possible_duplicate=st.booleans(),
     given_up=st.none() | TEXT,
     recovered=st.booleans(),
+    repairs=COUNTS,
+    cap=COUNTS,
+    unfit=st.none() | UNFITS,
     log=st.lists(ATTEMPTS, max_size=3).map(tuple),
 )
 PROBLEMS = st.builds(Problem, TEXT, TEXT, st.none() | TEXT, st.none() | st.integers(100, 599))
-COMPLETIONS = st.builds(
-    Completion, content=st.none() | TEXT, prompt_tokens=st.none() | COUNTS, cost=st.none() | MONEY, response=TEXT
-)
 ENDINGS = st.builds(Ending, st.sampled_from(Outcome), COUNTS, st.none() | COMPLETIONS, st.none() | PROBLEMS)
 
 
@@ -87,6 +99,16 @@ def test_an_ending_leaves_out_what_the_api_did_not_say():
 @given(RECORDS.filter(lambda record: not record.possible_duplicate))
 def test_no_text_in_a_record_looks_like_the_mark_of_a_possible_duplicate(record):
     assert b'"q":true' not in pack(record)
+
+
+@given(RECORDS.filter(lambda record: record.unfit is None))
+def test_no_text_in_a_record_looks_like_the_mark_of_an_answer_that_is_asked_for_again(record):
+    assert b'"f":{' not in pack(record)
+
+
+def test_an_entry_of_the_log_leaves_out_what_nobody_knows():
+    assert Attempt("a", 1, Outcome.FAILED).packed() == ["a", 1, "failed"]
+    assert unpack(b'{"l":[["a",1,"failed",7,null,0.5]]}').log == (Attempt("a", 1, "failed", 7, None, 0.5),)
 
 
 def test_a_saved_id_says_of_which_attempt_it_is_and_whether_the_row_was_resent():

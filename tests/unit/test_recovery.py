@@ -9,7 +9,7 @@ from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
 from pipeline.core.records import Attempt, RowRecord
-from pipeline.core.recovery import SavedId, recovered
+from pipeline.core.recovery import SavedId, beside, recovered
 from pipeline.core.retries import after_query
 
 NOW = 1_800_000_000_000
@@ -33,6 +33,21 @@ def test_a_row_with_one_id_is_polled_for_it_and_is_in_no_doubt():
     assert record_of(saved(1)) == RowRecord(
         attempts=1, generation_id="task-1", submitted_at=10, looked_at_ms=NOW, recovered=True
     )
+
+
+def test_where_answers_are_repaired_earlier_generations_are_asked_for_beside_the_row():
+    ids, policy = [saved(1), saved(2), saved(3)], Policy(repairs=1)
+    record = recovered(ids, policy, NOW)
+    assert record.log == (Attempt(None, 10, Outcome.UNKNOWN), Attempt(None, 20, Outcome.UNKNOWN))
+    assert (record.generation_id, record.repairs, record.attempts) == ("task-3", 1, 3), (
+        "no more is repaired than may be"
+    )
+    late = beside(7, ids, policy, "m")
+    assert [(one.row_index, one.generation_id, one.attempt, one.model) for one in late] == [
+        (7, "task-1", 1, "m"),
+        (7, "task-2", 2, "m"),
+    ]
+    assert beside(7, ids, POLICY, "m") == beside(7, ids[:1], policy, "m") == beside(7, [], policy, "m") == ()
 
 
 def test_the_last_of_several_attempts_is_polled_and_the_others_are_in_the_log():

@@ -2,8 +2,10 @@
 
 import asyncio
 
+import orjson
 import pytest
 
+from pipeline.core.answering import AnswerStatus, Verdict
 from pipeline.core.answers import (
     Accepted,
     Ambiguous,
@@ -147,10 +149,9 @@ class Work:
             self.kept.extend,
         )
 
-    async def poll(self, api, window=16, seconds=5.0):
-        return await poll_shift(
-            self.bench("poll", window, seconds), self.ledger, api, self.clock, self.policy, lambda: 0.0
-        )
+    async def poll(self, api, window=16, seconds=5.0, judge=None):
+        bench = self.bench("poll", window, seconds)
+        return await poll_shift(bench, self.ledger, api, self.clock, self.policy, lambda: 0.0, judge=judge)
 
     async def look(self):
         return await self.ledger.snapshot(RUN)
@@ -467,3 +468,53 @@ async def test_what_a_row_went_through_is_told_by_its_record(work):
     assert result.ending.outcome is Outcome.REFUSED
     assert isinstance(result.record, RowRecord)
     assert (result.record.attempts, result.record.possible_duplicate) == (1, True)
+
+
+class Modest:
+    """An API that answers in full only where `max_tokens` allows for it."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def submit(self, body):
+        self.asked.append(orjson.loads(body))
+        return Accepted(f"task-{len(self.asked)}")
+
+    async def query(self, generation_id):
+        asked = self.asked[int(generation_id.removeprefix("task-")) - 1]
+        whole = asked.get("max_tokens", 0) >= 1_024
+        used = {"prompt_tokens": 10, "completion_tokens": 5}
+        return Completed(Completion(content="whole" if whole else "who", **used))
+
+
+def cut_short(completion):
+    return Verdict(AnswerStatus.OK if completion.content == "whole" else AnswerStatus.TRUNCATED)
+
+
+async def repaired(work, judge):
+    """One row, sent and polled until it ended."""
+    await work.open(rows=0, past_first=False, repairs=1, poll="fixed:1s")
+    await work.ledger.feed(RUN, 0, 1, [FedRow(0, b'{"model":"m","prompt":"Describe."}')])
+    api = Modest()
+    for _ in range(3):
+        await work.submit(api)
+        await work.poll(api, judge=judge)
+    [result] = await work.results()
+    return api, result, await work.look()
+
+
+async def test_an_answer_that_is_not_fit_is_asked_for_again_with_what_it_needs(work):
+    api, result, run = await repaired(work, cut_short)
+    assert [asked.get("max_tokens") for asked in api.asked] == [None, 1_024]
+    assert (result.ending.completion.content, result.record.generation_id) == ("whole", "task-2")
+    assert [(one.generation_id, one.content) for one in result.record.log] == [("task-1", "who")]
+    assert (run.ended, run.prompt_tokens, run.completion_tokens) == (1, 20, 10)
+
+
+async def test_an_answer_that_cannot_be_judged_is_kept_and_not_paid_for_again(work):
+    def broken(_):
+        raise RecursionError
+
+    api, result, _ = await repaired(work, broken)
+    assert len(api.asked) == 1
+    assert result.ending.completion.content == "who"

@@ -35,6 +35,16 @@ def test_refused_and_expired_rows_are_asked_again_on_request():
     assert Selection(frozenset({Outcome.EXPIRED})).takes(End(0, Outcome.EXPIRED, generation_id="g"))
 
 
+def test_a_completed_row_is_asked_again_only_by_the_name_of_what_its_answer_is_worth():
+    invalid = End(0, Outcome.COMPLETED, answer_status="invalid")
+    chosen = Selection(USUAL.outcomes, frozenset({"timeout"}), frozenset({"invalid", "empty"}))
+    assert chosen.takes(invalid), "it has no code that could narrow it"
+    assert not chosen.takes(End(0, Outcome.COMPLETED, answer_status="ok"))
+    assert not chosen.takes(End(0, Outcome.COMPLETED))
+    assert not USUAL.takes(invalid)
+    assert "answers" not in USUAL.described(), "retries under way are found by it"
+
+
 def test_a_code_narrows_the_outcomes():
     timeouts = Selection(USUAL.outcomes, frozenset({"timeout"}))
     assert timeouts.takes(End(0, Outcome.FAILED, "timeout"))

@@ -137,7 +137,8 @@ def test_the_receipt_adds_up(folder):
     assert sum(ends) == rows["manifest"]
     assert [file["rows"] for file in receipt["annotations"]] == [3, 2]
     assert sum(file["billed"]["prompt_tokens"] for file in receipt["annotations"]) == receipt["usage"]["prompt_tokens"]
-    assert receipt["usage"] == {"prompt_tokens": 513, "completion_tokens": 50, "cost": 1.25}
+    told = {name: amount for name, amount in receipt["usage"].items() if amount is not None}
+    assert told == {"prompt_tokens": 513, "completion_tokens": 50, "cost": 1.25}
     assert receipt["posts"] == 6
     assert receipt["possible_duplicates"] == {"rows": 1, "posts": 1, "worst_case_cost": 0.25}
     assert receipt["finished_at"] == AT.isoformat()

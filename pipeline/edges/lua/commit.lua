@@ -4,8 +4,9 @@
 --      11 account, 12 account's runs, 13 what ended generations told, 14 reservations that are kept, by row
 -- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, 4 key prefix, 5 most
 --      that is kept of what ended generations told, 6 ambiguous answers in a row that hold the account back, 7 ms of
---      the grid on which polls are due, 8 rows of the run, then 13 for each row: index, token, from, to, wait ms, record, the ending where to
---      is done, else the accepted line or '', the outcome or '', prompt tokens, completion tokens, micro-cost, what the
+--      the grid on which polls are due, 8 rows of the run, then 13 for each row: index, token, from, to, wait ms or -1
+--      where the row goes before those that were never sent, record, the ending where to is done, else the accepted line
+--      or '', the outcome or '', what the answer of this step used: prompt tokens, completion tokens, micro-cost; what the
 --      generation told ('' or JSON), and what few steps have ('' or a JSON object):
 --        like     what the guard against like ends counts
 --        hold     ms for which the account is held back
@@ -158,25 +159,30 @@ local function streak(like, ending)
   end
 end
 
+-- what an answer used, whether its row ended with it or is asked again
+local function settle(prompt, completion, micro)
+  add('prompt_tokens', prompt)
+  add('completion_tokens', completion)
+  add('cost_micro', micro)
+  if held_tokens then
+    add('over_tokens', math.max(0, prompt + completion - held_tokens))
+    add('over_micro', math.max(0, micro - held_micro))
+  end
+end
+
 local function finish(i, row, few)
-  local outcome, prompt, completion, micro = ARGV[i + 7], ARGV[i + 8], ARGV[i + 9], ARGV[i + 10]
+  local outcome = ARGV[i + 7]
   add('bodies_bytes', -redis.call('HSTRLEN', KEYS[5], row))
   put(ended, row)
   if redis.call('SETBIT', KEYS[10], row, 1) == 1 then
     add('double_ends', 1)
     return
   end
+  settle(tonumber(ARGV[i + 8]), tonumber(ARGV[i + 9]), tonumber(ARGV[i + 10]))
   local result = '{"i":' .. row .. ',"r":' .. ARGV[i + 5] .. ',"e":' .. ARGV[i + 6] .. '}'
   put(results, result)
   add('results_bytes', #result)
   add('o:' .. outcome, 1)
-  add('prompt_tokens', tonumber(prompt))
-  add('completion_tokens', tonumber(completion))
-  add('cost_micro', tonumber(micro))
-  if held_tokens then
-    add('over_tokens', math.max(0, tonumber(prompt) + tonumber(completion) - held_tokens))
-    add('over_micro', math.max(0, tonumber(micro) - held_micro))
-  end
   if string.find(ARGV[i + 5], '"q":true', 1, true) then add('possible_duplicates', 1) end
   if outcome == 'completed' then
     completed = completed + 1
@@ -202,9 +208,11 @@ local function miss(words)
 end
 
 local function go_on(i, row, to, few)
-  local at = now + tonumber(ARGV[i + 4])
+  local wait = tonumber(ARGV[i + 4])
+  local at = wait < 0 and tonumber(row) or now + wait
   -- polls of many generations that are due together go out together
   if to == 'pending' then at = math.ceil(at / grid) * grid end
+  settle(tonumber(ARGV[i + 8]), tonumber(ARGV[i + 9]), tonumber(ARGV[i + 10]))
   put(records, row, ARGV[i + 5])
   put(due[to], at, row)
   if few.like == 'missing' then

@@ -9,7 +9,7 @@ if ARGV[4] == '1' then redis.call('DEL', KEYS[8]) end
 local rows = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1)
 if #rows == 0 then return 0 end
 local records = redis.call('HMGET', KEYS[4], unpack(rows))
-local bodies_bytes, results_bytes, ended, flagged, double = 0, 0, 0, 0, 0
+local bodies_bytes, results_bytes, ended, answered, flagged, double = 0, 0, 0, 0, 0, 0
 for i, row in ipairs(rows) do
   bodies_bytes = bodies_bytes + redis.call('HSTRLEN', KEYS[3], row)
   if redis.call('SETBIT', KEYS[6], row, 1) == 1 then
@@ -20,6 +20,8 @@ for i, row in ipairs(rows) do
     redis.call('RPUSH', KEYS[5], result)
     results_bytes = results_bytes + #result
     ended = ended + 1
+    -- with an answer that was asked for again the row is completed; no string holds these quotes as they stand here
+    if string.find(record, '"f":{', 1, true) then answered = answered + 1 end
     -- rows that were sent may be billed, and nobody waits to hear what they cost
     if ARGV[4] == '1' then redis.call('HINCRBY', KEYS[9], row, 1) end
     if string.find(record, '"q":true', 1, true) then flagged = flagged + 1 end
@@ -30,8 +32,8 @@ redis.call('HDEL', KEYS[3], unpack(rows))
 redis.call('HDEL', KEYS[4], unpack(rows))
 redis.call('HDEL', KEYS[7], unpack(rows))
 local kept = ARGV[4] == '1' and ended or 0
-local sums = {kept = kept, bodies_bytes = -bodies_bytes, results_bytes = results_bytes, ['o:' .. ARGV[3]] = ended,
-  possible_duplicates = flagged, double_ends = double}
+local sums = {kept = kept, bodies_bytes = -bodies_bytes, results_bytes = results_bytes, ['o:' .. ARGV[3]] = ended - answered,
+  ['o:completed'] = answered, possible_duplicates = flagged, double_ends = double}
 for field, by in pairs(sums) do
   if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end
 end

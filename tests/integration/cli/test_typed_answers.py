@@ -100,6 +100,41 @@ def test_five_hundred_answers_land_in_their_status_typed_and_with_their_text(
     every_reader_reads_the_types(tmp_path, monkeypatch, counts)
 
 
+def test_what_can_be_repaired_of_five_hundred_answers_is(terminal, simulator, tmp_path, monkeypatch):
+    api = simulator(
+        seed=11,
+        latency="0.2s",
+        invalid_answers=0.1,
+        stubborn_answers=0.3,
+        truncated_answers=0.05,
+        refused_answers=0.03,
+        fail_rate=0.02,
+        fail_codes="content_policy_violation",
+    )
+    asked = ("run", manifest(tmp_path, ROWS), "--schema", schema_file(tmp_path), "--prompt", "What is there?")
+    ended = terminal(*asked, "--out", "out", "--base-url", api.base_url, "--yes", "--repair", "1")
+    assert ended.code == 1, ended.err
+    rows = rows_of(tmp_path / "out")
+    again = [row for row in rows if row["attempts"] == 2]
+    assert api.summary()["posts_accepted"] == ROWS + len(again) == sum(len(row["attempt_log"]) for row in rows)
+    firsts = Counter(row["attempt_log"][0]["answer_status"] for row in again)
+    for status, share in (("invalid", 0.1), ("truncated", 0.05)):
+        assert firsts[status] / ROWS == pytest.approx(share, abs=0.03)
+    assert set(firsts) == {"invalid", "truncated"}
+    for row in again:
+        [other] = [one for one in row["attempt_log"] if one["generation_id"] != row["generation_id"]]
+        mended = row["answer_status"] == "ok"
+        assert mended == (row["answer"] is not None)
+        assert row["content"]
+        assert (other["content"] is None) == (other["outcome"] == "failed")  # then the first answer is the row's
+        assert mended or other["outcome"] == "failed" or other["answer_status"] == "invalid"
+    statuses = Counter(row["answer_status"] for row in rows)
+    assert statuses["truncated"] <= 2  # of those, only one whose second generation failed
+    assert 0 < statuses["invalid"] < 0.6 * firsts["invalid"]
+    counts = {"ok": statuses["ok"]}
+    every_reader_reads_the_types(tmp_path, monkeypatch, counts)
+
+
 def each_lands_in_its_status(rows, books):
     assert (len(rows), len({row["row_id"] for row in rows})) == (ROWS, ROWS)
     statuses = Counter(row["answer_status"] for row in rows if row["outcome"] == "completed")
