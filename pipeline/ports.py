@@ -426,6 +426,11 @@ class RunFolder(Protocol):
     """A run's files under OUT. StorageError when the disk refuses."""
 
     @property
+    def ids_every_s(self) -> float:
+        """How long accepted ids may wait to be saved, so that they are fewer files."""
+        ...
+
+    @property
     def run_id(self) -> str:
         """Whose files they are."""
         ...

@@ -6,19 +6,26 @@ import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
+from pipeline.edges import object_client
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_ledger import RedisLedger
 
 READY_WITHIN_S = 10.0
+STORE_READY_WITHIN_S = 90.0
+SECRET = "secret-of-the-tests"
 
 
 def _binary() -> str:
@@ -122,6 +129,69 @@ def redis_url(redis_server: RedisServer) -> str:
         redis_server.restart()
     redis_server.flush()
     return redis_server.url
+
+
+class ObjectStore:
+    """An S3-compatible server on this machine, as a process of its own: it counts requests, and fails some if told."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("s3_server.py"))]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        watchdog = threading.Timer(STORE_READY_WITHIN_S, self._process.kill)
+        watchdog.start()
+        line = self._process.stdout.readline()
+        watchdog.cancel()
+        assert line.startswith("ready "), "the object store did not start"
+        self.url = f"http://127.0.0.1:{line.split()[1]}"
+        self._client = httpx.Client(base_url=self.url, timeout=30.0, trust_env=False)
+        self._buckets = 0
+
+    def bucket(self) -> str:
+        """The name of a new bucket."""
+        self._buckets += 1
+        self._told(f"buckets/bucket-{self._buckets}")
+        return f"bucket-{self._buckets}"
+
+    def counts(self) -> Counter[str]:
+        """Requests by kind since the last time: PUT, GET, HEAD, LIST, DELETE …, and how many were failed."""
+        return Counter(self._told("counts"))
+
+    def fail(self, method: str, every: int, status: int = 503) -> None:
+        """Let every n-th request of a method fail from now on, of any method with `*`; with 0, none."""
+        self._told("fail", method=method, every=every, status=status)
+
+    def close(self) -> None:
+        self._client.close()
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _told(self, command: str, **how: object) -> dict[str, int]:
+        return self._client.get(f"/-/{command}", params=how).raise_for_status().json()
+
+
+@pytest.fixture(scope="session")
+def _object_store() -> Iterator[ObjectStore]:
+    store = ObjectStore()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def store(_object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """An object store, and the environment that leads there; what it was told to fail ends with the test."""
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": _object_store.url,
+        "AWS_ACCESS_KEY_ID": "key-of-the-tests",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    object_client.forget()
+    yield _object_store
+    _object_store.fail("*", 0)
+    object_client.forget()
 
 
 class SimulatedClock:

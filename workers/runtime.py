@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 import uvloop
 
@@ -28,6 +27,7 @@ from pipeline.edges.clock import MachineClock, time_of_day_us, unix_seconds
 from pipeline.edges.foxapi import FoxApi
 from pipeline.edges.http import HttpDoor
 from pipeline.edges.http_transport import HttpSettings
+from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.reporting import make_report
 from pipeline.edges.run_folder import LocalRunFolder, judging_by
@@ -221,7 +221,7 @@ class Runtime:
 
     def _folder(self, card: RunCard) -> LocalRunFolder:
         if card.run_id not in self._folders:
-            self._folders[card.run_id] = LocalRunFolder(Path(card.out), card.run_id)
+            self._folders[card.run_id] = LocalRunFolder(out_place(card.out), card.run_id)
         return self._folders[card.run_id]
 
     def _writing(self, card: RunCard) -> Writing:
@@ -236,6 +236,7 @@ class Runtime:
         self._loop.close()
 
     async def _close(self) -> None:
+        self._folders.clear()  # what they keep on this machine goes with them
         if self._door is not None:
             await self._door.close()
         await self._ledger.close()

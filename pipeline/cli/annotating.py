@@ -17,11 +17,12 @@ from pipeline.edges.clock import local_now
 from pipeline.edges.embedded_worker import Waiting
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 
 
 def annotate(
     manifests: tuple[Path, ...],
-    out: Path,
+    out: Place,
     configuration: Configuration,
     given: dict[str, Any],
     waiting: Waiting | None,
@@ -33,7 +34,9 @@ def annotate(
     return carry_on(prepared, configuration, Screen(quiet=as_json), given, waiting, as_json=as_json)
 
 
-def planned(manifests: tuple[Path, ...], out: Path, configuration: Configuration, given: Mapping[str, Any]) -> Prepared:
+def planned(
+    manifests: tuple[Path, ...], out: Place, configuration: Configuration, given: Mapping[str, Any]
+) -> Prepared:
     """The run of what is asked: the one that there is, or a new one with its plan on disk."""
     question = question_of(manifests, given)
     return prepare(

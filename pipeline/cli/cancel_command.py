@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from pathlib import Path
 
 import click
 
@@ -21,6 +20,7 @@ from pipeline.core.errors import KeyMissing
 from pipeline.core.lead import place_of
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 from pipeline.edges.redis_ledger import RedisLedger
 
 
@@ -37,7 +37,7 @@ from pipeline.edges.redis_ledger import RedisLedger
 @options.json_output
 @click.pass_obj
 def command(
-    configuration: Configuration, run_id: str, out: Path, redis_url: str | None, *, abandon: bool, as_json: bool
+    configuration: Configuration, run_id: str, out: Place, redis_url: str | None, *, abandon: bool, as_json: bool
 ) -> None:
     """End RUN without sending more: what was paid for is collected, the other rows become cancelled.
 

@@ -1,7 +1,6 @@
 """`vidbatch collect`."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +18,7 @@ from pipeline.core.polling import parse_duration, parse_schedule
 from pipeline.core.waiting import duration
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 
 
 @click.command(name="collect")
@@ -35,7 +35,7 @@ from pipeline.edges.out_folder import OutFolder
 @options.poll
 @options.json_output
 @click.pass_obj
-def command(configuration: Configuration, /, run_id: str, out: Path, **given: Any) -> None:  # noqa: ANN401 - click's options
+def command(configuration: Configuration, /, run_id: str, out: Place, **given: Any) -> None:  # noqa: ANN401 - click's options
     """Fetch answers of RUN that came too late for it, or were abandoned, by their ids; nothing is sent.
 
     They become a new run in the same dataset. The same command again resumes. It needs the key that paid for them.

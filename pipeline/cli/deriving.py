@@ -114,11 +114,10 @@ def _planned(
 
 def _copy_plan(source: LocalRunFolder, fresh: LocalRunFolder, chosen: Rows) -> tuple[PlanSummary, int]:
     """The chosen requests, just as they were, and with them their duplicates; how many these are."""
-    fresh.path.mkdir(parents=True)
     metadata = {"vidbatch.run_id": fresh.run_id, "vidbatch.schema_version": str(SCHEMA_VERSION)}
     with (
-        RequestsWriter(fresh.path / "requests.parquet", metadata) as requests,
-        RejectsWriter(fresh.path / "rejects.parquet"),
+        RequestsWriter(fresh.draft / "requests.parquet", metadata) as requests,
+        RejectsWriter(fresh.draft / "rejects.parquet"),
     ):
         summary = repeat(source.requests(), chosen, requests)
     return summary, source.duplicates().copy_of(chosen, fresh.duplicates().path, metadata)

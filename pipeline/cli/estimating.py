@@ -1,7 +1,6 @@
 """The estimate of a plan: what the manifest says, what the dataset says, and the prices, brought together."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.core.budget import Budget, unpriced
@@ -9,6 +8,7 @@ from pipeline.core.costs import Price, PriceList
 from pipeline.core.errors import SettingsError
 from pipeline.core.estimates import Lengths, Need, described, estimate
 from pipeline.core.sifting import Sifted
+from pipeline.edges.places import Place
 from pipeline.edges.trailing import trailing
 
 
@@ -20,7 +20,7 @@ def price_list(prices: Mapping[str, Mapping[str, Any]]) -> PriceList:
 def estimate_of(
     sifted: Sifted,
     prices: Mapping[str, Mapping[str, Any]],
-    out: Path | None,
+    out: Place | None,
     tokens_per_second: float | None = None,
 ) -> dict[str, Any]:
     """What requests will take, as `run.json` keeps it; `out` is the dataset whose earlier answers tell."""
@@ -33,7 +33,7 @@ def of_models(
     lengths: Lengths,
     characters: float,
     prices: Mapping[str, Mapping[str, Any]],
-    out: Path | None,
+    out: Place | None,
     tokens_per_second: float | None = None,
 ) -> dict[str, Any]:
     """The same for rows by model; `characters` are those of a prompt in the mean."""

@@ -13,6 +13,7 @@ from pipeline.cli.family import the_run
 from pipeline.core.errors import UsageError
 from pipeline.core.exporting import About, Exported, Format, check_columns, format_of
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place, out_place
 
 
 @click.command(name="export")
@@ -89,14 +90,14 @@ def _export(
     )
 
 
-def _source(source: str | None, out: Path | None) -> tuple[OutFolder, str | None]:
+def _source(source: str | None, out: Place | None) -> tuple[OutFolder, str | None]:
     """The dataset, and one run of it or all. UsageError where there is none."""
     if out is not None:
         folder = OutFolder(out)
         if source is not None:
             return folder, the_run(folder, source).run_id
-    elif source is not None and (Path(source) / "runs").is_dir():
-        folder = OutFolder(Path(source))
+    elif source is not None and (out_place(source) / "runs").is_dir():
+        folder = OutFolder(out_place(source))
     else:
         raise UsageError(
             f"export: found {source or 'neither RUN nor OUT'}; allowed is the folder of a dataset, or a run's id with "

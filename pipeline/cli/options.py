@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli import limit_options, repair_option
 from pipeline.cli.configuration import DEFAULT_BASE_URL
+from pipeline.cli.out_option import OUT
 from pipeline.core.account import checked_base_url
 from pipeline.core.budget import Budget
 from pipeline.core.deadline import parse_by
@@ -33,11 +34,13 @@ def _manifests(context: click.Context, parameter: click.Parameter, value: tuple[
 
 
 manifests = click.argument("manifests", nargs=-1, required=True, callback=_manifests, metavar="MANIFEST...")
+
+
 out = click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the dataset; made if absent.",
+    type=OUT,
+    help="Folder of the dataset, made if absent; or s3://bucket/prefix.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, for programs.")
 POLL_COST: Final = (0.001, 86_400)

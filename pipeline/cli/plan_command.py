@@ -13,6 +13,7 @@ from pipeline.cli import limit_options, options
 from pipeline.cli.asking import question_of, schema_described
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
+from pipeline.cli.out_option import OUT
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
 from pipeline.cli.preparing import (
     answered,
@@ -23,6 +24,7 @@ from pipeline.cli.preparing import (
 )
 from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
 
 
@@ -36,7 +38,7 @@ def _reckoned_limits(command: options.Command) -> options.Command:
 @options.manifests
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OUT,
     help="Folder of a dataset: what it has answered is not sent again, and its answers tell what rows take; nothing is "
     "written there.",
 )
@@ -52,7 +54,7 @@ def command(
     configuration: Configuration,
     /,
     manifests: tuple[Path, ...],
-    out: Path | None,
+    out: Place | None,
     as_json: bool,
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli.asking import Question, schema_described
@@ -21,10 +20,10 @@ from pipeline.core.errors import RunConflict
 from pipeline.core.lead import moved
 from pipeline.core.sifting import Sifted
 from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, parent_of
-from pipeline.edges import annotations_file
 from pipeline.edges.embedded import new_token
 from pipeline.edges.manifests import read_rows
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.flows.plan import PlanSummary, plan
@@ -85,17 +84,18 @@ def prepare(
     return Prepared(fresh, described, resumed=False, finished=False)
 
 
-def answered(out: OutFolder, question: Question) -> dict[str, list[Path]]:
+def answered(out: OutFolder, question: Question) -> dict[str, list[Place]]:
     """The files of annotations that answer what is asked, by run: of the same API, held against the same schema."""
     api, schema = account_id(question.base_url, ""), question.schema and question.schema.digest
+    files = out.answers()
     return {
-        folder.run_id: annotations_file.published_files(folder.published)
+        folder.run_id: files.get(folder.run_id, [])
         for folder, described in ((folder, folder.described()) for folder in out.runs())
         if account_id(described["base_url"], "") == api and described.get("schema_digest") == schema
     }
 
 
-def sifted(summary: PlanSummary, folder: LocalRunFolder, known: Mapping[str, Sequence[Path]]) -> Sifted:
+def sifted(summary: PlanSummary, folder: LocalRunFolder, known: Mapping[str, Sequence[Place]]) -> Sifted:
     """Take out of a plan what need not be sent; all of it is, mostly, and then nothing has to be looked at."""
     if not summary.requests or not (summary.repeated or any(known.values())):
         return Sifted(
@@ -107,7 +107,7 @@ def sifted(summary: PlanSummary, folder: LocalRunFolder, known: Mapping[str, Seq
         )
     from pipeline.edges.sifting import sift  # noqa: PLC0415 - DuckDB is loaded only where there is something to compare
 
-    return sift(folder.path, known)
+    return sift(folder.draft, known)
 
 
 def asked_before(out: OutFolder, ask: str) -> Prepared | None:
@@ -167,11 +167,10 @@ def plan_into(
     question: Question, folder: LocalRunFolder, *, strict: bool, progress: Callable[[int], None] | None
 ) -> PlanSummary:
     """Plan the manifest into a run's folder."""
-    folder.path.mkdir(parents=True, exist_ok=True)
     metadata = {"vidbatch.run_id": folder.run_id, "vidbatch.schema_version": str(SCHEMA_VERSION)}
     with (
-        RequestsWriter(folder.path / "requests.parquet", metadata) as requests,
-        RejectsWriter(folder.path / "rejects.parquet") as rejects,
+        RequestsWriter(folder.draft / "requests.parquet", metadata) as requests,
+        RejectsWriter(folder.draft / "rejects.parquet") as rejects,
     ):
         return plan(
             read_rows(list(question.manifests)),

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -12,6 +11,7 @@ from pipeline.cli.sharing import pace_now
 from pipeline.cli.wording import again_words
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 
@@ -35,7 +35,7 @@ async def _resume(url: str, run_id: str) -> str:
         told = not_resumed(run)
         if told is not None:
             return told
-        folder = LocalRunFolder(Path(card.out), run_id)
+        folder = LocalRunFolder(out_place(card.out), run_id)
         if not run.led:
             raise UsageError(
                 f"no command leads run {run_id}, so it would send nothing; its own command goes on with "

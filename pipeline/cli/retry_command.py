@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +21,7 @@ from pipeline.core.lifecycle import Outcome
 from pipeline.core.standing import ASKABLE, DEFAULT_OUTCOMES, RETRIABLE, Selection
 from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 
 
 @click.command(name="retry")
@@ -49,7 +49,7 @@ from pipeline.edges.out_folder import OutFolder
 @options.sending_options
 @options.json_output
 @click.pass_obj
-def command(configuration: Configuration, /, run_id: str, out: Path, **given: Any) -> None:  # noqa: ANN401 - click's options
+def command(configuration: Configuration, /, run_id: str, out: Place, **given: Any) -> None:  # noqa: ANN401 - click's options
     """Ask rows of RUN again that did not complete, or whose answer is of no use, as a new run into the same dataset.
 
     Rows that a later retry completed are not asked again. The same command again resumes.

@@ -9,6 +9,7 @@ import click
 from pipeline.cli import options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.early import waiting_worker
+from pipeline.edges.places import Place
 
 
 @click.command(name="run")
@@ -23,7 +24,7 @@ def command(
     configuration: Configuration,
     /,
     manifests: tuple[Path, ...],
-    out: Path,
+    out: Place,
     as_json: bool,
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ from pipeline.cli.screen import cost_text
 from pipeline.core.errors import UsageError
 from pipeline.core.verification import Difference
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.flows.verify import Verdict, verify
 
@@ -21,7 +21,7 @@ from pipeline.flows.verify import Verdict, verify
 @click.argument("run_id", required=False, metavar="[RUN]")
 @options.out
 @options.json_output
-def command(run_id: str | None, out: Path, as_json: bool) -> None:
+def command(run_id: str | None, out: Place, as_json: bool) -> None:
     """Recompute a run's receipt from its files, and tell every difference.
 
     Without RUN, all finished runs of OUT are verified, and the others named. Nothing is changed. The exit code is 1 if

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 import click
 import orjson
@@ -23,6 +22,7 @@ from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import RunSnapshot
 from pipeline.core.waiting import waits_for
 from pipeline.edges.clock import local_now
+from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.ports import RunCard
@@ -66,7 +66,7 @@ async def _watch(url: str, run_id: str, screen: Screen, by: datetime | None, *, 
 
 def _folder_here(card: RunCard) -> LocalRunFolder | None:
     """The run's folder, where its OUT can be reached from here."""
-    folder = LocalRunFolder(Path(card.out), card.run_id)
+    folder = LocalRunFolder(out_place(card.out), card.run_id)
     return folder if folder.holds(card.token) else None
 
 

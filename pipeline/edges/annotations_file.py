@@ -22,6 +22,8 @@ from pipeline.core.shapes import Shape
 from pipeline.edges.answer_column import answer_type, shape_metadata, word_columns
 from pipeline.edges.arrow import numbers
 from pipeline.edges.files import replaced
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place, listed
 from pipeline.edges.tally import COLUMNS, Tally
 
 _ATTEMPTS = pa.list_(
@@ -94,7 +96,7 @@ def schema_of(carried: Iterable[str], run_id: str, answer: Shape | None = None) 
     return pa.schema(fields, told)
 
 
-def write_part(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+def write_part(path: Place, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """Write annotations durably under `path`, replacing what is there."""
     with replaced(path) as temporary, annotations_writer(temporary, schema) as writer:
         for table in tables:
@@ -113,12 +115,12 @@ def table_of(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Tabl
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def published_files(folder: Path) -> list[Path]:
+def published_files(folder: Place) -> list[Place]:
     """A run's files under annotations/, in order."""
-    return sorted(folder.glob("part-*.parquet"))
+    return listed(folder, "part-*.parquet")
 
 
-def summed(published: Path, prices: PriceList) -> Tally:
+def summed(published: Place, prices: PriceList) -> Tally:
     """Sums over published annotations."""
     tally = Tally(prices)
     for path in published_files(published):
@@ -127,17 +129,17 @@ def summed(published: Path, prices: PriceList) -> Tally:
     return tally
 
 
-def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def batches(path: Place, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Some columns of a file, a bounded number of rows at a time. StorageError when they can't be read."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(parquet_source(path)) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
                 yield batch.select(list(columns))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StorageError(f"{path} can't be read: {error}") from error
 
 
-def write_usage(usage: Usage, path: Path) -> None:
+def write_usage(usage: Usage, path: Place) -> None:
     """Write the usage table, by model, day and outcome."""
     lines = sorted(usage.items(), key=lambda line: line[0].order)
     rows = [{**asdict(key), "rows": one.rows, "attempts": one.attempts, **asdict(one.sums)} for key, one in lines]
@@ -145,7 +147,7 @@ def write_usage(usage: Usage, path: Path) -> None:
         pq.write_table(table_of(rows, USAGE), temporary, compression="zstd")
 
 
-def read_usage(path: Path) -> dict[UsageKey, UsageSums]:
+def read_usage(path: Place) -> dict[UsageKey, UsageSums]:
     """The usage table as it stands on the disk. StorageError when it can't be read."""
     rows = [row for batch in batches(path, USAGE.names) for row in batch.to_pylist()]
     return {
@@ -156,7 +158,7 @@ def read_usage(path: Path) -> dict[UsageKey, UsageSums]:
     }
 
 
-def settled(paths: Iterable[Path], late: Mapping[int, Sequence[LateId]], prices: PriceList) -> Settled:
+def settled(paths: Iterable[Place], late: Mapping[int, Sequence[LateId]], prices: PriceList) -> Settled:
     """What the POSTs of the rows in these files used, as the ledger counts it; a row that two files have counts once.
 
     `late` ids by their row, with what they used, stand beside those that the rows' attempt logs have. StorageError for
@@ -196,7 +198,7 @@ def _sum(values: Any) -> int:  # noqa: ANN401 - pyarrow has no types
     return int(pc.sum(values).as_py() or 0)
 
 
-def ended(paths: Iterable[Path]) -> Ended:
+def ended(paths: Iterable[Place]) -> Ended:
     """The requests in these files and their outcomes; a row that two files have counts as the first of them has it.
 
     Duplicates are left out: no ledger knows them.
@@ -229,10 +231,10 @@ def without(batch: Any, places: Sequence[int]) -> Any:  # noqa: ANN401
     return batch.filter(mask)
 
 
-def sample(published: Path, count: int) -> list[dict[str, Any]]:
+def sample(published: Place, count: int) -> list[dict[str, Any]]:
     """The first completed annotations of a published run, with a few columns."""
     found: list[dict[str, Any]] = []
-    for path in sorted(published.glob("part-*.parquet")):
-        table: Any = pq.read_table(path, columns=["row_id", "outcome", "content"], partitioning=None)
+    for path in listed(published, "part-*.parquet"):
+        table: Any = pq.read_table(parquet_source(path), columns=["row_id", "outcome", "content"], partitioning=None)
         found += [row for row in table.slice(0, 10 * count).to_pylist() if row["outcome"] == "completed"]
     return found[:count]

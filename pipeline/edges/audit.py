@@ -17,6 +17,7 @@ from pipeline.core.receipt import FileFound, Found, PartFound, UsageKey, UsageSu
 from pipeline.core.standing import COLLECTS, RETRY_OF
 from pipeline.edges.annotations_file import COPY_OF, batches, is_copy, read_usage
 from pipeline.edges.bearers import Bearers
+from pipeline.edges.places import Place, below, name_under
 from pipeline.edges.sent_ids import by_files, content, id_files
 from pipeline.edges.tally import COLUMNS, Tally
 
@@ -27,16 +28,18 @@ _INDEX, _FIRSTS = ("row_index",), ("row_index", "first_index")
 class Places:
     """Where the files of a run are; `out` is what their names are told under."""
 
-    out: Path
-    run: Path
-    published: Path
-    usage: Path
+    out: Place
+    run: Place
+    published: Place
+    usage: Place
+    sent: Path
+    """The files of ids, to be read."""
 
 
 def audit(places: Places, described: Mapping[str, Any]) -> Found:
     """Read all files of a run, `described` being run.json."""
     prices = {model: Price(**price) for model, price in described.get("prices", {}).items()}
-    made = _Audit(places.out, Tally(prices))
+    made = _Audit(places.out, places.run, Tally(prices))
     requests, rejects = places.run / "requests.parquet", places.run / "rejects.parquet"
     requested = made.planned(requests, _INDEX, made.coverage.asked)
     duplicates = made.beside(places.run, "duplicates", described, _FIRSTS, made.coverage.duplicated)
@@ -44,7 +47,7 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
     rejected = made.planned(rejects, _INDEX, made.coverage.rejected) if rejects.exists() else None
     parts = [part for path in _files(places.published) if (part := made.published(path)) is not None]
     usage_file, usage_table = made.usage(places.usage)
-    ids = id_files(places.run / "sent")  # listed once: a file that comes meanwhile is one that came after
+    ids = id_files(places.sent)  # listed once: a file that comes meanwhile is one that came after
     whole = RETRY_OF not in described and COLLECTS not in described  # else only some rows of a manifest
     gaps = made.coverage.faults(
         requests=made.name(requests),
@@ -65,39 +68,43 @@ def audit(places: Places, described: Mapping[str, Any]) -> Found:
         answer_statuses=dict(made.tally.statuses),
         flagged=made.tally.flagged,
         doubt=made.tally.doubt,
-        sent=[_file_found(path, made.name(path), len(content(path))) for path in ids],
+        sent=[_file_found(path, made.name_of_ids(path), len(content(path))) for path in ids],
         unplaced=made.unplaced(ids),
         finished_at=made.tally.last_end,
         faults=[*made.faults, *gaps],
     )
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Place) -> list[Place]:
     """All that a reader of the dataset would take for a part of the run."""
-    return sorted(path for path in folder.rglob("[!.]*") if path.is_file()) if folder.is_dir() else []
+    return [path for path in below(folder, "[!.]*") if path.is_file()] if folder.is_dir() else []
 
 
 @dataclass(slots=True)
 class _Audit:
     """One reading of a run's files."""
 
-    out: Path
+    out: Place
+    run: Place
     tally: Tally
     coverage: Coverage = field(default_factory=Coverage)
     bearers: Bearers = field(default_factory=Bearers)
     faults: list[Fault] = field(default_factory=list)
 
-    def name(self, path: Path) -> str:
-        return path.relative_to(self.out).as_posix()
+    def name(self, path: Place) -> str:
+        return name_under(self.out, path)
+
+    def name_of_ids(self, path: Place) -> str:
+        return self.name(self.run / "sent" / path.name)
 
     def beside(
-        self, run: Path, kind: str, described: Mapping[str, Any], columns: Sequence[str], mark: Callable[..., None]
+        self, run: Place, kind: str, described: Mapping[str, Any], columns: Sequence[str], mark: Callable[..., None]
     ) -> FileFound | None:
         """A file of the plan that is only where the run has such rows."""
         path = run / f"{kind}.parquet"
         return self.planned(path, columns, mark) if path.exists() or described.get(kind) else None
 
-    def planned(self, path: Path, columns: Sequence[str], mark: Callable[..., None]) -> FileFound | None:
+    def planned(self, path: Place, columns: Sequence[str], mark: Callable[..., None]) -> FileFound | None:
         """A file of the plan, its rows marked; nothing when it can't be read."""
         rows, name = 0, self.name(path)
         try:
@@ -109,7 +116,7 @@ class _Audit:
             self._tell_broken(path, error)
             return None
 
-    def published(self, path: Path) -> PartFound | None:
+    def published(self, path: Place) -> PartFound | None:
         """A file of annotations, counted and its rows marked; nothing when it can't be read."""
         own, name = Tally(self.tally.prices), self.name(path)
         try:
@@ -123,7 +130,7 @@ class _Audit:
             self._tell_broken(path, error)
             return None
 
-    def usage(self, path: Path) -> tuple[FileFound | None, Mapping[UsageKey, UsageSums]]:
+    def usage(self, path: Place) -> tuple[FileFound | None, Mapping[UsageKey, UsageSums]]:
         """The usage table, as it stands there; nothing when it can't be read."""
         try:
             table = read_usage(path)
@@ -132,16 +139,16 @@ class _Audit:
             self._tell_broken(path, error)
             return None, {}
 
-    def unplaced(self, files: Sequence[Path]) -> dict[frozenset[str], int]:
+    def unplaced(self, files: Sequence[Place]) -> dict[frozenset[str], int]:
         """How many ids no annotation has, by the files that name them."""
         counts = by_files(files, self.bearers.unplaced(files))
-        return {frozenset(map(self.name, named)): count for named, count in counts.items()}
+        return {frozenset(map(self.name_of_ids, named)): count for named, count in counts.items()}
 
-    def _tell_broken(self, path: Path, error: StorageError) -> None:
+    def _tell_broken(self, path: Place, error: StorageError) -> None:
         self.faults.append(Fault(self.name(path), f"can't be read: {error.__cause__ or error}"))
 
 
-def _file_found(path: Path, name: str, rows: int) -> FileFound:
+def _file_found(path: Place, name: str, rows: int) -> FileFound:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

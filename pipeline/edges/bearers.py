@@ -7,13 +7,13 @@ ids themselves; an id that is on disk and in no row could then pass for one that
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
 from pipeline.edges.annotations_file import batches
 from pipeline.edges.arrow import numbers
+from pipeline.edges.places import Place
 from pipeline.edges.sent_ids import saved_pairs
 
 COLUMNS = ("row_index", "attempt_log")
@@ -63,7 +63,7 @@ class Bearers:
         self.ids.add_all([generation_id for _, generation_id in held])
         self.pairs.add_all(held)
 
-    def unplaced(self, files: Sequence[Path]) -> set[int]:
+    def unplaced(self, files: Sequence[Place]) -> set[int]:
         """Hashes of (row index, generation id) in files of saved ids that no row bears."""
         saved = Hashes()
         for file in files:
@@ -90,7 +90,7 @@ def bearers_of(batch: Any, wanted: set[int]) -> Iterator[tuple[int, str, Any]]: 
             yield rows[place].as_py(), generation_id, entries[place]["submitted_at"].as_py()
 
 
-def batches_of(paths: Iterable[Path]) -> Iterator[Any]:
+def batches_of(paths: Iterable[Place]) -> Iterator[Any]:
     """The rows of these files, as far as they tell of generations."""
     for path in paths:
         yield from batches(path, COLUMNS)

@@ -21,6 +21,8 @@ from pipeline.edges.arrow import numbers
 from pipeline.edges.duplicates_file import DuplicatesFile
 from pipeline.edges.ends_table import asked_columns
 from pipeline.edges.merging import STRETCH_ROWS, Stretch
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place
 
 _FILES = 128
 """Files that wait at most: where there are more stretches, several share one."""
@@ -59,11 +61,11 @@ class Copies:
         shared = [stretches[place : place + step] for place in range(0, len(stretches), step)]
         self._untils = [some[-1].until for some in shared]
 
-    def take_up_files(self, files: Sequence[Path]) -> None:
+    def take_up_files(self, files: Sequence[Place]) -> None:
         """Take up the firsts that stand in published files."""
         columns = ["row_index", "row_id", *COPIED]
         for path in files if len(self._firsts) else ():
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(parquet_source(path)) as file:
                 place = file.schema_arrow.names.index("row_index")
                 for group in range(file.num_row_groups):
                     told = file.metadata.row_group(group).column(place).statistics

@@ -15,10 +15,14 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.core.errors import StorageError
+from pipeline.edges.object_store import at_once, download
+from pipeline.edges.opening import dataset_of
+from pipeline.edges.places import ObjectPlace, Place
 
 MEMORY = "512MB"
 THREADS = 2
 BATCH_ROWS = 10_000
+FETCHED_BYTES = 512 * 1024 * 1024
 
 _CLOSED = {
     "autoinstall_known_extensions": "false",
@@ -32,8 +36,9 @@ _GLOB = "*?["
 class Duck:
     """A connection; errors of DuckDB become StorageError."""
 
-    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - duckdb's types change with its versions
+    def __init__(self, connection: Any, scratch: Path) -> None:  # noqa: ANN401 - duckdb's types change with its versions
         self._connection = connection
+        self._scratch = scratch
 
     def execute(self, query: str, parameters: Sequence[object] = ()) -> None:
         """Run a statement that returns nothing."""
@@ -64,17 +69,32 @@ class Duck:
             reader = relation.to_arrow_reader(batch_rows) if whole else relation.fetch_record_batch(batch_rows)
         return Batches(reader)
 
-    def scan(self, name: str, files: Sequence[Path], constants: Mapping[str, str] | None = None) -> None:
+    def scan(self, name: str, files: Sequence[Place], constants: Mapping[str, str] | None = None) -> None:
         """Make the rows of Parquet files a view of this name, with more columns of one text each.
 
         Columns that only some of the files have are null in the others. StorageError where a file can't be read.
         """
         with translated():
-            relation = self._connection.read_parquet(
-                [_literally(str(path)) for path in files], hive_partitioning=False, union_by_name=True
-            )
+            if stored := [file for file in files if isinstance(file, ObjectPlace)]:
+                files = self._fetched(name, stored)
+            if not files:
+                self._connection.register(f"{name}_stored", dataset_of(stored))
+                relation = self._connection.table(f"{name}_stored")
+            else:
+                relation = self._connection.read_parquet(
+                    [_literally(str(path)) for path in files], hive_partitioning=False, union_by_name=True
+                )
             told = "".join(f"{text(value)} AS {named(column)}, " for column, value in (constants or {}).items())
             relation.project(f"{told}*").create_view(name, replace=True)
+
+    def _fetched(self, name: str, stored: Sequence[ObjectPlace]) -> list[Path]:
+        """Objects as files of the scratch folder, unless they are too many; each query would fetch them again."""
+        if sum(one.stat().st_size for one in stored) > FETCHED_BYTES:
+            return []
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        files = [self._scratch / f"{name}-{place:05}.parquet" for place in range(len(stored))]
+        at_once(lambda pair: download(pair[0].key, pair[1]), zip(stored, files, strict=True))
+        return files
 
     def offer(self, name: str, source: Any) -> None:  # noqa: ANN401 - pyarrow has no types
         """Make an Arrow table, reader or dataset a view of this name; a reader can be read once."""
@@ -114,7 +134,7 @@ def duck(scratch: Path, memory: str = MEMORY) -> Iterator[Duck]:
     try:
         with translated():
             connection.execute("SET TimeZone = 'UTC'")
-        yield Duck(connection)
+        yield Duck(connection, spill)
     finally:
         with suppress(duckdb.Error):
             connection.close()

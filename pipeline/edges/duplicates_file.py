@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +13,8 @@ from pipeline.core.errors import StorageError
 from pipeline.core.rows import Rows
 from pipeline.edges.arrow import numbers
 from pipeline.edges.files import replaced
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place
 from pipeline.edges.requests_file import LAYOUT, SHARED
 from pipeline.edges.requests_reader import RequestsFile
 
@@ -23,7 +24,7 @@ BATCH_ROWS = 4_096
 class DuplicatesFile:
     """The duplicates of a run, none where it has no such file. StorageError when it can't be read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self._rows: RequestsFile | None = None
 
@@ -49,7 +50,7 @@ class DuplicatesFile:
             self._rows = RequestsFile(self.path)
         return self._rows.asked(row_indexes)
 
-    def copy_of(self, firsts: Rows, path: Path, metadata: Mapping[str, str]) -> int:
+    def copy_of(self, firsts: Rows, path: Place, metadata: Mapping[str, str]) -> int:
         """Write the duplicates of these rows into another run's file, where there are any; how many."""
         count = 0
         batches = (batch.filter(_among(batch["first_index"], firsts)) for batch in self._batches(None))
@@ -71,7 +72,7 @@ class DuplicatesFile:
         if not self.path.exists():
             return
         try:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(parquet_source(self.path)) as file:
                 for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
                     yield batch.select(columns) if columns else batch
         except (OSError, pa.ArrowException, KeyError) as error:

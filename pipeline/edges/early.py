@@ -7,7 +7,6 @@ with it may yet turn out to bear its id (`core.corrections`). Of all others the 
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from pipeline.edges.arrow import numbers
 from pipeline.edges.bearers import Bearers, batches_of, bearers_of
 from pipeline.edges.files import unfinished
 from pipeline.edges.merging import Holders, Merge, Stretch
+from pipeline.edges.places import Place
 from pipeline.edges.publishing import Publication
 from pipeline.edges.sent_ids import id_files, late_ids, saved_ids
 
@@ -44,9 +44,12 @@ def is_due(publication: Publication, least: float = 0.0) -> float:
 
     `least` is how many there must be at least, whatever the usual bound is.
     """
+    bound = max(least, EARLY * publishing.FILE_BYTES)
+    if sum(part.stat().st_size for part in publication.parts) < bound:
+        return 0.0  # as of most runs, without a look at what is published
     named = publishing.names_in(published_files(publication.into))
     waiting = sum(part.stat().st_size for part in publication.parts if part.name not in named)
-    return waiting if waiting >= max(least, EARLY * publishing.FILE_BYTES) else 0.0
+    return waiting if waiting >= bound else 0.0
 
 
 def publish_early(publication: Publication, stop: Callable[[], bool]) -> bool:
@@ -88,7 +91,7 @@ def _places(batch: Any, doubted: Rows, until: int) -> list[int]:  # noqa: ANN401
     return [place for place, is_fresh in enumerate(fresh) if is_fresh or place not in clear]
 
 
-def _doubted(publication: Publication, files: Sequence[Path], holders: Holders) -> tuple[Rows, int]:
+def _doubted(publication: Publication, files: Sequence[Place], holders: Holders) -> tuple[Rows, int]:
     """Rows that may be corrected yet, and the time, in µs, up to which rows were accepted long enough ago."""
     doubted, seen, bearers = Rows(late_ids(publication.sent)), Rows(), Bearers()
     newest = 0

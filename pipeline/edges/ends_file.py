@@ -1,7 +1,6 @@
 """Reads how rows ended from a run's published annotations: a few columns, a batch at a time."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +10,8 @@ import pyarrow.parquet as pq
 from pipeline.core.errors import StorageError
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.standing import End
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place, listed
 
 _COLUMNS = [
     "duplicate_of",
@@ -25,14 +26,14 @@ _COLUMNS = [
 BATCH_ROWS = 20_000
 
 
-def read_ends(published: Path) -> Iterator[End]:
+def read_ends(published: Place) -> Iterator[End]:
     """How every request of a published run ended, in the files' order. StorageError when a file can't be read.
 
     Duplicates end as their firsts do, and are left out: who asks for a row again asks for its duplicates, too.
     """
-    for path in sorted(published.glob("part-*.parquet")):
+    for path in listed(published, "part-*.parquet"):
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(parquet_source(path)) as file:
                 for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=_COLUMNS):
                     yield from _ends(batch)
         except (OSError, pa.ArrowException) as error:

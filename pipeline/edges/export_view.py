@@ -15,6 +15,7 @@ from pipeline.edges import export_sql as sql
 from pipeline.edges.annotations_file import published_files
 from pipeline.edges.duck import Duck, duck, named, text
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place, listed
 from pipeline.edges.run_folder import LocalRunFolder
 
 _OWN = ("row_id", "row_index", "prompt_name")
@@ -133,7 +134,7 @@ class _View:
         """Make a run's annotations a view, each row once: a row of a part may be published, or in another part, too."""
         folder, number = self._folders[member.run_id], member.recency
         published = published_files(folder.published)
-        parts = [] if folder.summary() is not None else sorted((folder.path / "parts").glob("part-*.parquet"))
+        parts = [] if folder.summary() is not None else listed(folder.path / "parts", "part-*.parquet")
         for name, files in (("published", published), ("parts", parts)):
             if files:
                 self._con.scan(f"{name}_{number}", files)
@@ -192,6 +193,6 @@ class _View:
         return told, sql.again(sorted(numbers))
 
 
-def _there(folder: LocalRunFolder, kind: str) -> list[Path]:
+def _there(folder: LocalRunFolder, kind: str) -> list[Place]:
     path = folder.path / f"{kind}.parquet"
     return [path] if path.is_file() else []

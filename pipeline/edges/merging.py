@@ -7,13 +7,14 @@ part, only those row groups are read that reach into the stretch.
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.edges.arrow import numbers
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place
 
 STRETCH_ROWS = 50_000
 STRETCH_BYTES = 64 * 1024 * 1024
@@ -124,12 +125,12 @@ class Holders:
 class Merge:
     """The rows that `holders` tells of, out of their parts."""
 
-    def __init__(self, parts: Sequence[Path], holders: Holders, schema: pa.Schema) -> None:
+    def __init__(self, parts: Sequence[Place], holders: Holders, schema: pa.Schema) -> None:
         self._parts = parts
         self._holders = holders
         self._schema = schema
 
-    def stretches(self, firsts: Iterable[int] = (), files: Sequence[Path] = ()) -> Iterator[Stretch]:
+    def stretches(self, firsts: Iterable[int] = (), files: Sequence[Place] = ()) -> Iterator[Stretch]:
         """What is to be merged, in order; nothing is decoded yet. `firsts` are those of duplicates to be made.
 
         `files` are those that are published already.
@@ -165,17 +166,17 @@ class Merge:
         return pa.Table.from_arrays(columns, schema=self._schema)
 
 
-def _row_sizes(file: Path) -> tuple[float, float]:
+def _row_sizes(file: Place) -> tuple[float, float]:
     """What a row of a file takes, unpacked and on disk."""
-    layout = pq.read_metadata(file)
+    layout = pq.read_metadata(parquet_source(file))
     groups = (layout.row_group(place) for place in range(layout.num_row_groups))
     rows = max(1, layout.num_rows)
     return sum(group.total_byte_size for group in groups) / rows, file.stat().st_size / rows
 
 
-def _reaching(part: Path, stretch: Stretch, schema: pa.Schema) -> Any:  # noqa: ANN401 - pyarrow has no types
+def _reaching(part: Place, stretch: Stretch, schema: pa.Schema) -> Any:  # noqa: ANN401 - pyarrow has no types
     """The row groups of a part that may have rows of a stretch."""
-    with pq.ParquetFile(part) as file:
+    with pq.ParquetFile(parquet_source(part)) as file:
         place = file.schema_arrow.names.index("row_index")
         told = [file.metadata.row_group(group).column(place).statistics for group in range(file.num_row_groups)]
         groups = [

@@ -11,26 +11,37 @@ import orjson
 from pipeline.core.columns import SCHEMA_VERSION, carried_names
 from pipeline.core.errors import RunConflict, StorageError
 from pipeline.core.shapes import Shape, same_columns
+from pipeline.edges import object_store
+from pipeline.edges.annotations_file import published_files
 from pipeline.edges.files import locked, write_bytes
-from pipeline.edges.run_folder import LocalRunFolder, read_json
+from pipeline.edges.places import ObjectPlace, Place, below
+from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.run_marks import read_json
 
 
 class OutFolder:
-    """OUT on a local or shared disk."""
+    """OUT, on a disk or in an object store."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+    def __init__(self, path: Place) -> None:
+        self.path: Place = path.absolute()
+        self._seen: dict[str, LocalRunFolder] = {}
 
     def make(self) -> None:
         """Make the folder. StorageError when it can't be written, RunConflict for a dataset of another version."""
+        if isinstance(self.path, ObjectPlace):
+            object_store.try_writing(self.path.key)
+        else:
+            self._make_folder(self.path)
+        self._held()
+
+    def _make_folder(self, path: Path) -> None:
         try:
-            (self.path / "runs").mkdir(parents=True, exist_ok=True)
-            probe = self.path / "runs" / f".writable-{uuid4().hex}"
+            (path / "runs").mkdir(parents=True, exist_ok=True)
+            probe = path / "runs" / f".writable-{uuid4().hex}"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise StorageError(f"--out {self.path} can't be written: {error.strerror or error}") from error
-        self._held()
+            raise StorageError(f"--out {path} can't be written: {error.strerror or error}") from error
 
     @contextmanager
     def planning(self) -> Iterator[None]:
@@ -45,10 +56,30 @@ class OutFolder:
     def runs(self) -> Iterator[LocalRunFolder]:
         """Runs that were planned to the end, newest first."""
         folder = self.path / "runs"
+        if isinstance(folder, ObjectPlace):
+            yield from self._runs_in_store(folder)
+            return
         names = sorted((path.name for path in folder.iterdir()), reverse=True) if folder.is_dir() else []
         for name in names:
             if (folder / name / "run.json").is_file():
                 yield self.run(name)
+
+    def _runs_in_store(self, folder: ObjectPlace) -> list[LocalRunFolder]:
+        """The same by one listing; what a run says of itself is asked for once, of all of them at the same time."""
+        names = sorted((place.name for place in folder.iterdir() if not place.name.startswith(".")), reverse=True)
+        new = [self.run(name) for name in names if name not in self._seen]
+        found = object_store.at_once(LocalRunFolder.look, new)
+        self._seen |= {run.run_id: run for run, is_planned in zip(new, found, strict=True) if is_planned}
+        return [self._seen[name] for name in names if name in self._seen]
+
+    def answers(self) -> dict[str, list[Place]]:
+        """The published files of all runs, by run."""
+        folder, files = self.path / "annotations", dict[str, list[Place]]()
+        if not isinstance(folder, ObjectPlace):
+            return {one.run_id: published_files(one.published) for one in self.runs()}
+        for file in below(folder, "part-*.parquet"):
+            files.setdefault(file.parent.name.removeprefix("run="), []).append(file)
+        return files
 
     def homeless(self) -> list[str]:
         """Folders of annotations, named under OUT, whose run is not there."""

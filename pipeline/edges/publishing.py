@@ -29,6 +29,8 @@ from pipeline.edges.duplicates_file import DuplicatesFile
 from pipeline.edges.files import appear, joins, sweep, unfinished
 from pipeline.edges.layout import dataset_writer
 from pipeline.edges.merging import Holders, Merge, Stretch
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place
 from pipeline.edges.sent_ids import by_row, id_files, late_ids, saved_ids
 
 _PARTS = b"vidbatch.parts"
@@ -43,10 +45,10 @@ class Publication:
     `carried` maps the manifest's other columns to the dataset's names for them.
     """
 
-    parts: Sequence[Path]
-    into: Path
-    sent: Path
-    scratch: Path
+    parts: Sequence[Place]
+    into: Place
+    sent: Place
+    scratch: Place
     schema: pa.Schema
     prices: PriceList
     judge: Judge
@@ -97,7 +99,7 @@ def _publish_rest(publication: Publication) -> bool:
 
 def put(
     publication: Publication,
-    files: Sequence[Path],
+    files: Sequence[Place],
     folder: Path,
     shares: Iterable[Sequence[Stretch]],
     names: Callable[[Stretch], set[str]],
@@ -118,15 +120,15 @@ def put(
     return bool(files) or appear(together, publication.into)
 
 
-def next_number(files: Sequence[Path]) -> int:
+def next_number(files: Sequence[Place]) -> int:
     """The number of the file that comes after these."""
     told = (path.stem.removeprefix("part-") for path in files)
     return 1 + max((int(number) for number in told if number.isdecimal()), default=-1)
 
 
-def names_in(files: Sequence[Path]) -> set[str]:
+def names_in(files: Sequence[Place]) -> set[str]:
     """The parts that were published already, as far as their publication got."""
-    told = (pq.read_schema(file).metadata or {} for file in files)
+    told = (pq.read_schema(parquet_source(file)).metadata or {} for file in files)
     return {name for metadata in told for name in orjson.loads(metadata.get(_PARTS, b"[]"))}
 
 
@@ -153,8 +155,8 @@ def _take_up(publication: Publication, holders: Holders, bearers: Bearers, publi
                 yield from _copies(part, [batch["row_index"][place] for place in again], publication.schema)
 
 
-def _copies(part: Path, indexes: Sequence[Any], schema: pa.Schema) -> Iterator[LateId]:
-    whole = pq.read_table(part, schema=schema, partitioning=None)
+def _copies(part: Place, indexes: Sequence[Any], schema: pa.Schema) -> Iterator[LateId]:
+    whole = pq.read_table(parquet_source(part), schema=schema, partitioning=None)
     for copy in whole.filter(pc.is_in(whole["row_index"], pa.array(indexes, pa.int64()))).to_pylist():
         yield from generations_of(copy)
 
@@ -214,7 +216,7 @@ class _Correct:
 
 
 def _corrections(
-    files: Sequence[Path], bearers: Bearers, second: Iterable[LateId], publication: Publication
+    files: Sequence[Place], bearers: Bearers, second: Iterable[LateId], publication: Publication
 ) -> Corrections:
     """What the parts do not know: ids that their rows went on without, and ids that several rows bear."""
     unplaced = bearers.unplaced(id_files(publication.sent))
@@ -226,7 +228,7 @@ def _corrections(
     return Corrections(late, first, publication.prices, publication.judge)
 
 
-def _unknown(unplaced: set[int], sent: Path) -> Iterator[LateId]:
+def _unknown(unplaced: set[int], sent: Place) -> Iterator[LateId]:
     """Accepted ids on disk that are in no attempt log: a ledger that lost its last moments forgot them."""
     for row_index, generation_id, accepted_at, attempt, resubmits in saved_ids(sent) if unplaced else ():
         if hash((row_index, generation_id)) in unplaced:
@@ -234,7 +236,7 @@ def _unknown(unplaced: set[int], sent: Path) -> Iterator[LateId]:
 
 
 def _first_rows(
-    files: Sequence[Path], shared: set[int], late: Sequence[LateId], publication: Publication
+    files: Sequence[Place], shared: set[int], late: Sequence[LateId], publication: Publication
 ) -> dict[str, int | None]:
     """For each id that several rows bear, the row that it is of."""
     if not shared:

@@ -1,7 +1,6 @@
 """The report of a run: one HTML file that needs nothing else."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.core import reporting
@@ -9,6 +8,7 @@ from pipeline.core.advice import remains_lines
 from pipeline.core.reporting import Facts, Measured, seconds
 from pipeline.core.standing import COLLECTS, RETRY_OF
 from pipeline.edges.files import write_bytes
+from pipeline.edges.places import Place
 from pipeline.edges.report_facts import MOST_POLLS, facts_of
 from pipeline.edges.run_folder import LocalRunFolder
 
@@ -17,7 +17,7 @@ FLAT_FIELDS = 14
 """An answer of at most so many plain fields is shown as a table, any other as JSON."""
 
 
-def write_report(run: LocalRunFolder, to: Path | None = None) -> Path:
+def write_report(run: LocalRunFolder, to: Place | None = None) -> Place:
     """Make a run's report. StorageError where its files can't be read, or the report can't be written."""
     path = to or run.report_path
     write_bytes(path, report_html(facts_of(run)).encode())

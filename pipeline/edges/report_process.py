@@ -1,7 +1,6 @@
 """`python -m pipeline.edges.report_process OUT RUN`: makes one report, in a process that is for nothing else."""
 
 import sys
-from pathlib import Path
 
 from pipeline.core.errors import VidbatchError
 from pipeline.edges.imports import keep_out_unused
@@ -10,11 +9,12 @@ from pipeline.edges.imports import keep_out_unused
 def main(out: str, run_id: str) -> int:
     """Make it; 1, and why on stderr, where it can't be made."""
     keep_out_unused()  # before anything is loaded that would load what is not used
+    from pipeline.edges.places import out_place  # noqa: PLC0415
     from pipeline.edges.report_page import write_report  # noqa: PLC0415
     from pipeline.edges.run_folder import LocalRunFolder  # noqa: PLC0415
 
     try:
-        write_report(LocalRunFolder(Path(out), run_id))
+        write_report(LocalRunFolder(out_place(out), run_id))
     except VidbatchError as error:
         print(error, file=sys.stderr)  # noqa: T201 - to the process that started this one
         return 1

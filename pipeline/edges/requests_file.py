@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from pipeline.core.errors import StorageError
 from pipeline.core.requests import Rejection, Request
+from pipeline.edges.places import Place
 
 ROW_GROUP_ROWS = 4096
 ROW_GROUP_CHARACTERS = 64 << 20  # long prompts make smaller groups, so that one fits in memory wherever it is read
@@ -177,7 +178,7 @@ class RejectsWriter(_RowGroups):
 
 
 @contextmanager
-def storage(path: Path) -> Iterator[None]:
+def storage(path: Place) -> Iterator[None]:
     """Translate what the disk and pyarrow raise, in the one place."""
     try:
         yield

@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
@@ -15,6 +14,8 @@ from pipeline.core.errors import StorageError
 from pipeline.core.requests import Request
 from pipeline.core.rows import Rows
 from pipeline.edges.arrow import numbers
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place
 from pipeline.edges.requests_file import storage
 
 CACHED_ROW_GROUPS = 4  # rows end roughly in order: the groups at work are few and neighbours
@@ -25,10 +26,10 @@ _HELD_COLUMNS = [*_REQUEST_COLUMNS, "request_hash"]
 class RequestsFile:
     """Reads requests.parquet; `StorageError` when it can't be read. `total` counts its requests."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
         with storage(path):
-            self._file = parquet.ParquetFile(path)
+            self._file = parquet.ParquetFile(parquet_source(path))
         layout = self._file.metadata
         groups = [layout.row_group(place) for place in range(layout.num_row_groups)]
         self.total: int = layout.num_rows

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from pipeline.core.columns import ANNOTATION
 from pipeline.edges.annotations_file import published_files
 from pipeline.edges.duck import Duck, duck
+from pipeline.edges.places import listed
 from pipeline.edges.run_folder import LocalRunFolder
 
 _KINDS = {
@@ -47,7 +48,7 @@ def offer_rows(connection: Duck, run: LocalRunFolder, name: str) -> bool:
     if published:
         connection.scan(f"{name}_published", published)
         whole = whole or _holds_all(connection, run, f"{name}_published")
-    parts = [] if whole else sorted((run.path / "parts").glob("part-*.parquet"))
+    parts = [] if whole else listed(run.path / "parts", "part-*.parquet")
     if parts:
         connection.scan(f"{name}_parts", parts)
     # a row may stand in two parts, of two ledgers, and in a published file beside

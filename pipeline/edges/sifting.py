@@ -20,6 +20,7 @@ from pipeline.core.estimates import DURATION
 from pipeline.core.sifting import Sifted
 from pipeline.edges.duck import Batches, Duck, duck, text
 from pipeline.edges.files import replaced
+from pipeline.edges.places import Place
 from pipeline.edges.requests_file import LAYOUT, REQUESTS_SCHEMA, ROW_GROUP_ROWS, SHARED, storage
 
 _AGAIN = "outcome = 'failed' OR (outcome = 'cancelled' AND generation_id IS NULL AND NOT possible_duplicate)"
@@ -38,7 +39,7 @@ _NO_END = "0 AS row_index, '' AS row_id, '' AS request_hash, '' AS outcome, fals
 _BATCH_ROWS = 10_000
 
 
-def sift(folder: Path, known: Mapping[str, Sequence[Path]], into: Path | None = None) -> Sifted:
+def sift(folder: Path, known: Mapping[str, Sequence[Place]], into: Path | None = None) -> Sifted:
     """Take out of `requests.parquet` what need not be sent; `known` are the files of annotations, by run.
 
     The files are written to `into`, by default the same folder: duplicates and reused first, and only where there are
@@ -53,7 +54,7 @@ def sift(folder: Path, known: Mapping[str, Sequence[Path]], into: Path | None = 
     return sifted
 
 
-def _compare(con: Duck, planned: Path, known: Mapping[str, Sequence[Path]]) -> None:
+def _compare(con: Duck, planned: Path, known: Mapping[str, Sequence[Place]]) -> None:
     """Tables of the rows that are not sent: what DuckDB has to hold of each is a few numbers."""
     con.scan("planned", [planned])
     con.execute(f"CREATE VIEW asked AS SELECT row_index, {_KEY} FROM planned")
@@ -66,7 +67,7 @@ def _compare(con: Duck, planned: Path, known: Mapping[str, Sequence[Path]]) -> N
     con.execute(_UNSENT)
 
 
-def _scanned(con: Duck, place: int, run: str, files: Sequence[Path]) -> str:
+def _scanned(con: Duck, place: int, run: str, files: Sequence[Place]) -> str:
     con.scan(f"held_{place}", files)
     return (
         f"SELECT {place} AS place, {text(run)} AS run, row_index, row_id, request_hash, outcome, {_AGAIN} AS again "

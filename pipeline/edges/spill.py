@@ -16,6 +16,7 @@ import orjson
 from pipeline.core.errors import StorageError
 from pipeline.core.spilling import SpillHead, head_line, read_head, read_step, step_line
 from pipeline.edges.files import write_bytes
+from pipeline.edges.places import out_place
 from pipeline.ports import Commit, Spilled
 
 ENDING = ".jsonl"
@@ -93,7 +94,7 @@ class SpillFolder:
 
         The same file again replaces itself.
         """
-        folder = Path(out) / "runs" / spilled.head.run_id
+        folder = out_place(out) / "runs" / spilled.head.run_id
         try:
             token = orjson.loads((folder / "run.json").read_bytes()).get("token")
         except (OSError, ValueError, AttributeError):

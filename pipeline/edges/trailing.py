@@ -5,7 +5,6 @@ A file that can't be read is passed over: an estimate is no audit, and `vidbatch
 
 from collections.abc import Collection, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +13,8 @@ import pyarrow.parquet as pq
 
 from pipeline.core.estimates import DURATION, ENOUGH, Range, Seen, around
 from pipeline.core.lifecycle import Outcome
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place, listed
 
 NEWEST_ROWS = 10_000
 """Of each model: enough for a mean, few enough that a price or a prompt of last year does not weigh any more."""
@@ -28,7 +29,7 @@ _COLUMNS = ["model", "prompt_tokens", "completion_tokens", "cost"]
 _SECONDS = r"^\s*[0-9]+(\.[0-9]*)?\s*$"
 
 
-def trailing(out: Path, models: Collection[str]) -> dict[str, Seen]:
+def trailing(out: Place, models: Collection[str]) -> dict[str, Seen]:
     """By model, what its newest completed rows in OUT took; models without any are left out."""
     pieces: dict[str, list[Any]] = {model: [] for model in models}
     scanned = 0
@@ -43,13 +44,13 @@ def trailing(out: Path, models: Collection[str]) -> dict[str, Seen]:
     return {model: _seen(whole) for model, whole in wholes.items() if len(whole)}
 
 
-def _newest(out: Path) -> Iterator[tuple[int, Any]]:
+def _newest(out: Place) -> Iterator[tuple[int, Any]]:
     """Completed rows of published row groups, newest first, with the number of rows that were read for them."""
-    folders = sorted((out / "annotations").glob("run=*"), reverse=True)
-    paths = (path for folder in folders for path in sorted(folder.glob("part-*.parquet"), reverse=True))
+    folders = reversed(listed(out / "annotations", "run=*"))
+    paths = (path for folder in folders for path in reversed(listed(folder, "part-*.parquet")))
     for path in islice(paths, OPENED_FILES):
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(parquet_source(path)) as file:
                 for place in reversed(range(file.num_row_groups)):
                     yield file.metadata.row_group(place).num_rows, _completed(file, place)
         except (OSError, pa.ArrowException, KeyError):

@@ -51,9 +51,11 @@ async def _write(
     bench: Bench, ledger: Ledger, clock: Clock, writing: Writing, now: Callable[[], int], beside: "asyncio.Task[None]"
 ) -> int:
     ends = clock.monotonic() + bench.seconds
-    written, waited_since = 0, clock.monotonic()
+    written, waited_since, ids_due = 0, clock.monotonic(), 0.0
     while clock.monotonic() < ends or not beside.done():
-        await save_ids(ledger, writing)
+        if clock.monotonic() >= ids_due or bench.stop():
+            await save_ids(ledger, writing)
+            ids_due = clock.monotonic() + writing.folder.ids_every_s
         run = await ledger.snapshot(bench.run_id)
         if run is None:
             return written

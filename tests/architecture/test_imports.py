@@ -93,6 +93,11 @@ DOORS = (
         "file formats are an edge's business; the front door names the type of a table",
     ),
     Door(
+        ("pyarrow.fs",),
+        ("pipeline/edges/object_*.py",),
+        "one client of an object store a process, made after the fork, and one place that knows what its refusals mean",
+    ),
+    Door(
         ("duckdb",), ("pipeline/edges/duck.py",), "one place says how much memory a query may take, and what it loads"
     ),
     Door(

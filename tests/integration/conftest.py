@@ -30,6 +30,8 @@ import pytest
 import redis
 
 from pipeline.core.snapshot import RunSnapshot
+from pipeline.edges.opening import parquet_source
+from pipeline.edges.places import Place, below, listed
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.simulator.digest import digest
 
@@ -219,10 +221,10 @@ run()
 class Vidbatch:
     """Starts `vidbatch run` on a manifest, always with the same OUT and question, and looks at what goes on inside."""
 
-    def __init__(self, state: Path, folder: Path, manifest: Manifest, base_url: str) -> None:
+    def __init__(self, state: Path, folder: Path, manifest: Manifest, base_url: str, out: Place | None = None) -> None:
         self.state = state
         self.manifest = manifest
-        self.out = folder / "out"
+        self.out = folder / "out" if out is None else out
         self._folder = folder
         self._base_url = base_url
         self._commands: list[Command] = []
@@ -249,12 +251,12 @@ class Vidbatch:
     @property
     def run_id(self) -> str | None:
         """The id of the one run in OUT, once its plan is written."""
-        found = [path.parent.name for path in (self.out / "runs").glob("*/run.json")]
+        found = [path.name for path in (self.out / "runs").glob("*") if (path / "run.json").exists()]
         assert len(found) <= 1, f"several runs in one OUT: {found}"
         return found[0] if found else None
 
     @property
-    def run_folder(self) -> Path:
+    def run_folder(self) -> Place:
         """`OUT/runs/<id>`."""
         return self.out / "runs" / str(self.run_id)
 
@@ -311,7 +313,7 @@ class Vidbatch:
     def saved_ids(self) -> dict[int, set[str]]:
         """Accepted generation ids that are on disk, by row."""
         ids: dict[int, set[str]] = {}
-        for file in sorted((self.run_folder / "sent").glob("*.jsonl")):
+        for file in listed(self.run_folder / "sent", "*.jsonl"):
             for line in file.read_text().splitlines():
                 saved = orjson.loads(line)
                 row_index, generation_id, *_ = saved["late"] if isinstance(saved, dict) else saved
@@ -399,8 +401,8 @@ def vidbatch(state, tmp_path) -> Iterator[Callable[[Manifest, Simulator], Vidbat
     """Makes a `Vidbatch` for a manifest and a simulator; its commands end with the test."""
     made: list[Vidbatch] = []
 
-    def make(manifest: Manifest, simulator: Simulator) -> Vidbatch:
-        made.append(Vidbatch(state, tmp_path, manifest, simulator.base_url))
+    def make(manifest: Manifest, simulator: Simulator, out: Place | None = None) -> Vidbatch:
+        made.append(Vidbatch(state, tmp_path, manifest, simulator.base_url, out))
         return made[-1]
 
     yield make
@@ -437,10 +439,10 @@ class Audit:
         return Counter(row["outcome"] for row in self.rows.values())
 
 
-def read_dataset(out: Path) -> list[dict[str, Any]]:
+def read_dataset(out: Place) -> list[dict[str, Any]]:
     """Every annotation in OUT."""
-    files = sorted(out.glob("annotations/**/*.parquet"))
-    return [row for file in files for row in pq.read_table(file, partitioning=None).to_pylist()]
+    files = below(out / "annotations", "*.parquet")
+    return [row for file in files for row in pq.read_table(parquet_source(file), partitioning=None).to_pylist()]
 
 
 @pytest.fixture
@@ -482,7 +484,7 @@ def _audited(vidbatch: Vidbatch, simulator: Simulator) -> Audit:
         rows={row["row_index"]: row for row in dataset},
         posts=posts,
         summary=orjson.loads((vidbatch.run_folder / "done.json").read_bytes()),
-        rejected=pq.read_metadata(vidbatch.run_folder / "rejects.parquet").num_rows,
+        rejected=pq.read_metadata(parquet_source(vidbatch.run_folder / "rejects.parquet")).num_rows,
         extra={index: count - 1 for index, count in posts.items() if count > 1},
     )
 
