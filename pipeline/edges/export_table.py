@@ -111,7 +111,7 @@ def _csv_cell(column: Any) -> str:  # noqa: ANN401 - pyarrow has no types
     if types.is_timestamp(column.type):
         return f"strftime({name}, {_ISO})"
     if types.is_nested(column.type):
-        return _csv_quoted(f"to_json({name})::VARCHAR")
+        return _csv_quoted(f"to_json({_with_times(name, column.type)})::VARCHAR")
     if not types.is_string(column.type):
         return f"{name}::VARCHAR"
     marked = f"(CASE WHEN regexp_matches({name}, {_FORMULA}) THEN chr(39) || {name} ELSE {name} END)"
@@ -126,7 +126,20 @@ def _json_cell(column: Any, shape: Any) -> str:  # noqa: ANN401
     name = named(column.name)
     if pa.types.is_timestamp(column.type):
         return f"strftime({name}, {_ISO})"
-    return _unfolded(name, shape, 0) if column.name == "answer" and _holds_json(shape) else name
+    return (
+        _unfolded(name, shape, 0) if column.name == "answer" and _holds_json(shape) else _with_times(name, column.type)
+    )
+
+
+def _with_times(name: str, kind: Any) -> str:  # noqa: ANN401
+    """SQL of a list of records in which times are written as those of a column of their own."""
+    fields = list(kind.value_type) if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) else []
+    if not any(pa.types.is_timestamp(one.type) for one in fields):
+        return name
+    told = ((f"one.{named(one.name)}", one) for one in fields)
+    cells = (f"strftime({cell}, {_ISO})" if pa.types.is_timestamp(one.type) else cell for cell, one in told)
+    packed = ", ".join(f"{named(one.name)} := {cell}" for one, cell in zip(fields, cells, strict=True))
+    return f"list_transform({name}, lambda one: struct_pack({packed}))"
 
 
 def _holds_json(shape: Any) -> bool:  # noqa: ANN401

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import duckdb
 import pandas as pd
@@ -105,6 +106,18 @@ def test_json_lines_hold_real_json(made, written):
     assert rows[2]["error_message"].endswith("allowed is a URL")
     assert list(rows[0])[:2] == ["run", "row_id"]
     assert len({tuple(row) for row in rows}) == 1
+
+
+def test_times_are_written_alike_wherever_they_stand(dataset, row, written):
+    made = dataset()
+    at = datetime(2026, 1, 1, 12, 30, 15, 250_000, tzinfo=UTC)
+    posted = {"generation_id": "task-1", "submitted_at": at, "outcome": "completed", "prompt_tokens": 3}
+    made.run("r1", row("a", more={"attempt_log": [posted]}), row("b", more={"attempt_log": []}))
+    rows = [json.loads(line) for line in written(made, "jsonl")[0].read_text(encoding="utf-8").splitlines()]
+    [kept] = rows[0]["attempt_log"]
+    assert (kept["submitted_at"], kept["prompt_tokens"], rows[1]["attempt_log"]) == (rows[0]["submitted_at"], 3, [])
+    logs = pd.read_csv(written(made, "csv")[0])["attempt_log"]
+    assert json.loads(logs[0])[0]["submitted_at"] == "2026-01-01T12:30:15.250000Z"
 
 
 def test_parquet_keeps_every_type(made, written):
