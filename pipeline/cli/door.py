@@ -29,7 +29,7 @@ from pipeline.edges.files import write_bytes
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.tables import answers_of, manifest_of
 
-ELSEWHERE = frozenset(("as_json", "detach", "manifests", "out", "yes"))
+ELSEWHERE = frozenset(("as_json", "json", "detach", "manifests", "out", "yes"))
 """Options of the command that are said in another way here, or make no sense where its end is waited for."""
 
 STOPS = ("paused", "stopped", "interrupted")
@@ -119,11 +119,12 @@ def _kept(content: bytes, ending: str, state: Path) -> Path:
 
 def _words(given: Mapping[str, object], state: Path) -> Iterable[str]:
     """Options as they would be typed. SettingsError for one that there is not."""
-    known = {param.name: param for param in command.params if isinstance(param, click.Option)}
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    known = {name: option for option in options for name in (option.name or "", _typed(option))}
     for name, value in given.items():
         option = known.get(name)
         if option is None or name in ELSEWHERE:
-            allowed = ", ".join(sorted(known.keys() - ELSEWHERE))
+            allowed = ", ".join(sorted({*map(_typed, options)} - ELSEWHERE))
             raise SettingsError(f"annotate() has no option {name}; allowed are {allowed}")
         if value is None:
             continue
@@ -133,6 +134,11 @@ def _words(given: Mapping[str, object], state: Path) -> Iterable[str]:
             yield from [option.opts[0]] if value else option.secondary_opts[:1]
         else:
             yield from (option.opts[0], str(value))
+
+
+def _typed(option: click.Option) -> str:
+    """An option's name as it is typed."""
+    return option.opts[0].removeprefix("--").replace("-", "_")
 
 
 def _json_of(value: object, name: str) -> bytes:

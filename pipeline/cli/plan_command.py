@@ -21,6 +21,7 @@ from pipeline.cli.preparing import (
     first_rejections,
     plan_into,
     sifted,
+    unfinished_of,
 )
 from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
@@ -63,6 +64,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")
         summary = plan_into(question, folder, strict=given["strict"], progress=None)
+        unfinished = None if out is None else unfinished_of(question, OutFolder(out), summary)
         known = answered(OutFolder(out), question) if out is not None and given["reuse"] else {}
         unsent = sifted(summary, folder, known)
         prices = {model: configuration.prices[model] for model in unsent.models if model in configuration.prices}
@@ -83,9 +85,12 @@ def command(
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
     if as_json:
-        told = {**described, **promises(given, described, local_now()), "first_rejections": rejections}
+        goes_on = {} if unfinished is None else {"unfinished_run": unfinished.run_id}
+        told = {**described, **goes_on, **promises(given, described, local_now()), "first_rejections": rejections}
         click.echo(orjson.dumps(told))
     else:
+        if unfinished is not None:
+            click.echo(f"run {unfinished.run_id} of these rows is not finished: `vidbatch run` goes on with it")
         lines = plan_lines(described, rejections, "written to rejects.parquet by `vidbatch run`")
         for line in (*lines, *promise_lines(given, described, local_now())):
             click.echo(line)

@@ -202,11 +202,25 @@ def _same_requests(out: OutFolder, summary: PlanSummary, question: Question) -> 
     return None
 
 
-def refuse_when_busy(out: OutFolder) -> None:
+def unfinished_of(question: Question, out: OutFolder, summary: PlanSummary) -> LocalRunFolder | None:
+    """The unfinished run with which a command of this plan would go on; nothing where it would be a new one.
+
+    RunConflict where OUT would not take it. Nothing is changed there.
+    """
+    same = asked_before(out, question.digest()) or _same_requests(out, summary, question)
+    if same is not None and same.resumed and not same.finished:
+        return same.folder
+    refuse_when_busy(out, discard=False)
+    out.columns_of(summary.carried_columns, question.schema.shape if question.schema else None)
+    return None
+
+
+def refuse_when_busy(out: OutFolder, *, discard: bool = True) -> None:
     """A plan of which nothing was sent gives way; a run that has begun does not."""
     for folder in out.runs():
         if not folder.begun:
-            folder.discard()
+            if discard:
+                folder.discard()
         elif folder.summary() is None:
             raise RunConflict(
                 f"{out.path} holds the unfinished run {folder.run_id} of {origin(folder)}, and this command asks "

@@ -42,8 +42,8 @@ class RejectsSink(Protocol):
 class PlanSummary:
     """What a manifest asks for.
 
-    `requests_digest` is the SHA-256, as hex digits, of all rows that became requests, in order: what each asks, and
-    what else its annotation will say of it. `repeated` tells that two of them may ask the same.
+    `requests_digest` is the SHA-256, as hex digits, of all rows, in order: what each asks, and what else its annotation
+    will say of it, or why it was rejected. `repeated` tells that two of them may ask the same.
     """
 
     rows: int
@@ -124,29 +124,33 @@ def _judged(
 class _Lacking:
     """Notices that the manifest, and not one of its rows, lacks a column that a prompt uses."""
 
-    rows: int = 0
-    first: Rejection | None = None
-    over: bool = False
+    rows: Counter[str | None] = field(default_factory=Counter)
+    first: dict[str | None, Rejection] = field(default_factory=dict)
+    fine: set[str | None] = field(default_factory=set)
+    """Prompts, by name, for which a row had all that they use; of the others, rows so far, and the first of them."""
 
     def look_at(self, judged: Request | Rejection) -> None:
         """Look at one row more; UsageError when enough of them lack a column, and none before had it."""
-        if self.over:
+        name = judged.prompt_name
+        if name in self.fine:
             return
         if isinstance(judged, Request) or judged.found != NO_COLUMN:
-            self.over = True
+            self.fine.add(name)
             return
-        self.first = self.first or judged
-        self.rows += 1
-        if self.rows == ENOUGH_WITHOUT:
+        self.first.setdefault(name, judged)
+        self.rows[name] += 1
+        if self.rows[name] == ENOUGH_WITHOUT:
             self.conclude()
 
     def conclude(self) -> None:
         """Nothing comes after; UsageError as above."""
-        if self.first is not None and not self.over:
-            raise UsageError(
-                f"{self.first.file}: the prompt uses {{{{ {self.first.field} }}}}, and no row has a column of that "
-                f"name; allowed is {self.first.allowed}"
-            )
+        for name, lacking in self.first.items():
+            if name not in self.fine:
+                prompt = "the prompt" if name is None else f"the prompt {name!r}"
+                raise UsageError(
+                    f"{lacking.file}: {prompt} uses {{{{ {lacking.field} }}}}, and no row has a column of that name; "
+                    f"allowed is {lacking.allowed}"
+                )
 
 
 def _sentence(rejection: Rejection) -> str:
@@ -188,7 +192,9 @@ class Tally:
             self.lengths.add(request.model, seconds)
 
     def count_rejection(self, rejection: Rejection) -> None:
-        """Count one rejection, and keep the first ones."""
+        """Count one rejection, and keep the first ones; a row that was rejected makes a manifest another one, too."""
+        named = (rejection.row_index, rejection.field, rejection.row)
+        self.digest.update(orjson.dumps(named))
         self.by_field[rejection.field] += 1
         if len(self.first_rejections) < FIRST_REJECTIONS:
             self.first_rejections.append(rejection)

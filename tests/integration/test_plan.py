@@ -311,3 +311,13 @@ def test_the_digest_tells_what_is_asked_and_what_the_dataset_will_say_of_it():
     assert len(digests) == 5
     turned = RawRow("m.csv", 2, {"place": "shelf", "prompt": "Describe.", "video_url": "https://x.example/2.mp4"})
     assert planned(turned)[0].requests_digest in digests
+
+
+def test_one_of_several_prompts_that_no_row_fits_stops_the_plan():
+    prompts = asked(("good", "Describe."), ("typo", "What is the {{ kint }}?"))
+    with pytest.raises(UsageError, match=r"the prompt 'typo' uses \{\{ kint \}\}"):
+        planned(row(2, kind="cat"), row(3, kind="dog"), prompts=prompts)
+
+
+def test_a_rejected_row_makes_a_manifest_another_one():
+    assert planned(row(2))[0].requests_digest != planned(row(2), row(3, video_url="x"))[0].requests_digest

@@ -164,6 +164,8 @@ def alone(tmp_path) -> Iterator[Terminal]:
 @pytest.fixture
 def here(monkeypatch, capsys, tmp_path):
     """Types commands that start no process, in this one: `here("plan", "videos.csv", VIDBATCH_MODEL="…")`."""
+    import importlib_metadata  # noqa: F401 - takes the place of Python's own finders when it is loaded: not to be undone
+
     from pipeline.cli.main import run
 
     monkeypatch.chdir(tmp_path)

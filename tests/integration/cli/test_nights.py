@@ -109,6 +109,25 @@ def test_the_same_command_sends_what_failed_and_a_fresh_look_asks_all(nights):
     assert nights.sent == [5, 1, 1, 0, 0, 5]
 
 
+def test_a_row_that_can_not_be_asked_is_told_though_all_others_were_answered(nights):
+    rows = rows_of(3)
+    nights.run(rows)
+    told = nights.run([*rows, ("bad", "ftp://videos.example/3.mp4", "Describe.", "x")], code=1)
+    assert (told["rows"], told["requests"], told["reused"], told["rejections"]) == (4, 0, 3, 1)
+    out = nights.terminal.folder / "out"
+    assert nights.terminal("export", out, "--latest", "--to", "latest.parquet").code == 0
+    latest = pd.read_parquet(nights.terminal.folder / "latest.parquet")
+    assert latest["outcome"].tolist() == ["completed"] * 3 + ["rejected"]
+
+
+def test_a_plan_says_no_where_a_run_would(nights, simulator):
+    nights.run(rows_of(2))
+    path = nights.terminal.folder / "tonight.csv"
+    path.write_text("id,video_url,prompt,room\nx,https://videos.example/9.mp4,?,a\n", encoding="utf-8")
+    refused = nights.terminal("plan", path, "--out", "out", "--base-url", nights.api.base_url)
+    assert (refused.code, "one dataset has one set of columns" in refused.err) == (2, True)
+
+
 def test_rows_that_ask_the_same_are_sent_once_and_have_a_row_each(nights):
     rows = rows_of(3)
     twice = [*rows, ("again", *rows[0][1:3], "other shelf"), ("bad", "https://videos.example/broken.mp4", "?", "x")]
