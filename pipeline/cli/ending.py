@@ -124,8 +124,14 @@ def report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
         lines = summary_lines(described, summary, str(prepared.folder.out))
         for line in (*lines, *file_lines(prepared.folder, summary), *budget, *left_lines(prepared, summary)):
             screen.say(line)
-    good = all_completed(summary["outcomes"]) and all_completed(described.get("reused_outcomes", {}))
+    good = all_completed(summary["outcomes"]) or not _left(prepared)
+    good = good and all_completed(described.get("reused_outcomes", {}))
     return 0 if good and not described["rejections"] else 1
+
+
+def _left(prepared: Prepared) -> bool:
+    """Whether rows did not complete by now, in later runs either."""
+    return bool(family(OutFolder(prepared.folder.out), prepared.folder).remains().counts)
 
 
 def file_lines(folder: LocalRunFolder, summary: Mapping[str, Any]) -> Iterator[str]:

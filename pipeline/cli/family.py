@@ -1,13 +1,18 @@
 """A run in OUT together with the runs that were derived from it: where each of its rows stands by now."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipeline.core.account import account_id
+from pipeline.core.answering import AnswerStatus
 from pipeline.core.errors import UsageError
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.rows import Rows
 from pipeline.core.standing import COLLECTS, End, Remains, family_of, newest, parent_of, remains
+from pipeline.edges.annotations_file import published_files
 from pipeline.edges.ends_file import read_ends
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.run_folder import LocalRunFolder
@@ -22,9 +27,30 @@ class Family:
     members: tuple[LocalRunFolder, ...]
     turn: int
     """The place of the next derived run in their order."""
+    later: tuple[LocalRunFolder, ...] = ()
+    """Finished runs of other manifests that came after, and may have answered the same questions."""
 
     def ends(self) -> Iterator[End]:
-        """The newest end of each row of the run, in no order."""
+        """The newest end of each row of the run, in no order; one that a later run has answered completed."""
+        since = self._answered_since()
+        for end in self._own_ends():
+            status = since.get(end.row_index)
+            if status is not None and (end.outcome is not Outcome.COMPLETED or status == AnswerStatus.OK):
+                yield replace(end, outcome=Outcome.COMPLETED, answer_status=status, generation_id=None, doubtful=False)
+            else:
+                yield end
+
+    def _answered_since(self) -> dict[int, str]:
+        own = published_files(self.run.published)
+        later = [file for folder in self.later for file in published_files(folder.published)]
+        if not own or not later:
+            return {}
+        from pipeline.edges.sifting import answered_since  # noqa: PLC0415 - DuckDB is loaded only where it is needed
+
+        with TemporaryDirectory(prefix="vidbatch-") as scratch:
+            return answered_since(Path(scratch), own, later)
+
+    def _own_ends(self) -> Iterator[End]:
         within = Rows(end.row_index for end in read_ends(self.run.published)) if parent_of(self.described) else None
         collections = {place for place, folder in enumerate(self.members) if COLLECTS in folder.described()}
         return newest([read_ends(folder.published) for folder in self.members], within, collections)
@@ -53,5 +79,16 @@ def family(out: OutFolder, run: LocalRunFolder) -> Family:
     folders = {folder.run_id: folder for folder in out.runs() if folder.run_id == run.run_id or folder.begun}
     described = {run_id: folder.described() for run_id, folder in folders.items()}
     names = family_of(run.run_id, described)
+    like = _asked_of(described[run.run_id])
+    later = tuple(
+        folder
+        for run_id, folder in folders.items()
+        if run_id > run.run_id and run_id not in names and _asked_of(described[run_id]) == like and folder.summary()
+    )
     turn = 1 + max(int(described[name].get("turn", 0)) for name in names)
-    return Family(run, described[run.run_id], tuple(folders[name] for name in names), turn)
+    return Family(run, described[run.run_id], tuple(folders[name] for name in names), turn, later)
+
+
+def _asked_of(described: Mapping[str, Any]) -> tuple[str, object]:
+    """Whose answers count for each other: those of one API, held against one schema."""
+    return account_id(described["base_url"], ""), described.get("schema_digest")

@@ -17,6 +17,7 @@ from pipeline.cli.out_option import OUT
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
 from pipeline.cli.preparing import (
     answered,
+    collections_of,
     counts_of,
     first_rejections,
     plan_into,
@@ -66,7 +67,7 @@ def command(
         summary = plan_into(question, folder, strict=given["strict"], progress=None)
         unfinished = None if out is None else unfinished_of(question, OutFolder(out), summary)
         known = answered(OutFolder(out), question) if out is not None and given["reuse"] else {}
-        unsent = sifted(summary, folder, known)
+        unsent = sifted(summary, folder, known, collections_of(OutFolder(out)) if known and out is not None else ())
         prices = {model: configuration.prices[model] for model in unsent.models if model in configuration.prices}
         described = {
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

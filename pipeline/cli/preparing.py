@@ -5,7 +5,7 @@ has to wait until the unfinished one is finished.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -69,7 +69,7 @@ def prepare(
                 return asked
             refuse_when_busy(out)
             names, shape = out.columns_of(summary.carried_columns, question.schema.shape if question.schema else None)
-            unsent = sifted(summary, fresh, {} if refresh else answered(out, question))
+            unsent = sifted(summary, fresh, {} if refresh else answered(out, question), collections_of(out))
             if asked and asked.finished and not unsent.requests:
                 fresh.discard()
                 return asked
@@ -95,7 +95,14 @@ def answered(out: OutFolder, question: Question) -> dict[str, list[Place]]:
     }
 
 
-def sifted(summary: PlanSummary, folder: LocalRunFolder, known: Mapping[str, Sequence[Place]]) -> Sifted:
+def collections_of(out: OutFolder) -> set[str]:
+    """The runs that only collected."""
+    return {folder.run_id for folder in out.runs() if COLLECTS in folder.described()}
+
+
+def sifted(
+    summary: PlanSummary, folder: LocalRunFolder, known: Mapping[str, Sequence[Place]], collections: Container[str] = ()
+) -> Sifted:
     """Take out of a plan what need not be sent; all of it is, mostly, and then nothing has to be looked at."""
     if not summary.requests or not (summary.repeated or any(known.values())):
         return Sifted(
@@ -107,7 +114,7 @@ def sifted(summary: PlanSummary, folder: LocalRunFolder, known: Mapping[str, Seq
         )
     from pipeline.edges.sifting import sift  # noqa: PLC0415 - DuckDB is loaded only where there is something to compare
 
-    return sift(folder.draft, known)
+    return sift(folder.draft, known, collections=collections)
 
 
 def asked_before(out: OutFolder, ask: str) -> Prepared | None:

@@ -5,7 +5,7 @@ the file of all of them into requests, duplicates and reused, in their order. Ha
 bits, as two numbers: two different requests share them once in 10^26 manifests of a million rows.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +23,12 @@ from pipeline.edges.files import replaced
 from pipeline.edges.places import Place
 from pipeline.edges.requests_file import LAYOUT, REQUESTS_SCHEMA, ROW_GROUP_ROWS, SHARED, storage
 
-_AGAIN = "outcome = 'failed' OR (outcome = 'cancelled' AND generation_id IS NULL AND NOT possible_duplicate)"
+_UNTOUCHED = "outcome = 'cancelled' AND generation_id IS NULL AND NOT possible_duplicate"
+_NOT_FOUND = "outcome = 'unknown' AND generation_id IS NULL"
+_AGAIN = f"outcome = 'failed' OR ({_UNTOUCHED})"
 """Ends after which a request is sent again. With any other it is not: it was answered, an answer may be collected, it
-was refused as it is, or nobody knows whether it was paid for (`core.standing` says the same of a retry)."""
+was refused as it is, or nobody knows whether it was paid for. An end that came before anything was sent, and that of a
+collection that found nothing, take no other end's place (`core.standing` says the same of a retry)."""
 
 _KEY = "('0x' || request_hash[1:16])::UBIGINT AS high, ('0x' || request_hash[17:32])::UBIGINT AS low"
 _FIRST = [pa.field("first_index", pa.int64()), pa.field("first_id", pa.string())]
@@ -35,54 +38,63 @@ _ANSWERED = [
     pa.field("answered_id", pa.string()),
     pa.field("outcome", pa.string()),
 ]
-_NO_END = "0 AS row_index, '' AS row_id, '' AS request_hash, '' AS outcome, false AS again"
+_NO_END = "0 AS row_index, '' AS row_id, '' AS request_hash, '' AS outcome, false AS again, true AS tells"
 _BATCH_ROWS = 10_000
 
 
-def sift(folder: Path, known: Mapping[str, Sequence[Place]], into: Path | None = None) -> Sifted:
+def sift(
+    folder: Path,
+    known: Mapping[str, Sequence[Place]],
+    into: Path | None = None,
+    *,
+    collections: Container[str] = (),
+) -> Sifted:
     """Take out of `requests.parquet` what need not be sent; `known` are the files of annotations, by run.
+
+    `collections` are those runs that only collected.
 
     The files are written to `into`, by default the same folder: duplicates and reused first, and only where there are
     some. StorageError when the disk refuses.
     """
     planned, into = folder / "requests.parquet", into or folder
     with duck(folder) as con:
-        _compare(con, planned, known)
+        _compare(con, planned, known, collections)
         sifted = Sifted()
         with _Split(planned, into, sifted) as split:
             split.all(con.batches(_VERDICTS, _BATCH_ROWS))
     return sifted
 
 
-def _compare(con: Duck, planned: Path, known: Mapping[str, Sequence[Place]]) -> None:
+def _compare(con: Duck, planned: Path, known: Mapping[str, Sequence[Place]], collections: Container[str]) -> None:
     """Tables of the rows that are not sent: what DuckDB has to hold of each is a few numbers."""
     con.scan("planned", [planned])
     con.execute(f"CREATE VIEW asked AS SELECT row_index, {_KEY} FROM planned")
     con.execute("CREATE TABLE firsts AS SELECT high, low, min(row_index) AS first_index FROM asked GROUP BY ALL")
     runs = sorted(run for run, files in known.items() if files)
-    held = [_scanned(con, place, run, known[run]) for place, run in enumerate(runs)]
+    held = [_scanned(con, place, run, known[run], collects=run in collections) for place, run in enumerate(runs)]
     nothing = f"SELECT 0 AS place, '' AS run, {_NO_END} WHERE false"
     con.execute(f"CREATE VIEW held AS {' UNION ALL '.join([*held, nothing])}")
     con.execute(_ANSWERS)
     con.execute(_UNSENT)
 
 
-def _scanned(con: Duck, place: int, run: str, files: Sequence[Place]) -> str:
+def _scanned(con: Duck, place: int, run: str, files: Sequence[Place], *, collects: bool) -> str:
     con.scan(f"held_{place}", files)
+    silent = f"({_UNTOUCHED}) OR ({_NOT_FOUND})" if collects else _UNTOUCHED
     return (
-        f"SELECT {place} AS place, {text(run)} AS run, row_index, row_id, request_hash, outcome, {_AGAIN} AS again "
-        f"FROM held_{place} WHERE duplicate_of IS NULL AND request_hash <> ''"
+        f"SELECT {place} AS place, {text(run)} AS run, row_index, row_id, request_hash, outcome, {_AGAIN} AS again, "
+        f"NOT ({silent}) AS tells FROM held_{place} WHERE duplicate_of IS NULL AND request_hash <> ''"
     )
 
 
 _ANSWERS = f"""
 CREATE TABLE answers AS
-WITH ends AS (SELECT place, row_index, outcome, again, {_KEY} FROM held),
+WITH ends AS (SELECT place, row_index, outcome, again, tells, {_KEY} FROM held),
 best AS (
-  SELECT high, low, max((CASE WHEN outcome = 'completed' THEN 1 ELSE 0 END, place, row_index, outcome, again)) AS it
+  SELECT high, low, max((outcome = 'completed', tells, place, row_index, outcome, again)) AS it
   FROM ends SEMI JOIN firsts USING (high, low) GROUP BY high, low
 )
-SELECT high, low, it[2] AS place, it[3] AS row_index, it[4] AS outcome FROM best WHERE NOT it[5]
+SELECT high, low, it[3] AS place, it[4] AS row_index, it[5] AS outcome FROM best WHERE NOT it[6]
 """
 """Of each request its newest answer, else its newest end; not where it is to be sent again."""
 
@@ -100,6 +112,27 @@ SELECT unsent.row_index, first_index, firsts.row_id AS first_id, held.run AS ans
 FROM unsent LEFT JOIN planned AS firsts ON firsts.row_index = first_index
   LEFT JOIN held ON held.place = unsent.place AND held.row_index = answered_index
 ORDER BY unsent.row_index
+"""
+
+
+def answered_since(scratch: Path, own: Sequence[Place], later: Sequence[Place]) -> dict[int, str]:
+    """Rows of a run without an answer that can be used, and that later runs have answered: row index → answer_status.
+
+    `own` and `later` are files of annotations; of several answers the best one counts.
+    """
+    with duck(scratch) as con:
+        con.scan("own", own)
+        con.scan("later", later)
+        return dict(con.rows(_SINCE))
+
+
+_SINCE = """
+SELECT own.row_index, CASE WHEN bool_or(coalesce(later.answer_status, 'ok') = 'ok') THEN 'ok'
+  ELSE any_value(later.answer_status) END
+FROM own JOIN later USING (request_hash)
+WHERE (own.outcome <> 'completed' OR coalesce(own.answer_status, 'ok') <> 'ok') AND own.duplicate_of IS NULL
+  AND later.outcome = 'completed' AND later.duplicate_of IS NULL
+GROUP BY own.row_index
 """
 
 

@@ -132,8 +132,30 @@ def test_what_may_have_been_paid_for_is_not_sent_again(planned, answered, outcom
 
 def test_a_duplicates_row_answers_for_nobody(planned, answered):
     folder, _ = planned("a")
-    ends = answered("run-1", ("a", "failed"), ("b", "completed", {"duplicate_of": "x"}))
+    ends = answered("run-1", ("a", "failed"), ("a", "completed", {"duplicate_of": "x"}))
     assert sift(folder, {"run-1": ends}).requests == 1
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [("expired", {"generation_id": "t1"}), ("unknown",), ("refused",), ("cancelled", {"generation_id": "t1"})],
+)
+def test_an_end_before_anything_was_sent_takes_no_other_ends_place(planned, answered, earlier):
+    known = {"run-1": answered("run-1", ("a", *earlier)), "run-2": answered("run-2", ("a", "cancelled"))}
+    folder, _ = planned("a")
+    sifted = sift(folder, known)
+    assert (sifted.requests, sifted.reused) == (0, {earlier[0]: 1})
+
+
+def test_a_collection_that_found_nothing_hides_no_id(planned, answered):
+    known = {
+        "run-1": answered("run-1", ("a", "expired", {"generation_id": "t1"})),
+        "run-2": answered("run-2", ("a", "unknown")),
+    }
+    folder, _ = planned("a", "first")
+    assert sift(folder, known, collections={"run-2"}).reused == {"expired": 1}
+    folder, _ = planned("a", "second")
+    assert sift(folder, known).reused == {"unknown": 1}
 
 
 def test_rows_stay_whole_and_in_order_across_many_pieces(planned, answered, monkeypatch):

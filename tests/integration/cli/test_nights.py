@@ -120,6 +120,37 @@ def test_a_row_that_can_not_be_asked_is_told_though_all_others_were_answered(nig
     assert latest["outcome"].tolist() == ["completed"] * 3 + ["rejected"]
 
 
+def test_a_later_night_that_answered_a_row_leaves_nothing_to_retry(nights):
+    rows = [*rows_of(3), ("bad", "https://videos.example/broken.mp4", "Describe.", "x")]
+    first = nights.run(rows, code=1)
+    nights.api.set(failing_videos="")
+    nights.run([*rows, ("new", "https://videos.example/new.mp4", "Describe.", "x")])
+    assert nights.sent == [4, 2]
+    retried = nights.terminal("retry", first["run_id"], "--out", "out", "--yes")
+    assert (retried.code, "every row of it completed" in retried.err) == (0, True), retried.err
+    assert nights.run(rows)["run_id"] == first["run_id"]  # all of it is answered by now: nothing is left to alarm of
+    assert nights.sent == [4, 2, 0]
+
+
+def test_another_api_and_another_schema_answer_for_nobody(nights, simulator):
+    rows = rows_of(2)
+    nights.run(rows)
+    other = simulator(latency="0s")
+    plan = ("plan", nights.terminal.folder / "tonight.csv", "--out", "out", "--json")
+    assert orjson.loads(nights.terminal(*plan, "--base-url", nights.api.base_url).out)["requests"] == 0
+    assert orjson.loads(nights.terminal(*plan, "--base-url", other.base_url).out)["requests"] == 2
+    schemas = [nights.terminal.folder / name for name in ("one.json", "two.json")]
+    for most, path in enumerate(schemas, 1):
+        path.write_bytes(orjson.dumps({"type": "object", "properties": {"n": {"type": "integer", "maximum": most}}}))
+    typed = ("tonight.csv", "--out", "typed", "--no-schema-instruction", "--base-url", nights.api.base_url)
+    ran = nights.terminal("run", *typed, "--schema", schemas[0], "--yes")
+    assert ran.code == 0, ran.err
+    left = [
+        orjson.loads(nights.terminal("plan", *typed, "--schema", path, "--json").out)["requests"] for path in schemas
+    ]
+    assert left == [0, 2]
+
+
 def test_a_plan_says_no_where_a_run_would(nights, simulator):
     nights.run(rows_of(2))
     path = nights.terminal.folder / "tonight.csv"
