@@ -38,7 +38,7 @@ class Writing:
 async def write_shift(bench: Bench, ledger: Ledger, clock: Clock, writing: Writing, now: Callable[[], int]) -> int:
     """Hold one write shift; the number of rows that it wrote. `now` is the time of day in µs since 1970.
 
-    Beside writing it publishes what is to be published early, and writes on until that is through.
+    Beside writing it publishes what is to be published early; until that is through it writes on and saves ids.
     """
     publishing = asyncio.create_task(asyncio.to_thread(writing.folder.publish_early, bench.stop))
     try:
@@ -62,7 +62,8 @@ async def _write(
         now_s = clock.monotonic()
         if run.results == 0:
             waited_since = now_s
-            if bench.stop() or run.in_flight == 0:
+            # beside the publishing rows may yet be accepted, and nobody else saves their ids
+            if bench.stop() or (run.in_flight == 0 and beside.done()):
                 return written
         last_rows = run.ready + run.in_flight == 0 or not run.sends
         full = run.results >= PART_ROWS or run.results_bytes >= PART_BYTES

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -23,7 +24,7 @@ from pipeline.edges.requests_file import RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder, range_name
 from pipeline.flows.shift import Bench
 from pipeline.flows.write import Writing, write_shift
-from pipeline.ports import RunCard
+from pipeline.ports import FedRow, RunCard
 
 RUN = "run-1"
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -281,3 +282,39 @@ def test_a_write_shift_publishes_and_goes_on_writing_meanwhile(folder, monkeypat
         requests.add(Request(0, "0", 2, "m", "Describe.", ("https://videos.example/0.mp4",)), "hash")
     assert asyncio.run(hold()) == 1
     assert seen == [1]
+
+
+def test_a_row_that_is_accepted_while_rows_are_published_has_its_id_on_disk_before_that_is_through(folder, monkeypatch):
+    """Nothing is in flight at the first look; the publishing is held until an id that came later is on disk."""
+    monkeypatch.setattr("pipeline.flows.write.LOOK_S", 0.01)
+    due, saved, held = [], threading.Event(), []
+
+    class Slow(LocalRunFolder):
+        ids_every_s = 0.0
+
+        def save_ids(self, *given):
+            super().save_ids(*given)
+            saved.set()
+
+        def publish_early(self, stop):
+            held.append(saved.wait(10))
+
+    class Watched(MemoryLedger):
+        async def snapshot(self, run_id):
+            found = await super().snapshot(run_id)
+            if due:
+                self._runs[run_id].accepted.items.append(b'[0,"task-1",1,1,0]')
+                due.clear()
+            return found
+
+    async def hold():
+        ledger = Watched()
+        card = RunCard(RUN, "api#key", "https://api", "key", "out", "secret", "e1", 1, Policy())
+        await ledger.open_run(card, recover_until=0, ended={}, done=Rows())
+        await ledger.feed(RUN, 0, 1, [FedRow(0, b"{}")])
+        due.append(True)
+        bench = Bench(RUN, "write", "w", 1, 10.0, 8.0, go_on)
+        await write_shift(bench, ledger, MachineClock(), Writing(card, Slow(folder.out, RUN), {}), lambda: 0)
+
+    asyncio.run(hold())
+    assert held == [True]
