@@ -16,7 +16,8 @@ from itertools import count
 import uvloop
 
 from pipeline.core.account import key_fingerprint
-from pipeline.core.answering import Judge
+from pipeline.core.answering import Judge, Verdict
+from pipeline.core.answers import Completion
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.lead import place_of
@@ -179,21 +180,20 @@ class Runtime:
             case _:
                 await self._control(card)
 
-    def _judge(self, card: RunCard) -> Judge | None:
-        """What tells which answers are asked for again; nobody is needed where none is."""
-        if not card.policy.repairs:
-            return None
+    def _judge(self, card: RunCard, completion: Completion) -> Verdict:
+        """How good an answer is. The judge is made when one is first asked for: most runs have nothing to judge."""
         if self._judging is None or self._judging[0] != card.run_id:
             self._judging = card.run_id, judging_by(card.answers)
-        return self._judging[1]
+        return self._judging[1](completion)
 
     async def _poll(self, bench: Bench, card: RunCard) -> None:
         """Late ids are asked for beside the rows: neither waits for the other, but for the account's permits."""
         api, policy, prices = self._api(card), card.policy, card.prices
+        judge = partial(self._judge, card)
         work = late_shift(bench, self._ledger, api, self._clock, policy, prices)
         late = asyncio.create_task(unless_cut(work, stopping, self._clock))
         try:
-            await poll_shift(bench, self._ledger, api, self._clock, policy, random.random, prices, self._judge(card))
+            await poll_shift(bench, self._ledger, api, self._clock, policy, random.random, prices, judge)
             await late
         finally:
             late.cancel()

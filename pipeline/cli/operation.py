@@ -46,12 +46,13 @@ def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = No
     """What the workers are told of this run. A ledger that is made anew gets a new epoch.
 
     `known` is the card that the ledger has: what this command does not give, policy, share or key, is kept. The caps
-    are those of the run's folder, where whoever gives one keeps it first.
+    are those of the run's folder, where whoever gives one keeps it first; so is how often answers are asked for again.
     """
     described: Mapping[str, Any] = prepared.described
     kept = "" if known is None else known.key_fingerprint
     fingerprint = kept if operation.key is None else key_fingerprint(operation.key.reveal())
-    policy = operation.policy or (Policy() if known is None else known.policy)
+    kept_policy = Policy(repairs=prepared.folder.repairs) if known is None else known.policy
+    policy = operation.policy or kept_policy
     card = RunCard(
         run_id=prepared.folder.run_id,
         account="",
@@ -66,6 +67,6 @@ def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = No
         budget=prepared.folder.budget,
         models=tuple(described["models"]),
         prices=price_list(described["prices"]),
-        answers={name: described[name] for name in ANSWERS if policy.repairs and name in described},
+        answers={name: described[name] for name in ANSWERS if name in described},
     )
     return shared(card, operation.share, known)

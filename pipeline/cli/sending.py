@@ -48,6 +48,8 @@ def send(
         prepared.folder.cap(budget_of(given, kept))
     elif kept.caps:
         screen.say(f"the cap stays: {budget_words(kept)}; a new one takes its place, and `none` lifts it")
+    if given["repairs"] is not None:
+        prepared.folder.repair(given["repairs"])
     operation = Operation(
         redis_url=given["redis_url"],
         workers=given["workers"],
@@ -55,7 +57,7 @@ def send(
             poll=given["poll"],
             poll_cost=given["poll_cost"],
             on_unknown=given["on_unknown"],
-            repairs=given["repairs"],
+            repairs=prepared.folder.repairs,
         ),
         detach=given["detach"],
         key=key,

@@ -28,3 +28,6 @@ class Verdict:
 
 Judge = Callable[[Completion], Verdict]
 """Looks at one answer; a function of the answer alone, so that whoever looks at it again finds the same."""
+
+CarefulJudge = Callable[[Completion], Verdict | None]
+"""Says nothing of an answer that can't be judged; such a one takes the place of no earlier answer."""

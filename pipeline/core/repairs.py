@@ -12,9 +12,10 @@ import orjson
 from pipeline.core.answering import AnswerStatus, Verdict
 from pipeline.core.answers import Completion
 from pipeline.core.cells import LONGEST_PROMPT
-from pipeline.core.lifecycle import Outcome
+from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.records import Attempt, Ending, RowRecord, Unfit, changed
+from pipeline.core.steps import Step
 
 LEAST_CAP = 1_024
 """A first `max_tokens` below this would cut most answers again."""
@@ -72,12 +73,12 @@ def with_best(
     """How a row ends, by the best of its answers; nothing changes where none of them was asked for again.
 
     However a repair ended, an answer that came before it is the row's end, if the repair has no better one. `status`
-    and `cost` are those of the answer that the ending has.
+    and `cost` are those of the answer that the ending has; one that nobody judged, without a status, is no better.
     """
     unfit = record.unfit
     if unfit is None:
         return record, ending
-    if ending.completion is not None and _takes_place(ending.completion, status, unfit):
+    if ending.completion is not None and status is not None and _takes_place(ending.completion, status, unfit):
         return changed(record, unfit=None, log=_replaced(record, best=True)), ending
     log = record.log
     if ending.completion is not None:
@@ -93,6 +94,14 @@ def with_best(
         log=log,
     )
     return kept, Ending(Outcome.COMPLETED, unfit.at, completion=unfit.completion)
+
+
+def after_fewer_repairs(record: RowRecord, policy: Policy, now_ms: int) -> Step | None:
+    """The end of a claimed row that waited for a repair which the run, with fewer of them now, does not make."""
+    if record.unfit is None or record.repairs <= policy.repairs:
+        return None
+    kept, ending = with_best(record, Ending(Outcome.CANCELLED, now_ms * 1000))
+    return Step(State.SUBMITTING, Event.REFUSED, kept, ending=ending)
 
 
 def _entry(

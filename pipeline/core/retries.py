@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from pipeline.core.answering import Judge
+from pipeline.core.answering import CarefulJudge
 from pipeline.core.answers import (
     Accepted,
     AccountRefused,
@@ -148,7 +148,7 @@ def after_query(
     troubles: int,
     chance: float,
     prices: PriceList = NO_PRICES,
-    judge: Judge | None = None,
+    judge: CarefulJudge | None = None,
 ) -> Step:
     """The step after a poll; `prices` are used where the API does not tell what an answer cost.
 
@@ -213,7 +213,7 @@ def _after_completed(
     age_ms: int,
     now_ms: int,
     prices: PriceList,
-    judge: Judge | None,
+    judge: CarefulJudge | None,
 ) -> Step:
     cost = price_of(completion, prices, record.model)
     used = (completion.prompt_tokens or 0, completion.completion_tokens or 0, in_micro(cost))

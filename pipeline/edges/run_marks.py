@@ -51,6 +51,17 @@ class RunMarks:
         if budget != self.budget:
             write_bytes(self.path / "budget.json", orjson.dumps({"cost": budget.cost, "tokens": budget.tokens}))
 
+    @property
+    def repairs(self) -> int:
+        """How often the run was last told to ask for an answer again; 0 where nobody told it."""
+        path = self.path / "repairs.json"
+        return int(read_json(path)["repairs"]) if path.exists() else 0
+
+    def repair(self, repairs: int) -> None:
+        """Keep how often the run asks for an answer again."""
+        if repairs != self.repairs:
+            write_bytes(self.path / "repairs.json", orjson.dumps({"repairs": repairs}))
+
 
 def read_json(path: Place) -> dict[str, Any]:
     """A small JSON object. StorageError when it can't be read."""

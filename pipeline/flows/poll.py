@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pipeline.core.answering import AnswerStatus, Judge, Verdict
+from pipeline.core.answering import Judge, Verdict
 from pipeline.core.answers import Completion, Problem, Trouble
 from pipeline.core.costs import PriceList
 from pipeline.core.lifecycle import State
@@ -13,8 +13,6 @@ from pipeline.core.steps import Step
 from pipeline.flows.shift import Bench, Hour, Shift
 from pipeline.flows.timing import told_when
 from pipeline.ports import Api, Claim, Claimed, Clock, Commit, Ledger
-
-_TAKEN = Verdict(AnswerStatus.OK)
 
 
 async def poll_shift(
@@ -27,14 +25,14 @@ async def poll_shift(
     prices: PriceList = NO_PRICES,
     judge: Judge | None = None,
 ) -> int:
-    """Hold one poll shift; the number of polls that it made. `judge` says which answers are asked for again."""
+    """Hold one poll shift; the number of polls that it made. `judge` says which answers are fit."""
     schedule = parse_schedule(policy.poll)
 
-    def judged(completion: Completion) -> Verdict:
+    def judged(completion: Completion) -> Verdict | None:
         try:
-            return judge(completion) if judge else _TAKEN
-        except Exception:  # noqa: BLE001 - an answer that can't be judged is kept, and not paid for again
-            return _TAKEN
+            return judge(completion) if judge else None
+        except Exception:  # noqa: BLE001 - an answer that can't be judged is not paid for again
+            return None
 
     async def claim(limit: int) -> Claim:
         return await ledger.claim_polls(bench.run_id, bench.holder, limit)

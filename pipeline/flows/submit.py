@@ -7,7 +7,7 @@ from pipeline.core.late import ADOPTER, late_of
 from pipeline.core.lifecycle import Event, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.repairs import repair_body
+from pipeline.core.repairs import after_fewer_repairs, repair_body
 from pipeline.core.requests import asked_in
 from pipeline.core.retries import after_late_id, after_lost_post, after_submit
 from pipeline.core.steps import WORKER_LOST, Step
@@ -36,6 +36,8 @@ async def submit_shift(
         return await ledger.claim_submit(bench.run_id, bench.holder, limit)
 
     async def act(row: Claimed, hour: Hour, troubles: int) -> Step:
+        if (ended := after_fewer_repairs(row.record, policy, hour.now_ms())) is not None:
+            return ended
         body = repair_body(row.body, row.record.unfit)
         try:
             answer = await api.submit(body)

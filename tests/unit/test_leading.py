@@ -3,13 +3,14 @@
 import asyncio
 from dataclasses import replace
 from functools import partial
+from unittest.mock import MagicMock
 
 import pytest
 
-from pipeline.cli import leading
+from pipeline.cli import leading, sending
 from pipeline.cli.interrupts import Interrupts
 from pipeline.cli.leading import lead, take_lead
-from pipeline.cli.operation import Operation
+from pipeline.cli.operation import Operation, card_of
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.running import enter_ledger
 from pipeline.cli.sharing import Share, pace_unled
@@ -309,3 +310,32 @@ def test_to_ask_for_a_lead_that_another_has_changes_no_pace(scene):
         return before == (await scene.run()).pace
 
     assert asyncio.run(act())
+
+
+# Repairs
+
+
+def told(scene, monkeypatch, repairs):
+    """How often the run asks again after a command that gave `repairs`, or nothing."""
+    carried = []
+    given = dict.fromkeys(("max_cost", "max_total_tokens", "redis_url", "by"))
+    given |= {"yes": True, "workers": 1, "poll": "adaptive", "poll_cost": 1.0, "on_unknown": "hold", "detach": False}
+    monkeypatch.setattr(sending, "api_key", lambda *_: Secret("k"))
+    monkeypatch.setattr(sending, "share_of", lambda _: NOTHING_GIVEN)
+    monkeypatch.setattr(sending, "carry_out", lambda _, operation, *__: carried.append(operation))
+    monkeypatch.setattr(sending, "end", lambda *_, **__: 0)
+    sending.send(scene.prepared, None, MagicMock(), {**given, "repairs": repairs}, as_json=False)
+    return carried[0].policy.repairs
+
+
+def test_a_run_keeps_its_repairs_until_others_are_given(scene, monkeypatch):
+    assert [told(scene, monkeypatch, repairs) for repairs in (None, 2, None, 0, None)] == [0, 2, 2, 0, 0]
+
+
+def test_a_command_without_a_policy_judges_and_repairs_as_the_run_does_though_its_ledger_is_lost(scene):
+    scene.folder.repair(2)
+    prepared = replace(scene.prepared, described={**DESCRIBED, "answer_schema": {"type": "object"}})
+    operation = Operation(None, 1, None, False, Secret("k"), {})
+    assert card_of(prepared, operation).policy.repairs == 2
+    plain = replace(operation, policy=Policy())
+    assert card_of(prepared, plain).answers == {"answer_schema": {"type": "object"}}

@@ -25,7 +25,7 @@ from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.records import Attempt, Ending, RowRecord, Unfit, ending_packed, pack, unpack
-from pipeline.core.repairs import LEAST_CAP, MOST_CAP, repair_body, with_best
+from pipeline.core.repairs import LEAST_CAP, MOST_CAP, after_fewer_repairs, repair_body, with_best
 from pipeline.core.retries import after_lost_post, after_query, after_submit
 from pipeline.core.steps import Step, abandoned, cancelled
 
@@ -237,6 +237,29 @@ def test_an_answer_outlives_a_repair_that_says_nothing(answer):
     last = step.record.log[-1]
     assert (last.generation_id, last.content, last.prompt_tokens) == ("task-2", answer.content, 50)
     assert step.used == Settled(50, 0, 50), "only the last answer is news to the sums"
+
+
+@pytest.mark.parametrize("answer", [EMPTY, replace(BAD, content="worse")])
+def test_an_answer_outlives_a_repair_that_nobody_can_judge(answer):
+    step = query(Completed(answer), repaired(), judge=lambda _: None)
+    assert (step.event, step.ending.completion) == (Event.COMPLETED, BAD)
+    assert (step.record.log[-1].generation_id, step.record.log[-1].content) == ("task-2", answer.content)
+
+
+def test_a_repair_under_way_is_judged_though_the_run_asks_no_more_answers_again():
+    step = query(Completed(EMPTY), repaired(), PLAIN)
+    assert (step.event, step.ending.completion) == (Event.COMPLETED, BAD)
+    assert query(Completed(GOOD), repaired(), PLAIN).ending.completion == GOOD
+
+
+@pytest.mark.parametrize(("repairs", "sent"), [(0, False), (1, True), (2, True)])
+def test_a_repair_that_waits_is_not_sent_where_the_run_makes_fewer_of_them_now(repairs, sent):
+    step = after_fewer_repairs(asked_again(), Policy(repairs=repairs), NOW)
+    assert (step is None) == sent
+    if step is not None:
+        assert (step.state, step.ending.outcome, step.ending.completion) == (State.DONE, Outcome.COMPLETED, BAD)
+        assert (step.record.generation_id, step.record.attempts, step.keeps) == ("task-1", 1, 0)
+    assert after_fewer_repairs(FIRST, Policy(), NOW) is None, "it is no repair"
 
 
 def test_a_second_repair_keeps_the_better_of_two_answers():

@@ -1,6 +1,7 @@
 """Shifts over the ledger in memory, in simulated time: what they claim, renew, record, and when they leave."""
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -518,3 +519,33 @@ async def test_an_answer_that_cannot_be_judged_is_kept_and_not_paid_for_again(wo
     api, result, _ = await repaired(work, broken)
     assert len(api.asked) == 1
     assert result.ending.completion.content == "who"
+
+
+async def test_a_repair_that_waits_is_not_sent_once_the_run_makes_none(work):
+    await work.open(rows=0, past_first=False, repairs=1, poll="fixed:1s")
+    await work.ledger.feed(RUN, 0, 1, [FedRow(0, b'{"model":"m","prompt":"Describe."}')])
+    api = Modest()
+    await work.submit(api)
+    await work.poll(api, judge=cut_short)
+    work.policy = replace(work.policy, repairs=0)
+    await work.submit(api)
+    [result] = await work.results()
+    assert len(api.asked) == 1
+    assert (result.ending.completion.content, result.record.generation_id) == ("who", "task-1")
+    assert (await work.look()).ended == 1
+
+
+async def test_a_repair_that_cannot_be_judged_leaves_its_row_the_earlier_answer(work):
+    def judged_once(completion):
+        if len(api.asked) > 1:
+            raise RecursionError
+        return cut_short(completion)
+
+    api = Modest()
+    await work.open(rows=0, past_first=False, repairs=1, poll="fixed:1s")
+    await work.ledger.feed(RUN, 0, 1, [FedRow(0, b'{"model":"m","prompt":"Describe."}')])
+    for _ in range(3):
+        await work.submit(api)
+        await work.poll(api, judge=judged_once)
+    [result] = await work.results()
+    assert (len(api.asked), result.ending.completion.content) == (2, "who")
