@@ -70,6 +70,11 @@ def beside(row_index: int, ids: Sequence[SavedId], policy: Policy, model: str) -
     )
 
 
+def is_held(record: RowRecord, policy: Policy) -> bool:
+    """Whether a row is not sent again: the very POST may have been under way when the ledger was lost."""
+    return record.recovered and policy.on_unknown == "hold"
+
+
 def _known(ids: Sequence[SavedId]) -> list[SavedId]:
     """Each generation once, in order."""
     return sorted({one.generation_id: one for one in sorted(ids)}.values())

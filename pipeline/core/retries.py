@@ -34,6 +34,7 @@ from pipeline.core.observations import ended_observed, unending_observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import Schedule
 from pipeline.core.records import Attempt, Ending, RowRecord, changed, with_attempt
+from pipeline.core.recovery import is_held
 from pipeline.core.repairs import is_repaired, to_repair, with_best
 from pipeline.core.steps import MISSING, Step
 
@@ -220,7 +221,10 @@ def _after_completed(
     step = partial(Step, State.PENDING, observed=ended_observed(record, age_ms, used), cost_micro=used[2])
     asks = record.repairs < policy.repairs or record.unfit is not None
     verdict = judge(completion) if judge is not None and asks else None
-    if verdict is not None and is_repaired(record, verdict, policy):
+    repaired = verdict is not None and is_repaired(record, verdict, policy)
+    if repaired and is_held(record, policy):
+        record = changed(record, possible_duplicate=True)
+    elif repaired and verdict is not None:
         again = to_repair(record, completion, verdict, now_ms * 1000, cost)
         return step(Event.UNFIT, again, answer=completion)
     ending = Ending(Outcome.COMPLETED, now_ms * 1000, completion=completion)
@@ -240,9 +244,11 @@ def _after_failed(
     record: RowRecord, policy: Policy, problem: Problem, *, retryable: bool, now_ms: int, chance: float
 ) -> Step:
     tries = record.attempts - record.repairs
-    if not retryable or tries >= policy.max_attempts:
+    again = retryable and tries < policy.max_attempts
+    if not again or is_held(record, policy):
         ending = Ending(Outcome.FAILED, now_ms * 1000, problem=problem)
-        return Step(State.PENDING, Event.FAILED_LAST, record, ending=ending)
+        ended = replace(record, possible_duplicate=record.possible_duplicate or again)
+        return Step(State.PENDING, Event.FAILED_LAST, ended, ending=ending)
     closed = _closed(record, Outcome.FAILED)
     if record.recovered:
         # the attempt that would come now may have been under way when the ledger was lost

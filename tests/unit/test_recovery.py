@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from pipeline.core.answers import Failed, Problem
-from pipeline.core.lifecycle import Outcome, State
+from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
 from pipeline.core.records import Attempt, RowRecord
@@ -111,3 +111,13 @@ def test_a_recovered_row_that_fails_and_is_sent_again_says_that_it_may_be_paid_t
     step = after_query(answer, record, POLICY, DEFAULT, now_ms=NOW, troubles=0, chance=0.0)
     assert step.state is State.READY
     assert (step.record.possible_duplicate, step.record.recovered) == (True, False)
+
+
+@pytest.mark.parametrize(("retryable", "doubtful"), [(True, True), (False, False)])
+def test_where_rows_in_doubt_are_held_a_recovered_one_that_fails_is_not_sent_again(retryable, doubtful):
+    policy = Policy(on_unknown="hold")
+    record = recovered([saved(1)], policy, NOW)
+    answer = Failed(Problem("timeout", "too slow"), retryable=retryable)
+    step = after_query(answer, record, policy, DEFAULT, now_ms=NOW, troubles=0, chance=0.0)
+    assert (step.event, step.ending.outcome) == (Event.FAILED_LAST, Outcome.FAILED)
+    assert (step.record.generation_id, step.record.possible_duplicate) == ("task-1", doubtful)

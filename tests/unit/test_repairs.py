@@ -134,6 +134,16 @@ def test_after_the_loss_of_a_ledger_a_repair_may_be_the_second():
     assert (step.record.possible_duplicate, step.record.recovered) == (True, False)
 
 
+def test_where_rows_in_doubt_are_held_none_is_repaired_whose_repair_may_have_been_under_way():
+    held = replace(POLICY, on_unknown="hold")
+    step = query(Completed(BAD), replace(FIRST, recovered=True), held)
+    assert (step.event, step.ending.completion, step.record.possible_duplicate) == (Event.COMPLETED, BAD, True)
+    assert step.used == Settled(100, 10, 200)
+    good = query(Completed(GOOD), replace(FIRST, recovered=True), held)
+    assert (good.event, good.record.possible_duplicate) == (Event.COMPLETED, False)
+    assert query(Completed(BAD), FIRST, held).event is Event.UNFIT, "its ledger knows that nothing was sent"
+
+
 # With what question
 
 
