@@ -92,6 +92,8 @@ def with_best(
         polls=unfit.polls,
         unfit=None,
         log=log,
+        # a repair that nobody knows the id of may have been billed beside the answer that is kept
+        possible_duplicate=record.possible_duplicate or any(one.generation_id is None for one in log),
     )
     return kept, Ending(Outcome.COMPLETED, unfit.at, completion=unfit.completion)
 

@@ -309,6 +309,15 @@ def test_however_a_repair_ends_the_row_has_its_answer(step, logged):
 
 
 @pytest.mark.parametrize(
+    ("answer", "doubtful"), [(Ambiguous(WRONG), True), (Refused(WRONG), False)], ids=["unknown", "refused"]
+)
+def test_where_rows_in_doubt_are_held_a_kept_answer_says_that_a_repair_may_have_been_billed(answer, doubtful):
+    step = submit(answer, asked_again(), replace(POLICY, on_unknown="hold"))
+    assert (step.ending.completion, step.record.generation_id) == (BAD, "task-1")
+    assert step.record.possible_duplicate == doubtful
+
+
+@pytest.mark.parametrize(
     ("record", "ending"), [(asked_again(), cancelled(NOW)), (repaired(), abandoned(NOW))], ids=["ready", "pending"]
 )
 def test_a_run_that_a_person_ends_has_its_answer_in_the_dataset(record, ending):
