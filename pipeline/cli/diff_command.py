@@ -13,7 +13,9 @@ from pipeline.cli.diff_text import diff_lines
 from pipeline.cli.family import the_run
 from pipeline.core.comparing import Comparison
 from pipeline.core.errors import UsageError
+from pipeline.edges.export_files import check_free, check_outside
 from pipeline.edges.out_folder import OutFolder
+from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
 
 ENDINGS = (".csv", ".parquet")
@@ -28,14 +30,19 @@ ENDINGS = (".csv", ".parquet")
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the changed rows to this file, as its ending says: .csv or .parquet.",
 )
+@click.option("--force", is_flag=True, help="Replace what stands at --to.")
 @options.json_output
-def command(run_a: str, run_b: str, out: Path, to: Path | None, as_json: bool) -> None:
+def command(run_a: str, run_b: str, out: Place, to: Path | None, force: bool, as_json: bool) -> None:
     """Compare RUN_A and RUN_B of one OUT: the same videos, another prompt or model.
 
     Rows are matched by their row_id, and by prompt_name where both runs have several prompts.
     """
     if to is not None and to.suffix not in ENDINGS:
         raise UsageError(f"--to: found {to.name!r}; allowed are names that end in {' or '.join(ENDINGS)}")
+    if to is not None:
+        check_free(to, folder=False, force=force)
+        if isinstance(out, Path):
+            check_outside(to, out)
     folder = OutFolder(out)
     a, b = the_run(folder, run_a), the_run(folder, run_b)
     if run_a == run_b:

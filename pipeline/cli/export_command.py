@@ -1,5 +1,6 @@
 """`vidbatch export`."""
 
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,8 @@ from pipeline.core.errors import UsageError
 from pipeline.core.exporting import About, Exported, Format, check_columns, format_of
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place, out_place
+
+RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 
 
 @click.command(name="export")
@@ -84,7 +87,7 @@ def _export(
     about = _about(folder, run_id, latest=latest)
     path = to.absolute()
     return export(
-        lambda: check_target(chosen, path, force=force),
+        lambda: check_target(chosen, path, folder.path, force=force),
         opened(folder, run_id, latest=latest, columns=columns, scratch=path.parent),
         lambda view: write_export(view, chosen, path, about, force=force),
     )
@@ -98,6 +101,8 @@ def _source(source: str | None, out: Place | None) -> tuple[OutFolder, str | Non
             return folder, the_run(folder, source).run_id
     elif source is not None and (out_place(source) / "runs").is_dir():
         folder = OutFolder(out_place(source))
+    elif source is not None and RUN_ID.fullmatch(source):
+        raise UsageError(f"export: {source} is a run's id; add --out OUT, the dataset that holds it")
     else:
         raise UsageError(
             f"export: found {source or 'neither RUN nor OUT'}; allowed is the folder of a dataset, or a run's id with "

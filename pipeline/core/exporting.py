@@ -54,12 +54,14 @@ _ENDINGS = {
 
 
 def format_of(name: str, given: str | None) -> Format:
-    """The format that a file's name tells, unless one is given. UsageError when neither tells one."""
+    """The format that a file's name tells, or that is given. UsageError when neither tells one, or each another."""
+    told = next((told for ending, told in _ENDINGS.items() if name.casefold().endswith(ending)), None)
+    if given is not None and told not in {None, Format(given)}:
+        raise UsageError(f"--to {name}: the name tells {told} and --format {given}; allowed is one of them")
     if given is not None:
         return Format(given)
-    for ending, told in _ENDINGS.items():
-        if name.casefold().endswith(ending):
-            return told
+    if told is not None:
+        return told
     raise UsageError(
         f"--to {name}: the name tells no format; allowed are names that end in {', '.join(_ENDINGS)}, "
         f"or --format with one of {', '.join(Format)}"

@@ -10,6 +10,26 @@ from uuid import uuid4
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.edges.files import replaced
 
+MARK = ".vidbatch-export"
+"""A file in each folder that an export made: only such a folder is ever replaced."""
+
+
+def check_outside(path: Path, out: Path) -> None:
+    """UsageError where `path` is in the dataset `out` or another one, or would take the place of one.
+
+    What stands in a dataset is what readers take for it, and what was paid for.
+    """
+    real, dataset = path.resolve(), out.resolve()
+    within = next((folder for folder in (real, *real.parents) if folder == dataset or _is_dataset(folder)), None)
+    if within is None and real not in dataset.parents:
+        return
+    where = f"it holds the dataset {dataset}" if within is None else f"it is in the dataset {within}"
+    raise UsageError(f"--to {path}: {where}; allowed is a name outside of it: only runs write there")
+
+
+def _is_dataset(folder: Path) -> bool:
+    return (folder / "dataset.json").is_file() and (folder / "runs").is_dir()
+
 
 def check_free(path: Path, *, folder: bool, force: bool) -> None:
     """UsageError where something stands at `path` that is not to be replaced, or that is of the other kind."""
@@ -20,6 +40,11 @@ def check_free(path: Path, *, folder: bool, force: bool) -> None:
         raise UsageError(f"--to {path}: found {kinds[0]}; allowed is the name of {kinds[1]}, which this format makes")
     if not force:
         raise UsageError(f"--to {path}: it is there already; allowed is another name, or --force to replace it")
+    if folder and any(path.iterdir()) and not (path / MARK).is_file():
+        raise UsageError(
+            f"--to {path}: found a folder that no export made; allowed is another name: --force replaces only a folder "
+            f"with the file {MARK} in it, or an empty one"
+        )
 
 
 @contextmanager
@@ -38,6 +63,7 @@ def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        (temporary / MARK).touch()
         _sync_all(temporary)
         old = path.parent / f".{path.name}.{uuid4().hex}.old"
         if path.exists():

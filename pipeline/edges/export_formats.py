@@ -5,16 +5,19 @@ from pathlib import Path
 
 from pipeline.core.exporting import FOLDERS, About, Format
 from pipeline.edges.export_fiftyone import write_fiftyone
-from pipeline.edges.export_files import check_free, new_file, new_folder
+from pipeline.edges.export_files import check_free, check_outside, new_file, new_folder
 from pipeline.edges.export_huggingface import write_huggingface
 from pipeline.edges.export_labelstudio import write_labelstudio
 from pipeline.edges.export_table import write_csv, write_duckdb, write_jsonl, write_parquet
 from pipeline.edges.export_view import View
 from pipeline.edges.export_webvtt import write_webvtt
+from pipeline.edges.places import Place
 
 
-def check_target(chosen: Format, path: Path, *, force: bool) -> None:
-    """UsageError where the export can't go to `path`, before anything is read."""
+def check_target(chosen: Format, path: Path, out: Place, *, force: bool) -> None:
+    """UsageError where the export of `out` can't go to `path`, before anything is read."""
+    if isinstance(out, Path):
+        check_outside(path, out)
     check_free(path, folder=chosen in FOLDERS, force=force)
 
 

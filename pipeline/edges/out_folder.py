@@ -82,10 +82,10 @@ class OutFolder:
         return files
 
     def homeless(self) -> list[str]:
-        """Folders of annotations, named under OUT, whose run is not there."""
+        """What stands among the annotations, named under OUT, and is of no run: readers take it for rows, too."""
         known = {f"run={folder.run_id}" for folder in self.runs()}
-        held = sorted(path.name for path in (self.path / "annotations").glob("run=*"))
-        return [f"annotations/{name}" for name in held if name not in known]
+        held = sorted(path.name for path in (self.path / "annotations").glob("*"))
+        return [f"annotations/{name}" for name in held if name not in known and not name.startswith(".")]
 
     def columns_of(self, carried: Sequence[str], answer: Shape | None = None) -> tuple[Mapping[str, str], Shape | None]:
         """The dataset's names for a manifest's other columns, and the shape of its answers.

@@ -22,8 +22,11 @@ def test_a_name_tells_the_format(name, chosen):
     assert format_of(name, None) is Format(chosen)
 
 
-def test_a_given_format_holds_whatever_the_name_is():
-    assert format_of("labels.csv", "webvtt") is Format.WEBVTT
+def test_a_given_format_holds_where_the_name_tells_none_and_is_refused_where_it_tells_another():
+    assert format_of("labels", "webvtt") == format_of("labels.v2", "webvtt") == "webvtt"
+    assert format_of("labels.csv", "csv") == "csv"
+    with pytest.raises(UsageError, match="the name tells csv and --format parquet"):
+        format_of("labels.csv", "parquet")
 
 
 def test_a_name_that_tells_nothing_is_refused_with_what_is_allowed():

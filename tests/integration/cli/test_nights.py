@@ -132,6 +132,15 @@ def test_a_later_night_that_answered_a_row_leaves_nothing_to_retry(nights):
     assert nights.sent == [4, 2, 0]
 
 
+def test_a_file_of_no_run_among_the_annotations_is_told(nights):
+    told = nights.run(rows_of(2))
+    assert nights.terminal("verify", "--out", "out").code == 0
+    [part] = (nights.terminal.folder / "out").glob(f"annotations/run={told['run_id']}/*.parquet")
+    (part.parents[1] / "copy.parquet").write_bytes(part.read_bytes())
+    verified = nights.terminal("verify", "--out", "out")
+    assert (verified.code, "annotations/copy.parquet: no run has these annotations" in verified.err) == (1, True)
+
+
 def test_another_api_and_another_schema_answer_for_nobody(nights, simulator):
     rows = rows_of(2)
     nights.run(rows)

@@ -153,3 +153,36 @@ def test_neither_numpy_nor_pandas_is_loaded(made, tmp_path):
     loaded = set(told.stdout.split())
     assert "duckdb" in loaded
     assert loaded.isdisjoint({"numpy", "pandas"})
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("chosen", ["csv", "fiftyone", "huggingface"])
+@pytest.mark.parametrize("place", ["", "annotations", "annotations/x", "runs/new/x", ".."])
+def test_nothing_is_written_into_a_dataset_or_in_its_place(made, export, force, chosen, place):
+    before = sorted(made.path.rglob("*"))
+    with pytest.raises(UsageError, match=r"--to .*: it (is in|holds) the dataset"):
+        export(made.path, "--to", made.path / place, "--format", chosen, *force)
+    assert sorted(made.path.rglob("*")) == before
+
+
+def test_a_link_into_a_dataset_is_no_way_around(made, export, tmp_path):
+    (tmp_path / "link").symlink_to(made.path / "annotations")
+    with pytest.raises(UsageError, match="is in the dataset"):
+        export(made.path, "--to", tmp_path / "link" / "x.parquet")
+
+
+def test_only_a_folder_that_an_export_made_is_replaced(made, export, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    export(made.path, "--to", mine, "--format", "webvtt", "--force")  # it was empty
+    export(made.path, "--to", mine, "--format", "webvtt", "--force")
+    (mine / ".vidbatch-export").unlink()
+    (mine / "thesis.txt").write_text("a year's work", encoding="utf-8")
+    with pytest.raises(UsageError, match="found a folder that no export made"):
+        export(made.path, "--to", mine, "--format", "webvtt", "--force")
+    assert (mine / "thesis.txt").read_text(encoding="utf-8") == "a year's work"
+
+
+def test_a_runs_id_without_its_dataset_says_what_is_missing(export, tmp_path):
+    with pytest.raises(UsageError, match="is a run's id; add --out OUT"):
+        export("20261128-041011-a8d248", "--to", tmp_path / "x.csv")

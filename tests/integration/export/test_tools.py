@@ -183,7 +183,9 @@ def test_webvtt_has_a_file_for_each_row_with_moments(made, written):
         ("00000000-etc-passwd.vtt", "../../etc/passwd"),
         ("00000002-lines.vtt", "lines"),
     ]
-    assert sorted(one.name for one in path.iterdir()) == sorted([*(one["file"] for one in index), "index.jsonl"])
+    assert sorted(one.name for one in path.iterdir()) == sorted(
+        [".vidbatch-export", *(one["file"] for one in index), "index.jsonl"]
+    )
     assert left_out == {"no timestamps in the answer": 1, "no answer": 2}
 
 
