@@ -89,6 +89,7 @@ def _described(run: LocalRunFolder, whole: bool) -> dict[str, Any]:
         "finished": whole,
         "models": described.get("models", {}),
         "prompt_names": described.get("prompt_names", []),
+        "typed": "answer_schema" in described,
         "usage": receipt.get("usage"),
     }
 

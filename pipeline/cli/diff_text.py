@@ -6,8 +6,11 @@ from typing import Any
 import orjson
 
 from pipeline.cli.screen import cost_text
+from pipeline.core.answering import AnswerStatus
 
 SHORT = 160
+_PLAIN = frozenset((AnswerStatus.OK.value, "not judged"))
+"""What is told of answers that have no schema, and means nothing beyond that they came."""
 
 
 def diff_lines(told: Mapping[str, Any]) -> Iterator[str]:
@@ -25,7 +28,7 @@ def diff_lines(told: Mapping[str, Any]) -> Iterator[str]:
         )
     if not rows["both"]:
         return
-    yield f"changed: {told['changed']:,}; the same: {told['same']:,}; with another text: {told['other_text']:,}"
+    yield f"changed: {told['changed']:,}; the same: {told['same']:,}{_text_words(told)}"
     yield from _outcome_lines(told)
     yield from _status_lines(told)
     yield from _field_lines(told["fields"])
@@ -33,6 +36,13 @@ def diff_lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield from _sample_lines(told["samples"])
     if told["changes"]:
         yield f"changed rows: {told['changes']}"
+
+
+def _text_words(told: Mapping[str, Any]) -> str:
+    """How many rows have another text, of those that changed and of those whose typed answer is the same."""
+    also, alone = told["changed_text"], told["other_text"] - told["changed_text"]
+    words = f"; {also:,} of the changed also differ in their text (content)" if also else ""
+    return words + (f"; {alone:,} of the same differ in their text alone" if alone else "")
 
 
 def _run_line(name: str, run: Mapping[str, Any]) -> str:
@@ -55,7 +65,7 @@ def _outcome_lines(told: Mapping[str, Any]) -> Iterator[str]:
 
 def _status_lines(told: Mapping[str, Any]) -> Iterator[str]:
     a, b = told["answer_status"]["a"], told["answer_status"]["b"]
-    if not a and not b:
+    if not a.keys() | b.keys() or not (told["a"]["typed"] or told["b"]["typed"] or (a.keys() | b.keys()) - _PLAIN):
         return
     yield "answers:"
     for status in dict.fromkeys([*a, *b]):
@@ -80,7 +90,7 @@ def _field_lines(fields: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _mean_lines(means: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
-    yield "a row that is in both takes, in the mean:"
+    yield "a row that is in both was billed, in the mean, all attempts included:"
     for name in "ab":
         one = means[name]
         tokens = ", ".join(
@@ -103,5 +113,7 @@ def _short(side: Mapping[str, Any]) -> str:
     answer = side["answer"]
     text = side["content"] if answer is None else orjson.dumps(answer).decode()
     line = " ".join((text or side["outcome"]).split())
+    status = side["answer_status"]
+    line = f"[answer {status}] {line}" if status and status != AnswerStatus.OK else line
     line = "".join(one if one.isprintable() else "�" for one in line)  # an answer must not steer a terminal
     return line if len(line) <= SHORT else f"{line[:SHORT]}…"

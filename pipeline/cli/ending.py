@@ -16,7 +16,7 @@ from pipeline.core import advice
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spending import budget_lines, budget_object, receipt_lines
-from pipeline.core.standing import COLLECTS, RETRY_OF, Remains
+from pipeline.core.standing import COLLECTS, REPAIRABLE, RETRY_OF, Remains
 from pipeline.core.summary import REPORT_TROUBLE, all_completed, summary_of
 from pipeline.core.waiting import waits_for
 from pipeline.edges.out_folder import OutFolder
@@ -145,17 +145,20 @@ def file_lines(folder: LocalRunFolder, summary: Mapping[str, Any]) -> Iterator[s
 
 
 def left_lines(prepared: Prepared, summary: Mapping[str, Any]) -> list[str]:
-    """What can be done for rows that did not complete, here or in a run that was derived from this one."""
-    if all_completed(summary["outcomes"]):
+    """What can be done for rows that have no answer that fits, here or in a run that was derived from this one."""
+    complete = all_completed(summary["outcomes"])
+    if complete and not any(summary.get("answer_statuses", {}).get(status) for status in REPAIRABLE):
         return []
     relatives = family(OutFolder(prepared.folder.out), prepared.folder)
     if (unfinished := relatives.unfinished()) is not None:
         words = again_words(unfinished, unfinished.described())
         return [f"run {unfinished.run_id} works on some of these rows and is not finished: `{words}` goes on"]
     left = relatives.remains()
-    return remains_lines(left, prepared.folder) if left.counts else ["all of them completed by now, in later runs"]
+    mended = [] if left.counts or left.unfit else ["all answers fit by now, in later runs"]
+    by_now = mended if complete else [] if left.counts else ["all of them completed by now, in later runs"]
+    return [*by_now, *remains_lines(left, prepared.folder)]
 
 
 def remains_lines(left: Remains, folder: LocalRunFolder) -> list[str]:
-    """The commands that help rows that did not complete by now; asking again costs, collecting does not."""
+    """The commands that help rows that are left by now; asking again costs, collecting does not."""
     return advice.remains_lines(left, folder.run_id, str(folder.out))

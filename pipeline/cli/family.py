@@ -11,7 +11,7 @@ from pipeline.core.answering import AnswerStatus
 from pipeline.core.errors import UsageError
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.rows import Rows
-from pipeline.core.standing import COLLECTS, End, Remains, family_of, newest, parent_of, remains
+from pipeline.core.standing import COLLECTS, End, Remains, family_of, is_left, newest, parent_of, remains
 from pipeline.edges.annotations_file import published_files
 from pipeline.edges.ends_file import read_ends
 from pipeline.edges.out_folder import OutFolder
@@ -56,8 +56,8 @@ class Family:
         return newest([read_ends(folder.published) for folder in self.members], within, collections)
 
     def remains(self) -> Remains:
-        """What did not complete by now, duplicates included."""
-        left = [end for end in self.ends() if end.outcome is not Outcome.COMPLETED]
+        """What did not complete, or has no answer that fits, by now; duplicates included."""
+        left = [end for end in self.ends() if is_left(end)]
         return remains(left, self.run.duplicates().counts({end.row_index for end in left}))
 
     def unfinished(self) -> LocalRunFolder | None:

@@ -15,7 +15,7 @@ from pipeline.core.estimates import estimate_lines
 from pipeline.core.lifecycle import Outcome
 
 SHOWN_REJECTIONS = 5
-_UNSENT = (("duplicates", "duplicates of them"), ("reused", "answered before"))
+_UNSENT = (("duplicates", "duplicate of them", "duplicates of them"), ("reused", "answered before", "answered before"))
 
 
 def plan_lines(
@@ -23,10 +23,12 @@ def plan_lines(
 ) -> Iterable[str]:
     """What a person should know before a cent is spent."""
     rows, requests, rejected = described["rows"], described["requests"], described["rejections"]
-    more = "".join(f"{described[name]:,} {words}, " for name, words in _UNSENT if described.get(name))
+    more = "".join(f"{_counted(described[name], *words)}, " for name, *words in _UNSENT if described.get(name))
     asked = len(described.get("prompt_names") or ())
-    each = f" ({rows // asked:,} rows of the manifest, each with {asked} prompts)" if asked else ""
-    yield f"{rows:,} rows{each}: {requests:,} requests, {more}{rejected:,} rejected"
+    own = _counted(rows // max(1, asked), "row", "rows")
+    each = f" ({own} of the manifest, each with {_counted(asked, 'prompt', 'prompts')})" if asked else ""
+    sent = _counted(requests, "request", "requests")
+    yield f"{_counted(rows, 'row', 'rows')}{each}: {sent}, {more}{rejected:,} rejected"
     if told := reused_words(described):
         yield told
     for rejection in rejections[:SHOWN_REJECTIONS]:
@@ -40,9 +42,13 @@ def plan_lines(
         yield f"  all of them: {rejects_path}"
     models = ", ".join(f"{model} ({count:,})" for model, count in described["models"].items())
     if models:
-        yield f"models: {models}; {described['videos']:,} videos; API {described['base_url']}"
+        yield f"models: {models}; {_counted(described['videos'], 'video', 'videos')}; API {described['base_url']}"
         yield from _schema_lines(described)
         yield from _price_lines(described)
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count:,} {one if count == 1 else several}"
 
 
 def _schema_lines(described: Mapping[str, Any]) -> Iterable[str]:
@@ -207,17 +213,19 @@ def summary_lines(
             f"possibly billed twice: {summary['possible_duplicates']:,} rows, of which an earlier attempt was lost "
             "(columns possible_duplicate and attempt_log)"
         )
-    yield from _answer_lines(summary.get("answer_statuses", {}))
+    yield from _answer_lines(summary.get("answer_statuses", {}), typed="answer_schema" in described)
     if sampled:
         yield sampled
     yield f"dataset: {out}/annotations/**/*.parquet"
 
 
-def _answer_lines(statuses: Mapping[str, int]) -> Iterable[str]:
-    """Which answers can't be used as they are."""
+def _answer_lines(statuses: Mapping[str, int], *, typed: bool) -> Iterable[str]:
+    """Which answers can't be used as they are; where they have a schema, also that all can."""
     counts = {status: count for status, count in statuses.items() if count}
-    if counts.keys() - {AnswerStatus.OK}:
-        told = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    told = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    if typed and counts.keys() == {AnswerStatus.OK}:
+        yield f"answers: {told}, each as its schema has it"
+    elif counts.keys() - {AnswerStatus.OK}:
         yield f"answers: {told} (columns answer_status and answer_error; content has every answer's text)"
 
 

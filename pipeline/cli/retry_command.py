@@ -16,12 +16,15 @@ from pipeline.cli.plan_text import counts_lines, plan_lines, promise_lines
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.screen import Screen
 from pipeline.cli.sending import send
+from pipeline.core.answering import AnswerStatus
 from pipeline.core.estimates import Lengths
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.standing import ASKABLE, DEFAULT_OUTCOMES, RETRIABLE, Selection
 from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
+
+SAME_CAP = "the same max_tokens cut these answers: add --repair 1, which raises it"
 
 
 @click.command(name="retry")
@@ -52,7 +55,8 @@ from pipeline.edges.places import Place
 def command(configuration: Configuration, /, run_id: str, out: Place, **given: Any) -> None:  # noqa: ANN401 - click's options
     """Ask rows of RUN again that did not complete, or whose answer is of no use, as a new run into the same dataset.
 
-    Rows that a later retry completed are not asked again. The same command again resumes.
+    Rows that a later retry completed are not asked again. While the retry is not finished, the same command again
+    resumes it; after that, it asks for what is still left as a new run.
     """
     options.check_sending(given)
     screen = Screen(quiet=given["as_json"])
@@ -79,7 +83,8 @@ def say_nothing(nothing: Nothing, screen: Screen, told: str, *, as_json: bool) -
         screen.say(line)
     if as_json:
         counts = [{"outcome": outcome, "code": code, "rows": rows} for (outcome, code), rows in left.counts.items()]
-        click.echo(orjson.dumps({"run_id": None, "of": nothing.run.run_id, "requests": 0, "not_completed": counts}))
+        told_all = {"run_id": None, "of": nothing.run.run_id, "requests": 0, "not_completed": counts}
+        click.echo(orjson.dumps({**told_all, "unfit_answers": dict(left.unfit)}))
 
 
 def _retry(prepared: Prepared, run_id: str, configuration: Configuration, screen: Screen, given: dict[str, Any]) -> int:
@@ -88,6 +93,8 @@ def _retry(prepared: Prepared, run_id: str, configuration: Configuration, screen
         screen.say(f"{named}, was cancelled; collecting what it asked, nothing more is sent")
     else:
         screen.say(f"resuming {named}" if prepared.resumed else named)
+        if AnswerStatus.TRUNCATED in given["answers"] and not given["repairs"]:
+            screen.say(SAME_CAP)
     if not prepared.resumed:
         described = {**prepared.described, "estimate": _estimate(prepared)}
         for line in (*plan_lines(described, [], ""), *promise_lines(given, described, local_now())):

@@ -105,7 +105,9 @@ class Screen:
             click.echo(text, err=True)
 
     def show(self, run: RunSnapshot) -> None:
-        """Draw the run as it is now."""
+        """Draw the run as it is now; one in which nothing is to be sent has nothing to show."""
+        if not run.total:
+            return
         now = time.monotonic()
         speed = self._speed.add(now, run)
         if self._live is not None:

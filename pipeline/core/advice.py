@@ -1,11 +1,12 @@
 """What a person can do for rows that did not come to an answer that can be used, in the same words everywhere."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.core.answering import AnswerStatus
 from pipeline.core.commands import command_words
 from pipeline.core.lifecycle import Outcome
-from pipeline.core.standing import DEFAULT_OUTCOMES, End, Remains
+from pipeline.core.standing import DEFAULT_OUTCOMES, REPAIRABLE, End, Remains
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Advice:
 
 
 def remains_lines(left: Remains, run_id: str, out: str) -> list[str]:
-    """The commands that help rows that did not complete by now; asking again costs, collecting does not."""
+    """The commands that help rows that are left by now; asking again costs, collecting does not."""
     lines: list[str] = []
     if left.collectable:
         lines.append(
@@ -30,16 +31,28 @@ def remains_lines(left: Remains, run_id: str, out: str) -> list[str]:
     if told:
         again = command_words("retry", run_id, out)
         lines.append(f"rows that can be asked again, at your cost: `{again}` ({', '.join(told)})")
+    if left.unfit:
+        count = sum(left.unfit.values())
+        what = "1 answer can't be used as it is" if count == 1 else f"{count:,} answers can't be used as they are"
+        it = "it" if count == 1 else "them"
+        lines.append(f"{what}: `{repair_words(left.unfit, run_id, out)}` asks for {it} again, at your cost")
     return lines
 
 
+def repair_words(unfit: Mapping[str, int], run_id: str, out: str) -> str:
+    """The command that asks for answers of these statuses again, until they fit or a repair did not help."""
+    chosen = [word for status in unfit for word in ("--answer", status)]
+    return command_words("retry", run_id, out, *chosen, "--repair", "1")
+
+
 _OF_ANSWERS = {
-    AnswerStatus.TRUNCATED: "The answer was cut at max_tokens: give such rows a higher one, or --repair 1, which asks "
-    "again with a higher one in the same run.",
-    AnswerStatus.INVALID: "The answer does not fit its schema; answer_error says where, content holds its text. "
-    "--repair 1 asks such rows again in the same run.",
+    AnswerStatus.TRUNCATED: "The answer was cut at max_tokens. This asks such rows again, at your cost, and once more "
+    "with a higher one where the answer is cut as before.",
+    AnswerStatus.INVALID: "The answer does not fit its schema; answer_error says where, content holds its text. This "
+    "asks such rows again, at your cost, and once more with what was wrong where the answer does not fit either.",
     AnswerStatus.REFUSED: "The model declined to answer: another prompt, or another model, may be answered.",
-    AnswerStatus.EMPTY: "The answer has no text: look at finish_reason and response, and ask with another prompt.",
+    AnswerStatus.EMPTY: "The answer has no text: finish_reason and response may say why. This asks such rows again, at "
+    "your cost, and once more where the answer is empty as before.",
 }
 
 
@@ -47,7 +60,8 @@ def advice_for(end: End, status: str | None, run_id: str, out: str) -> Advice:
     """What can be done for a row that ended so, with an answer of this status where one came."""
     if end.outcome is Outcome.COMPLETED:
         told = _OF_ANSWERS.get(AnswerStatus(status)) if status in set(AnswerStatus) else None
-        return Advice(told or "Nothing: it has its answer.")
+        command = repair_words({status: 1}, run_id, out) if status in REPAIRABLE else ""
+        return Advice(told or "Nothing: it has its answer.", command)
     if end.collectable:
         return Advice(
             "It has a generation that was paid for: this fetches what is ready by now, and sends nothing.",

@@ -20,6 +20,8 @@ class Column:
     meaning: str
 
 
+_KEPT = "of the kept answer; attempt_log and usage/ have everything that was billed"
+
 ANNOTATION = (
     Column("row_id", "text", "the manifest's id, else the row's index as text"),
     Column("row_index", "int", "0-based position of the row in the manifest"),
@@ -38,23 +40,23 @@ ANNOTATION = (
     Column("answer", "answer", "the answer as its schema has it"),
     Column("answer_status", "word", "ok, truncated, refused, empty, or, with a schema, invalid"),
     Column("answer_error", "text", "where and why an answer is not ok"),
-    Column("prompt_tokens", "int", "tokens of the question, video included"),
-    Column("completion_tokens", "int", "tokens of the answer, reasoning included"),
-    Column("total_tokens", "int", "as the API says"),
-    Column("reasoning_tokens", "int", "as the API says"),
-    Column("cached_tokens", "int", "as the API says"),
-    Column("audio_tokens", "int", "as the API says"),
-    Column("video_tokens", "int", "as the API says"),
+    Column("prompt_tokens", "int", f"tokens of the question, video included, {_KEPT}"),
+    Column("completion_tokens", "int", f"tokens of the answer, reasoning included, {_KEPT}"),
+    Column("total_tokens", "int", f"as the API says, {_KEPT}"),
+    Column("reasoning_tokens", "int", f"as the API says, {_KEPT}"),
+    Column("cached_tokens", "int", f"as the API says, {_KEPT}"),
+    Column("audio_tokens", "int", f"as the API says, {_KEPT}"),
+    Column("video_tokens", "int", f"as the API says, {_KEPT}"),
     Column("usage", "text", "the API's usage object, raw JSON"),
-    Column("credits", "float", "credits of the generation, as the API says"),
-    Column("cost", "float", "the API's own cost, else tokens at the configured price"),
+    Column("credits", "float", f"credits of the generation, as the API says, {_KEPT}"),
+    Column("cost", "float", f"the API's own cost, else tokens at the configured price, {_KEPT}"),
     Column("error_code", "word", "machine word of what went wrong"),
     Column("error_type", "word", "the API's error type"),
     Column("error_message", "text", "what went wrong, in words"),
     Column("http_status", "int", "status of the answer that told it"),
     Column("generation_id", "text", "the API's id of the kept answer"),
     Column("attempts", "int", "POSTs that were or may have been billed"),
-    Column("polls", "int", "polls of the kept answer; null for one that came late"),
+    Column("polls", "int", "polls of the kept answer; null for one that came late; other attempts do not count"),
     Column("possible_duplicate", "bool", "another POST of this row may have been billed as well"),
     Column("attempt_log", "attempts", "every POST that was or may have been billed"),
     Column("submitted_at", "time", "when the kept generation was accepted"),

@@ -14,7 +14,10 @@ SAMPLE = 5
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A row as one run has it; `answer` is the parsed answer where it has a type, else nothing."""
+    """A row as one run has it; `answer` is the parsed answer where it has a type, else nothing.
+
+    Tokens and cost are those of everything that was billed for it, as far as that is known.
+    """
 
     outcome: str
     status: str | None = None
@@ -103,6 +106,7 @@ class Comparison:
     same: int = 0
     changed: int = 0
     other_text: int = 0
+    changed_text: int = 0
     other_videos: int = 0
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     statuses: tuple[Counter[str], Counter[str]] = field(default_factory=lambda: (Counter(), Counter()))
@@ -126,6 +130,7 @@ class Comparison:
         what = self._changes(pair.a, pair.b)
         self.same += not what
         self.changed += bool(what)
+        self.changed_text += bool(what) and pair.a.content != pair.b.content
         if what and len(self.samples) < SAMPLE:
             self.samples.append((pair, what))
         return what or None
@@ -158,6 +163,7 @@ class Comparison:
             "changed": self.changed,
             "same": self.same,
             "other_text": self.other_text,
+            "changed_text": self.changed_text,
             "other_videos": self.other_videos,
             "outcomes": [{"a": a, "b": b, "rows": rows} for (a, b), rows in sorted(self.outcomes.items())],
             "answer_status": {name: dict(counts) for name, counts in zip("ab", self.statuses, strict=True)},

@@ -15,6 +15,7 @@ from pipeline.core.cells import LONGEST_PROMPT
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.policy import Policy
 from pipeline.core.records import Attempt, Ending, RowRecord, Unfit, changed
+from pipeline.core.standing import REPAIRABLE
 from pipeline.core.steps import Step
 
 LEAST_CAP = 1_024
@@ -27,16 +28,13 @@ LONGEST_REASON = 500
 LONGEST_QUOTE = 1_000
 """Characters of a correction note: why the answer is not fit, and how it began. More would only be paid for."""
 
-_REPAIRED = frozenset((AnswerStatus.INVALID, AnswerStatus.TRUNCATED, AnswerStatus.EMPTY))
-"""A model that refused once refuses again."""
-
 _CUT = "length"
 
 
 def is_repaired(record: RowRecord, verdict: Verdict, policy: Policy) -> bool:
     """Whether an answer is asked for again; one whose cap can't be raised any more would be cut again."""
     stuck = verdict.status is AnswerStatus.TRUNCATED and record.cap >= MOST_CAP
-    return record.repairs < policy.repairs and verdict.status in _REPAIRED and not stuck
+    return record.repairs < policy.repairs and verdict.status in REPAIRABLE and not stuck
 
 
 def to_repair(record: RowRecord, completion: Completion, verdict: Verdict, at: int, cost: float | None) -> RowRecord:

@@ -1,7 +1,7 @@
 """What a report tells of a run, in words and in the order of reading: made of facts that were counted elsewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -108,7 +108,7 @@ class Segment:
 
 def segments(facts: Facts) -> list[Segment]:
     """Every row of the manifest in one segment: what can be used first, then what can't, then what was never asked."""
-    found = [Segment("completed", _sum(one for one in facts.groups if one.usable), "completed")]
+    found = [Segment("usable", _sum(one for one in facts.groups if one.usable), "completed")]
     by_status = {status: [one for one in facts.groups if one.status == status] for status in AnswerStatus}
     found += [
         Segment(f"answer {status.value}", _sum(one for one in by_status[status] if not one.usable), status.value)
@@ -153,13 +153,18 @@ def rest_words(facts: Facts) -> str:
     """The rows that have no answer that can be used, by why; empty where there are none."""
     rest = [one for one in segments(facts) if one.kind not in {"completed", "reused"}]
     total = sum(one.rows for one in rest)
-    parts = ", ".join(f"{one.rows:,} {one.name}" for one in sorted(rest, key=lambda one: -one.rows))
+    parts = ", ".join(f"{one.rows:,} {_plural(one.name, one.rows)}" for one in sorted(rest, key=lambda one: -one.rows))
     return f"{total:,} {'does' if total == 1 else 'do'} not: {parts}." if rest else ""
 
 
 def remains_in(facts: Facts) -> Any:  # noqa: ANN401 - core.standing.Remains, for its words
     """What is left of this run's rows, whatever became of them in later runs."""
-    return remains_of((one.end, one.rows) for one in facts.groups)
+    return remains_of((replace(one.end, answer_status=one.status or ""), one.rows) for one in facts.groups)
+
+
+def _plural(words: str, count: int) -> str:
+    """`answer refused` of several rows is `answers refused`."""
+    return words if count == 1 else words.replace("answer ", "answers ", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,11 @@ class Cause:
     rows: int
     samples: Sequence[Mapping[str, Any]]
     advice: Advice
+
+    @property
+    def headline(self) -> str:
+        """How many rows, and what became of them."""
+        return f"{self.rows:,} {_plural(self.what, self.rows)}"
 
 
 def causes(facts: Facts) -> list[Cause]:

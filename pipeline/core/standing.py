@@ -8,7 +8,7 @@ and a row that was cancelled while its POST was in doubt counts as unknown. Besi
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +24,9 @@ TURN = "turn"
 DEFAULT_OUTCOMES = (Outcome.FAILED, Outcome.CANCELLED)
 ASKABLE = (AnswerStatus.INVALID, AnswerStatus.TRUNCATED, AnswerStatus.REFUSED, AnswerStatus.EMPTY)
 """Answers that may be asked for again: all but those that are fit."""
+
+REPAIRABLE = (AnswerStatus.INVALID, AnswerStatus.TRUNCATED, AnswerStatus.EMPTY)
+"""Answers that another question may mend; a model that refused once refuses again."""
 
 RETRIABLE = (Outcome.FAILED, Outcome.REFUSED, Outcome.EXPIRED, Outcome.UNKNOWN, Outcome.CANCELLED)
 
@@ -107,7 +110,7 @@ def newest(
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What is left of a run: rows that did not complete, by what can be done for them."""
+    """What is left of a run: rows that did not complete, by what can be done for them, and answers that don't fit."""
 
     collectable: int
     again: int
@@ -115,10 +118,12 @@ class Remains:
     refused: int
     counts: Mapping[tuple[Outcome, str], int]
     """Rows that did not complete, by outcome and error code."""
+    unfit: Mapping[str, int] = field(default_factory=dict)
+    """Completed rows whose answer can be asked for again, by what it is worth, in the order of `REPAIRABLE`."""
 
 
 def remains(ends: Iterable[End], duplicates: Mapping[int, int] = MappingProxyType({})) -> Remains:
-    """Count the rows that did not complete; `duplicates` tells of a row how many others end as it does."""
+    """Count the rows that are left; `duplicates` tells of a row how many others end as it does."""
     return remains_of((end, 1 + duplicates.get(end.row_index, 0)) for end in ends)
 
 
@@ -126,12 +131,21 @@ def remains_of(ends: Iterable[tuple[End, int]]) -> Remains:
     """The same, of rows that are counted already: so many ended like this one."""
     counts: Counter[tuple[Outcome, str]] = Counter()
     ways: Counter[str] = Counter()
+    unfit = dict.fromkeys(REPAIRABLE, 0)
     for end, rows in ends:
         if end.outcome is not Outcome.COMPLETED:
             counts[end.outcome, end.code] += rows
             ways["collect" if end.collectable else end.counts_as] += rows
+        elif end.answer_status in unfit:
+            unfit[AnswerStatus(end.answer_status)] += rows
     again = sum(ways[outcome] for outcome in DEFAULT_OUTCOMES)
-    return Remains(ways["collect"], again, ways[Outcome.UNKNOWN], ways[Outcome.REFUSED], counts)
+    found = {status.value: rows for status, rows in unfit.items() if rows}
+    return Remains(ways["collect"], again, ways[Outcome.UNKNOWN], ways[Outcome.REFUSED], counts, found)
+
+
+def is_left(end: End) -> bool:
+    """Whether something can be done for a row: it did not complete, or its answer does not fit."""
+    return end.outcome is not Outcome.COMPLETED or end.answer_status in REPAIRABLE
 
 
 def parent_of(described: Mapping[str, Any]) -> str | None:

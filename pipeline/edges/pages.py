@@ -20,7 +20,7 @@ def page(template: str, values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "money": _money, "seconds": seconds, "pretty": _pretty}
+    environment.filters |= {"count": _count, "money": _money, "seconds": _seconds, "pretty": _pretty}
     return environment.get_template(template).render(values)
 
 
@@ -35,6 +35,11 @@ def _count(value: int | None) -> str:
 
 def _money(value: float | None) -> str:
     return "unknown" if value is None else money(value)
+
+
+def _seconds(value: float | None) -> str:
+    """A time that no line breaks."""
+    return seconds(value).replace(" ", "\u00a0")
 
 
 def _pretty(value: object) -> str:

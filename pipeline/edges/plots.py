@@ -23,6 +23,9 @@ WIDTH, HEIGHT = 440, 230
 
 _LABELS = 6
 _HEIGHTS = 4
+_MARGIN = 6
+_HALF_LETTER = 3.8
+"""Half of a letter's width on an axis; digits are that wide in most fonts."""
 
 
 def bars(name: str, title: str, labels: Sequence[str], series: Mapping[str, Sequence[int]]) -> str:
@@ -67,7 +70,8 @@ def _drawn(
         kind,
         list(series),
         height=HEIGHT,
-        margin=6,
+        margin=_MARGIN,
+        margin_right=_room(labels, several, between=kind is pygal.StackedBar),
         show_minor_x_labels=False,
         range=(0, heights[-1]),
         **options,
@@ -78,6 +82,14 @@ def _drawn(
     for label, values in series.items():
         chart.add(label, list(values))
     return _text(chart, name, title)
+
+
+def _room(labels: Sequence[str], several: int, *, between: bool) -> int:
+    """The right margin in which the last label that is shown is not cut; it is centred on its place."""
+    last = (len(labels) - 1) // several * several
+    places = len(labels) if between else max(1, len(labels) - 1)
+    after = (len(labels) - 1 - last + (0.5 if between else 0)) * (WIDTH - 80) / max(1, places)
+    return max(_MARGIN, round(_HALF_LETTER * max(map(len, labels), default=0) + _MARGIN - after))
 
 
 def _heights(most: int) -> list[int]:

@@ -17,6 +17,9 @@ from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.run_rows import is_typed, offer_rows
 
 _COLUMNS = "outcome, answer_status, content, answer, video_urls, prompt_tokens, completion_tokens, cost"
+_BILLED = ("prompt_tokens", "completion_tokens", "cost")
+"""What is told of everything that was billed for a row, and of its kept answer where it has no log."""
+
 _SIDES = ("a", "b")
 
 
@@ -56,7 +59,7 @@ def pairs_of(out: OutFolder, a: LocalRunFolder, b: LocalRunFolder) -> Iterator[R
 def _offer(connection: Duck, out: OutFolder, run: LocalRunFolder, name: str) -> bool:
     """All rows of a run: its annotations, and those of earlier runs that it reused; whether it is whole."""
     whole = offer_rows(connection, run, f"own_{name}")
-    own = f"SELECT row_index, row_id, prompt_name, {_COLUMNS} FROM own_{name}"
+    own = f"SELECT row_index, row_id, prompt_name, {_told()} FROM own_{name}"
     reused = _reused(connection, out, run, name)
     connection.execute(f"CREATE VIEW all_{name} AS {own}{' UNION ALL BY NAME ' if reused else ''}{reused}")
     return whole
@@ -75,7 +78,7 @@ def _reused(connection: Duck, out: OutFolder, run: LocalRunFolder, name: str) ->
         connection.scan(views[-1], published_files(out.run(run_id).published), {"answering_run": run_id})
     if not views:
         return ""
-    union = " UNION ALL BY NAME ".join(f"SELECT answering_run, row_index AS at, {_COLUMNS} FROM {one}" for one in views)
+    union = " UNION ALL BY NAME ".join(f"SELECT answering_run, row_index AS at, {_told()} FROM {one}" for one in views)
     return (
         f"SELECT row_index, row_id, prompt_name, {', '.join(f'x.{one}' for one in _COLUMNS.split(', '))} "
         f"FROM reused_{name} AS r JOIN ({union}) AS x ON x.answering_run = r.answered_run AND x.at = r.answered_index"
@@ -86,6 +89,15 @@ def _side(name: str, *, typed: bool) -> str:
     columns = _COLUMNS.split(", ")
     told = [f"to_json({name}.{one})::VARCHAR" if one == "answer" and typed else f"{name}.{one}" for one in columns]
     return ", ".join(told)
+
+
+def _told() -> str:
+    """The columns as they are told of one run's rows."""
+    sums = {
+        one: f"coalesce(list_sum(list_transform(attempt_log, lambda entry: entry.{one})), {one}) AS {one}"
+        for one in _BILLED
+    }
+    return ", ".join(sums.get(one, one) for one in _COLUMNS.split(", "))
 
 
 def _side_of(cells: list[Any]) -> Side | None:

@@ -19,7 +19,7 @@ _KINDS = {
     "float": "DOUBLE",
     "bool": "BOOLEAN",
     "time": "TIMESTAMPTZ",
-    "attempts": "VARCHAR",
+    "attempts": "STRUCT(prompt_tokens BIGINT, completion_tokens BIGINT, cost DOUBLE)[]",
 }
 """Columns as DuckDB calls them, where there is no file yet that tells."""
 

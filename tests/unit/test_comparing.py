@@ -68,6 +68,13 @@ def test_another_text_of_the_same_typed_answer_is_no_change():
     assert (found.changed, found.same, found.other_text) == (0, 1, 1)
 
 
+def test_another_text_of_rows_that_changed_is_counted_apart():
+    found = compared(
+        (completed({"a": 1}, "one"), completed({"a": 2}, "two")), (completed({"a": 1}, "one"), completed({"a": 1}, "1"))
+    )
+    assert (found.changed, found.other_text, found.changed_text) == (1, 2, 1)
+
+
 def test_means_are_of_rows_that_tell_them():
     found = compared(
         (completed(cost=1.0, prompt_tokens=10), completed(cost=3.0)),

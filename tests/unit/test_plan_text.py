@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.estimating import refuse_unpriced
 from pipeline.cli.main import main
-from pipeline.cli.plan_text import cap_lines, plan_lines, promise_lines
+from pipeline.cli.plan_text import cap_lines, plan_lines, promise_lines, summary_lines
 from pipeline.core.budget import Budget
 from pipeline.core.errors import SettingsError
 from pipeline.edges.annotations_file import schema_of, table_of, write_part
@@ -25,6 +25,23 @@ def described(**values):
 
 def told(**values):
     return "\n".join(plan_lines(described(**values), [], ""))
+
+
+def test_one_of_a_kind_is_told_as_one():
+    told_one = told(rows=1, requests=1, duplicates=1, prompt_names=["a"], videos=1)
+    assert "1 row (1 row of the manifest, each with 1 prompt): 1 request, 1 duplicate of them, 0 rejected" in told_one
+    assert "; 1 video; " in told_one
+    assert "10 rows: 8 requests, 2 duplicates of them, 0 rejected" in told(requests=8, duplicates=2)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"), [({}, []), ({"answer_schema": {}}, ["answers: 10 ok, each as its schema has it"])]
+)
+def test_that_all_answers_are_ok_is_told_where_they_have_a_schema(more, line):
+    summary = {"outcomes": {"completed": 10}, "prompt_tokens": 1, "completion_tokens": 1, "cost": None}
+    summary |= {"possible_duplicates": 0, "answer_statuses": {"ok": 10, "invalid": 0}}
+    lines = list(summary_lines(described(**more), summary, "out"))
+    assert [one for one in lines if one.startswith("answers:")] == line
 
 
 def test_a_price_is_shown_with_who_told_it_and_when():

@@ -107,6 +107,14 @@ def test_a_report_tells_rows_times_and_cost_of_a_run(folder):
     assert page.text.count("A fox, 1.") == 1
 
 
+def test_prices_and_times_are_written_as_people_write_them(folder):
+    describe(folder, 1, prices={"m": {"input": 1.25, "output": 10.0}})
+    publish(folder, [row(0)])
+    text = reported(folder)
+    assert "$1.25 in, $10 out per million tokens" in Page(text).text
+    assert "8\u00a0s" in text
+
+
 def test_what_comes_from_outside_is_text_wherever_it_stands(folder):
     describe(
         folder,

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.core.advice import advice_for
+from pipeline.core.advice import advice_for, remains_lines
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.reporting import Facts, Group, causes, headline, leaves, remains_in, rest_words, seconds, segments
 from pipeline.core.standing import End
@@ -33,7 +33,7 @@ def test_rows_without_a_usable_answer_are_told_by_why_the_most_frequent_first():
         group("completed", 90, "ok"), group("completed", 4, "invalid"), group("failed", 5), rows=100, rejections=1
     )
     assert headline(told) == "90 of 100 rows have an answer that can be used, after 1 h 12 min."
-    assert rest_words(told) == "10 do not: 5 failed, 4 answer invalid, 1 rejected."
+    assert rest_words(told) == "10 do not: 5 failed, 4 answers invalid, 1 rejected."
 
 
 def test_every_row_is_in_one_segment():
@@ -49,7 +49,7 @@ def test_every_row_is_in_one_segment():
     found = segments(told)
     assert sum(one.rows for one in found) == 100
     assert {one.name: one.rows for one in found} == {
-        "completed": 60,
+        "usable": 60,
         "answer truncated": 3,
         "completed, answered before": 20,
         "refused, answered before": 1,
@@ -99,6 +99,33 @@ def test_rows_that_ended_alike_are_one_cause_whatever_else_differs():
 def test_what_remains_is_counted_from_groups():
     left = remains_in(facts(group("expired", 2, generation_id="g"), group("failed", 3), group("refused", 4), rows=9))
     assert (left.collectable, left.again, left.refused) == (2, 3, 4)
+
+
+def test_answers_that_do_not_fit_have_one_command_with_the_statuses_that_there_are():
+    told = facts(
+        group("completed", 5, "ok"),
+        group("completed", 2, "truncated"),
+        group("completed", 3, "invalid"),
+        group("completed", 4, "refused"),
+        rows=14,
+    )
+    command = "vidbatch retry run-1 --out out --answer invalid --answer truncated --repair 1"
+    [line] = remains_lines(remains_in(told), "run-1", "out")
+    assert line == f"5 answers can't be used as they are: `{command}` asks for them again, at your cost"
+    assert [cause.headline for cause in causes(told)] == [
+        "4 answers refused",
+        "3 answers invalid",
+        "2 answers truncated",
+    ]
+    [one] = remains_lines(remains_in(facts(group("completed", 1, "empty"), rows=1)), "run-1", "out")
+    assert one.startswith("1 answer can't be used as it is: ")
+
+
+@pytest.mark.parametrize("status", ["invalid", "truncated", "empty"])
+def test_an_answer_that_does_not_fit_is_asked_for_again_by_another_run(status):
+    told = advice_for(End(0, Outcome.COMPLETED), status, "run-1", "out")
+    assert told.command == f"vidbatch retry run-1 --out out --answer {status} --repair 1"
+    assert "same run" not in told.text
 
 
 def test_fields_are_called_by_their_paths_and_lists_are_wholes():

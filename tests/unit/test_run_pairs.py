@@ -72,6 +72,15 @@ def test_a_reused_row_has_the_answer_of_the_run_that_answered_it_under_its_own_n
     assert (told["x"], told["y"]) == (None, None)
 
 
+def test_what_was_billed_for_a_row_is_that_of_all_its_attempts(out):
+    log = [{"cost": 1.0, "prompt_tokens": 7}, {"cost": 2.5, "prompt_tokens": None}]
+    a = run(out, "a", [row(0, attempt_log=log, prompt_tokens=7), row(1, attempt_log=[])])
+    b = run(out, "b", [row(1)])
+    reuses(b, (0, "v0", None, "a", 0))
+    told = {one.row_id: (one.a.cost, one.a.prompt_tokens, one.b.cost) for one in pairs(out, a, b)}
+    assert told == {"v0": (3.5, 7, 3.5), "v1": (1.0, None, 1.0)}
+
+
 def test_a_run_that_reused_all_rows_is_compared_like_any_other(out):
     a, b = run(out, "a", [row(0), row(1)]), run(out, "b", [])
     reuses(b, (0, "v0", None, "a", 0), (1, "v1", None, "a", 1))

@@ -65,6 +65,9 @@ def test_a_finished_run_names_its_report_which_a_browser_shows_as_text_at_every_
         assert browser.found("typeof window.x") == "undefined"
         assert browser.found("document.querySelectorAll('script, main img').length") == 0
         assert browser.found("document.documentElement.scrollWidth <= window.innerWidth"), f"cut at {width} px"
+        boxed = "[...document.querySelectorAll('table, td, th, article')]"
+        whole = browser.found(f"{boxed}.every(one => one.scrollWidth <= one.clientWidth + 1)")
+        assert whole, f"cut inside at {width} px"
         boxes = browser.found("[...document.querySelectorAll('svg')].map(one => one.getBoundingClientRect().toJSON())")
         assert len(boxes) == 5
         assert all(box["width"] > 150 and box["height"] > 20 and box["right"] <= width for box in boxes), boxes
