@@ -56,6 +56,7 @@ def secrets_in(run, place, tmp_path):
     return [str(path) for path in (*here, *there) if secret in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_with_its_worker_goes_on_and_pays_for_nothing_again(
     api, manifest, vidbatch, audit, faults, place, store, tmp_path
 ):
