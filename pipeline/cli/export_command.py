@@ -13,6 +13,7 @@ from pipeline.cli import options
 from pipeline.cli.family import the_run
 from pipeline.core.errors import UsageError
 from pipeline.core.exporting import About, Exported, Format, check_columns, format_of
+from pipeline.edges.export_files import target_of
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place, out_place
 
@@ -85,7 +86,7 @@ def _export(
     from pipeline.flows.export import export  # noqa: PLC0415
 
     about = _about(folder, run_id, latest=latest)
-    path = to.absolute()
+    path = target_of(to)
     return export(
         lambda: check_target(chosen, path, folder.path, force=force),
         opened(folder, run_id, latest=latest, columns=columns, scratch=path.parent),

@@ -9,22 +9,44 @@ from uuid import uuid4
 
 from pipeline.core.errors import StorageError, UsageError
 from pipeline.edges.files import replaced
+from pipeline.edges.places import Place
 
 MARK = ".vidbatch-export"
-"""A file in each folder that an export made: only such a folder is ever replaced."""
+"""A file in each folder that an export made, with its format: only such a folder is ever replaced."""
+
+_PARTS = ("annotations", "usage", "runs")
+"""Folders of a dataset, each of which may be a link to another disk."""
 
 
-def check_outside(path: Path, out: Path) -> None:
+def target_of(to: Path) -> Path:
+    """Where `--to` really leads, past all links. UsageError where it leads nowhere."""
+    try:
+        return to.resolve()
+    except (OSError, RuntimeError) as error:  # a link to itself is a RuntimeError
+        raise UsageError(f"--to {to}: found a link that leads nowhere; allowed is a file or a folder") from error
+
+
+def check_outside(path: Path, out: Place) -> None:
     """UsageError where `path` is in the dataset `out` or another one, or would take the place of one.
 
     What stands in a dataset is what readers take for it, and what was paid for.
     """
-    real, dataset = path.resolve(), out.resolve()
-    within = next((folder for folder in (real, *real.parents) if folder == dataset or _is_dataset(folder)), None)
-    if within is None and real not in dataset.parents:
-        return
-    where = f"it holds the dataset {dataset}" if within is None else f"it is in the dataset {within}"
-    raise UsageError(f"--to {path}: {where}; allowed is a name outside of it: only runs write there")
+    real, places = path.resolve(), dict[Path, Path]()
+    if isinstance(out, Path):
+        dataset = out.resolve()
+        places = {place.resolve(): dataset for place in (dataset, *(dataset / name for name in _PARTS))}
+    for folder in (real, *real.parents):
+        if folder in places or _is_dataset(folder):
+            raise _misplaced(path, f"it is in the dataset {places.get(folder, folder)}")
+    held = next((dataset for place, dataset in places.items() if real in place.parents), None)
+    if held is None and (real / MARK).is_file():  # only such a folder is ever replaced
+        held = next((file.parent for file in real.rglob("dataset.json") if _is_dataset(file.parent)), None)
+    if held is not None:
+        raise _misplaced(path, f"it holds the dataset {held}")
+
+
+def _misplaced(path: Path, where: str) -> UsageError:
+    return UsageError(f"--to {path}: {where}; allowed is a name outside of it: only runs write there")
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -35,6 +57,8 @@ def check_free(path: Path, *, folder: bool, force: bool) -> None:
     """UsageError where something stands at `path` that is not to be replaced, or that is of the other kind."""
     if not path.exists() and not path.is_symlink():
         return
+    if not path.is_dir() and not path.is_file():
+        raise UsageError(f"--to {path}: found neither a file nor a folder; allowed is a name that is free, or a file")
     if path.is_dir() != folder:
         kinds = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
         raise UsageError(f"--to {path}: found {kinds[0]}; allowed is the name of {kinds[1]}, which this format makes")
@@ -56,14 +80,17 @@ def new_file(path: Path, *, force: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path, *, force: bool) -> Iterator[Path]:
-    """A temporary folder to write to, which takes the place of `path` in the end, with all that is in it."""
+def new_folder(path: Path, told: str, *, force: bool) -> Iterator[Path]:
+    """A temporary folder to write to, which takes the place of `path` in the end, with all that is in it.
+
+    `told` is what its mark says: the format.
+    """
     check_free(path, folder=True, force=force)
     temporary = path.parent / f".{path.name}.{uuid4().hex}.tmp"
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        (temporary / MARK).touch()
+        (temporary / MARK).write_text(f"{told}\n", encoding="utf-8")
         _sync_all(temporary)
         old = path.parent / f".{path.name}.{uuid4().hex}.old"
         if path.exists():

@@ -16,15 +16,14 @@ from pipeline.edges.places import Place
 
 def check_target(chosen: Format, path: Path, out: Place, *, force: bool) -> None:
     """UsageError where the export of `out` can't go to `path`, before anything is read."""
-    if isinstance(out, Path):
-        check_outside(path, out)
+    check_outside(path, out)
     check_free(path, folder=chosen in FOLDERS, force=force)
 
 
 def write_export(view: View, chosen: Format, path: Path, about: About, *, force: bool) -> Mapping[str, int]:
     """Write a view, whole or not at all; rows that the format has no place for, by the reason."""
     if chosen in FOLDERS:
-        with new_folder(path, force=force) as folder:
+        with new_folder(path, chosen, force=force) as folder:
             return _folder(view, chosen, folder, about)
     with new_file(path, force=force) as file:
         match chosen:

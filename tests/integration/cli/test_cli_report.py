@@ -106,8 +106,13 @@ def test_two_runs_are_compared_row_by_row(terminal, here, simulator, tmp_path):
     assert f"changed rows: {tmp_path / 'changed.csv'}" in as_csv.out
     with (tmp_path / "changed.csv").open(encoding="utf-8") as file:
         assert [line["changed"] for line in csv.DictReader(file)] == ["content", "content"]
+    to.write_bytes(b"")
+    assert here("diff", a, b, "--out", out, "--to", to, "--force").code == 0
+    assert pq.read_table(to).num_rows == 2
 
     for words, wanted in (
+        ((a, b, "--to", tmp_path / "changed.csv"), "it is there already; allowed is another name, or --force"),
+        ((a, b, "--to", out / "annotations" / "x.parquet", "--force"), "is in the dataset"),
         ((a, a), "two different runs"),
         ((a, "other"), f"{b}, {a}"),
         ((a, b, "--to", "x.txt"), ".csv"),

@@ -171,6 +171,54 @@ def test_a_link_into_a_dataset_is_no_way_around(made, export, tmp_path):
         export(made.path, "--to", tmp_path / "link" / "x.parquet")
 
 
+def test_a_folder_of_a_dataset_that_lies_elsewhere_is_its_own_all_the_same(made, export, tmp_path):
+    (made.path / "annotations").rename(tmp_path / "big")
+    (made.path / "annotations").symlink_to(tmp_path / "big")
+    for place in ("big", "big/x.parquet"):
+        with pytest.raises(UsageError, match="is in the dataset"):
+            export(made.path, "--to", tmp_path / place, "--format", "parquet", "--force")
+
+
+def test_an_export_that_holds_another_dataset_by_now_is_not_replaced(made, export, tmp_path):
+    to = tmp_path / "x"
+    export(made.path, "--to", to, "--format", "webvtt")
+    (to / "other" / "runs").mkdir(parents=True)
+    (to / "other" / "dataset.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"it holds the dataset .*other"):
+        export(made.path, "--to", to, "--format", "webvtt", "--force")
+    assert (to / "other" / "dataset.json").exists()
+
+
+@pytest.mark.parametrize("chosen", ["csv", "webvtt"])
+def test_a_link_stays_and_what_it_leads_to_is_replaced(made, export, tmp_path, chosen):
+    real, link = tmp_path / "real", tmp_path / "link"
+    link.symlink_to(real)
+    export("r1", "--out", made.path, "--to", link, "--format", chosen)
+    export("r2", "--out", made.path, "--to", link, "--format", chosen, "--force")
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out", "real"]
+    if chosen == "webvtt":
+        assert (real / ".vidbatch-export").read_text() == "webvtt\n"
+
+
+def test_what_is_no_file_is_not_replaced_by_one(made, export, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(UsageError, match="found neither a file nor a folder"):
+        export(made.path, "--to", tmp_path / "pipe", "--format", "csv", "--force")
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(UsageError, match="a link that leads nowhere"):
+        export(made.path, "--to", tmp_path / "loop", "--format", "csv", "--force")
+
+
+def test_the_current_folder_is_not_replaced(made, export, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x.txt").touch()
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(UsageError, match="found a folder that no export made"):
+        export(made.path, "--to", ".", "--format", "webvtt", "--force")
+
+
 def test_only_a_folder_that_an_export_made_is_replaced(made, export, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
