@@ -30,7 +30,7 @@ def command(run_id: str | None, out: Place, as_json: bool) -> None:
     folder = OutFolder(out)
     unfinished = [] if run_id else _unfinished(folder)
     verdicts = [verify(one) for one in _chosen(folder, run_id)]
-    homeless = [] if run_id else [Difference(name, "no run has these annotations") for name in folder.homeless()]
+    homeless = [] if run_id else [_homeless(name) for name in folder.homeless()]
     wrong = homeless + [one for verdict in verdicts for one in verdict.differences]
     if as_json:
         runs = [_as_object(verdict) for verdict in verdicts]
@@ -39,6 +39,10 @@ def command(run_id: str | None, out: Place, as_json: bool) -> None:
         for line in (*_lines(verdicts, homeless), *map(_not_verified, unfinished)):
             click.echo(line, err=bool(wrong))
     sys.exit(1 if wrong else 0)
+
+
+def _homeless(name: str) -> Difference:
+    return Difference(name, f"no run has {'these annotations' if name.startswith('annotations/') else 'this table'}")
 
 
 def _chosen(out: OutFolder, run_id: str | None) -> list[LocalRunFolder]:

@@ -14,7 +14,7 @@ from pipeline.core.shapes import Shape, same_columns
 from pipeline.edges import object_store
 from pipeline.edges.annotations_file import published_files
 from pipeline.edges.files import locked, write_bytes
-from pipeline.edges.places import ObjectPlace, Place, below
+from pipeline.edges.places import ObjectPlace, Place, below, listed
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.edges.run_marks import read_json
 
@@ -82,10 +82,14 @@ class OutFolder:
         return files
 
     def homeless(self) -> list[str]:
-        """What stands among the annotations, named under OUT, and is of no run: readers take it for rows, too."""
-        known = {f"run={folder.run_id}" for folder in self.runs()}
-        held = sorted(path.name for path in (self.path / "annotations").glob("*"))
-        return [f"annotations/{name}" for name in held if name not in known and not name.startswith(".")]
+        """What stands among the annotations or usage tables, named under OUT, and is of no run: readers take it, too.
+
+        What is in a run's own folder is its receipt's to tell.
+        """
+        runs = [f"run={folder.run_id}" for folder in self.runs()]
+        known = {"annotations": {*runs}, "usage": {f"{name}.parquet" for name in runs}}
+        held = [(kind, path.name) for kind in known for path in listed(self.path / kind, "*")]
+        return [f"{kind}/{name}" for kind, name in held if name not in known[kind] and not name.startswith(".")]
 
     def columns_of(self, carried: Sequence[str], answer: Shape | None = None) -> tuple[Mapping[str, str], Shape | None]:
         """The dataset's names for a manifest's other columns, and the shape of its answers.

@@ -222,6 +222,10 @@ def test_a_finished_run_is_verified_and_its_parts_are_gone(out, run):
     assert listed(run.path / "parts", "part-*.parquet") == []
     assert verify(again).differences == ()
     assert out.homeless() == []
+    for name in ("annotations/copy.parquet", "annotations/run=gone/x.parquet", "usage/x.parquet", "usage/.hidden"):
+        folder, _, file = name.rpartition("/")
+        write_bytes(out.path / folder / file, b"x")
+    assert out.homeless() == ["annotations/copy.parquet", "annotations/run=gone", "usage/x.parquet"]
 
 
 def test_verify_tells_of_a_file_that_is_gone(run):

@@ -136,9 +136,20 @@ def test_a_file_of_no_run_among_the_annotations_is_told(nights):
     told = nights.run(rows_of(2))
     assert nights.terminal("verify", "--out", "out").code == 0
     [part] = (nights.terminal.folder / "out").glob(f"annotations/run={told['run_id']}/*.parquet")
-    (part.parents[1] / "copy.parquet").write_bytes(part.read_bytes())
+    out, run = part.parents[2], part.parent.name
+    for stray in ("annotations/copy.parquet", f"annotations/{run}/more.parquet", "usage/run=gone.parquet"):
+        (out / stray).write_bytes(part.read_bytes())
+    (out / "annotations" / run / "notes.txt").write_text("mine")
     verified = nights.terminal("verify", "--out", "out")
-    assert (verified.code, "annotations/copy.parquet: no run has these annotations" in verified.err) == (1, True)
+    assert verified.code == 1
+    told = verified.err.splitlines()
+    for line in (
+        "annotations/copy.parquet: no run has these annotations",
+        f"annotations/{run}/more.parquet: 2 rows, and the receipt does not know the file",
+        "usage/run=gone.parquet: no run has this table",
+    ):
+        assert line in told
+    assert any(line.startswith(f"annotations/{run}/notes.txt: can't be read") for line in told)
 
 
 def test_another_api_and_another_schema_answer_for_nobody(nights, simulator):
