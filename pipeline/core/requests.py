@@ -116,6 +116,15 @@ class Rejection:
     row: str
     prompt_name: str | None = None
 
+    @property
+    def carried_columns(self) -> list[str]:
+        """The row's columns that the API does not know; none where it was damaged or cut."""
+        try:
+            held = orjson.loads(self.row)
+        except orjson.JSONDecodeError:
+            return []
+        return [name for name in held if name not in COLUMNS] if isinstance(held, dict) else []
+
 
 @dataclass(frozen=True, slots=True)
 class Defaults:

@@ -171,6 +171,7 @@ class Tally:
     by_field: Counter[str] = field(default_factory=Counter)
     first_rejections: list[Rejection] = field(default_factory=list)
     carried: dict[str, None] = field(default_factory=dict)
+    carried_by_rejected: dict[str, None] = field(default_factory=dict)
     lengths: Lengths = field(default_factory=Lengths)
     hashes: Fingerprints = field(default_factory=Fingerprints)
     repeated: bool = False
@@ -196,6 +197,8 @@ class Tally:
         named = (rejection.row_index, rejection.field, rejection.row)
         self.digest.update(orjson.dumps(named))
         self.by_field[rejection.field] += 1
+        if not self.requests:
+            self.carried_by_rejected |= dict.fromkeys(rejection.carried_columns)
         if len(self.first_rejections) < FIRST_REJECTIONS:
             self.first_rejections.append(rejection)
 
@@ -208,7 +211,7 @@ class Tally:
             rejections=rejections,
             rejections_by_field=dict(self.by_field.most_common()),
             first_rejections=tuple(self.first_rejections),
-            carried_columns=tuple(self.carried),
+            carried_columns=tuple(self.carried if self.requests else self.carried_by_rejected),
             requests_digest=self.digest.hexdigest(),
             models=dict(self.models.most_common()),
             prompt_characters=self.prompt_characters,

@@ -134,6 +134,12 @@ def test_the_summary_counts_what_is_asked():
     assert (summary.prompt_characters, summary.videos) == (27, 5)
 
 
+def test_where_all_rows_are_rejected_their_columns_are_the_manifests():
+    bad = [row(2, video_url="x", shelf="1"), row(3, video_url="", day=2)]
+    assert planned(*bad)[0].carried_columns == ("shelf", "day")
+    assert planned(*bad, row(4, camera="c"))[0].carried_columns == ("camera",)
+
+
 def test_the_digest_tells_which_requests_in_which_order():
     one, two = row(2), row(3)
     digest = planned(one, two)[0].requests_digest
