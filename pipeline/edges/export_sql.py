@@ -4,10 +4,10 @@
 higher number is a newer run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.core.exporting import REJECTED, Member
-from pipeline.edges.duck import text
+from pipeline.edges.duck import named, text
 
 _KEY = "row_id || chr(0) || coalesce(prompt_name, '')"
 """A row's identity over runs."""
@@ -150,14 +150,27 @@ def within(query: str, first: int, until: int) -> str:
     return f"WITH shown AS (SELECT * FROM placed WHERE place >= {first} AND place < {until}) {query}"
 
 
-def rejected(number: int) -> str:
-    """Rows that never became requests of one run, with what was wrong."""
+def rejected(number: int, carried: Mapping[str, str]) -> str:
+    """Rows that never became requests of one run, with what was wrong.
+
+    `carried` maps the dataset's names of the manifest's other columns to the manifest's own.
+    """
     message = "file || ':' || line || ': ' || field || ': found ' || found || '; allowed is ' || allowed"
     return (
         "SELECT place, runs.run_id AS run, placed.row_id, placed.row_index, placed.prompt_name, "
-        f"{text(REJECTED)} AS outcome, {text(REJECTED)} AS error_code, {message} AS error_message "
+        f"{text(REJECTED)} AS outcome, {text(REJECTED)} AS error_code, {message} AS error_message"
+        f"{''.join(f', {_written(own)} AS {named(name)}' for name, own in carried.items())} "
         f"FROM shown AS placed JOIN rejects_{number} AS rejects ON placed.from_index = rejects.row_index "
         f"JOIN runs ON runs.run_no = placed.from_no WHERE placed.kind = 'rejects' AND placed.from_no = {number}"
+    )
+
+
+def _written(own: str) -> str:
+    """What a rejected row says in a column; null where the row was damaged, cut, or no object."""
+    pointer = text("/" + own.replace("~", "~0").replace("/", "~1"))
+    return (
+        "CASE WHEN json_valid(rejects.row) THEN CASE WHEN json_type(rejects.row) = 'OBJECT' "
+        f"THEN json_extract_string(rejects.row, {pointer}) END END"
     )
 
 

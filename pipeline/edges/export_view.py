@@ -145,8 +145,11 @@ class _View:
 
     def _carried(self) -> list[str]:
         """The dataset's names of the manifests' other columns."""
-        names = (name for one in self._described.values() for name in one.get("carried", {}).values())
-        return list(dict.fromkeys(names))
+        return list(self._own_names())
+
+    def _own_names(self) -> dict[str, str]:
+        """The manifests' own names of these columns."""
+        return {new: old for one in self._described.values() for old, new in one.get("carried", {}).items()}
 
     def _exported(self) -> Exported:
         outcomes = dict(self._con.rows("SELECT outcome, count(*) FROM placed GROUP BY outcome ORDER BY outcome"))
@@ -166,6 +169,7 @@ class _View:
         cells = [f"placed.{name}" for name in _OWN]
         cells += [f"wide.{named(column.name)}" for column in ANNOTATION if column.name not in _OWN]
         cells += [f"{again(name)} AS {named(name)}" for name in carried]
+        own = self._own_names()
         rejecting = {row[0] for row in self._con.rows("SELECT DISTINCT from_no FROM placed WHERE kind = 'rejects'")}
 
         def select(first: int, until: int) -> str:
@@ -174,7 +178,8 @@ class _View:
             wide += [sql.reaching(*one) for one in reached]
             if held and len(wide) == 1:  # for the types
                 wide.append(sql.reaching(held[0].recency, 0, -1))
-            parts = [sql.answered(cells, " UNION ALL BY NAME ".join(wide), join), *map(sql.rejected, sorted(rejecting))]
+            parts = [sql.answered(cells, " UNION ALL BY NAME ".join(wide), join)]
+            parts += [sql.rejected(number, own) for number in sorted(rejecting)]
             return sql.within(" UNION ALL BY NAME ".join(parts), first, until)
 
         return select
@@ -184,7 +189,7 @@ class _View:
         numbers = [row[0] for row in self._con.rows("SELECT DISTINCT run_no FROM planned WHERE kind = 'reused'")]
         if not numbers or not carried:
             return (lambda name: f"wide.{named(name)}"), ""
-        own = {new: old for one in self._described.values() for old, new in one.get("carried", {}).items()}
+        own = self._own_names()
 
         def told(name: str) -> str:
             cell = f"map_extract(again.carried, {text(own[name])})[1]"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow.parquet as pq
 import pytest
 
@@ -70,11 +71,9 @@ class Dataset:
         ):
             for index, row in numbered:
                 if row.rejected:
-                    rejects.add(
-                        Rejection(
-                            "m.csv", index, index + 2, row.row_id, "video_urls", "x", "a URL", "{}", row.prompt_name
-                        )
-                    )
+                    written = row.more.get("row", orjson.dumps(row.carried).decode())
+                    told = ("video_urls", "x", "a URL", written, row.prompt_name)
+                    rejects.add(Rejection("m.csv", index, index + 2, row.row_id, *told))
                     continue
                 request = Request(
                     row_index=index,

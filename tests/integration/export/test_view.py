@@ -62,6 +62,21 @@ def test_a_rejection_says_where_it_stands_and_why(nights, shown):
     assert {rejected[name] for name in ("content", "cost", "attempts", "model")} == {None}
 
 
+@pytest.mark.parametrize("own", ["shelf", "a/b~c", 'x".y', "cost", "$", "0"])
+def test_a_rejected_row_has_its_own_carried_columns_unless_it_was_damaged(dataset, shown, row, own):
+    made = dataset(carried=(own,))
+    written = [{own: "it's"}, {own: 7}, {own: None}, {own: [1, "x"]}, {}]
+    damaged = ['{"' + own, "[1]", f'"{own}"', "", "a line, that was no JSON", '{"x": "\\ud800"}']
+    rows = [row(str(place), rejected=True, carried=one) for place, one in enumerate(written)]
+    rows += [row(one, rejected=True, more={"row": one}) for one in damaged]
+    made.run("r1", *rows)
+    [name] = made.carried.values()
+    for latest in (False, True):
+        told_rows, exported = shown(made.out, "r1", latest=latest)
+        assert [one[name] for one in told_rows] == ["it's", "7", None, '[1,"x"]', None] + [None] * len(damaged)
+        assert exported.outcomes == {"rejected": len(rows)}
+
+
 def test_a_row_that_was_answered_before_has_that_answer_and_its_own_carried_columns(nights, shown):
     rows, exported = shown(nights.out, "r2")
     assert told(rows, "run", "row_id", "row_index", "outcome", "shelf") == [
