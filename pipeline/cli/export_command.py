@@ -11,6 +11,7 @@ import orjson
 
 from pipeline.cli import options
 from pipeline.cli.family import the_run
+from pipeline.core.answering import AnswerStatus
 from pipeline.core.errors import UsageError
 from pipeline.core.exporting import About, Exported, Format, check_columns, format_of
 from pipeline.edges.export_files import target_of
@@ -125,6 +126,8 @@ def _written(exported: Exported, to: Path) -> str:
     written = exported.rows - sum(exported.left_out.values())
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in exported.outcomes.items())
     of = f" of {exported.rows:,}" if exported.left_out else ""
+    if exported.answer_statuses.keys() - {AnswerStatus.OK}:
+        counts += "; answers: " + ", ".join(f"{count:,} {told}" for told, count in exported.answer_statuses.items())
     return f"{written:,}{of} rows to {to}" + (f" ({counts})" if counts else "")
 
 
@@ -144,6 +147,7 @@ def _as_object(exported: Exported, to: Path, chosen: Format) -> dict[str, Any]:
         "format": chosen.value,
         "rows": exported.rows - sum(exported.left_out.values()),
         "outcomes": dict(exported.outcomes),
+        "answer_statuses": dict(exported.answer_statuses),
         "left_out": dict(exported.left_out),
         "missing": exported.missing,
         "unfinished": list(exported.unfinished),

@@ -151,6 +151,8 @@ class Exported:
     unfinished: Sequence[str]
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Rows that the format has no place for, by the reason."""
+    answer_statuses: Mapping[str, int] = field(default_factory=dict)
+    """Answers by what they are worth."""
 
     @property
     def rows(self) -> int:

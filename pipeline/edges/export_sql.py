@@ -14,7 +14,7 @@ _KEY = "row_id || chr(0) || coalesce(prompt_name, '')"
 
 _NO_ROW = "SELECT 0 AS run_no, 0::BIGINT AS row_index, ''::VARCHAR AS row_id, ''::VARCHAR AS prompt_name"
 NO_PLAN = f"{_NO_ROW}, '' AS kind, ''::VARCHAR AS answered_run, 0::BIGINT AS answered_index WHERE false"
-NO_ENDS = f"{_NO_ROW}, '' AS outcome, false AS completed, false AS tells WHERE false"
+NO_ENDS = f"{_NO_ROW}, '' AS outcome, false AS completed, false AS tells, '' AS answer_status WHERE false"
 
 _UNTOUCHED = "outcome = 'cancelled' AND generation_id IS NULL AND NOT coalesce(possible_duplicate, false)"
 _NOT_FOUND = "outcome = 'unknown' AND generation_id IS NULL"
@@ -44,8 +44,8 @@ def narrow(member: Member) -> str:
     silent = _UNTOUCHED if not member.collects else f"({_UNTOUCHED}) OR ({_NOT_FOUND})"
     tells = f"NOT ({silent})" if member.derived else "true"
     return (
-        f"SELECT {member.recency}, row_index, row_id, prompt_name, outcome, outcome = 'completed', {tells} "
-        f"FROM annotations_{member.recency}"
+        f"SELECT {member.recency}, row_index, row_id, prompt_name, outcome, outcome = 'completed', {tells}, "
+        f"answer_status::VARCHAR FROM annotations_{member.recency}"
     )
 
 
@@ -123,6 +123,12 @@ FROM listed LEFT JOIN newest USING (key)
 )
 """Makes `placed`: each row of the shown runs once, as the newest of them has it, with its newest answer over all."""
 
+
+STATUSES = """
+SELECT answer_status, count(*) FROM placed JOIN ends ON ends_no = ends.run_no AND ends_index = ends.row_index
+WHERE kind <> 'rejects' AND answer_status IS NOT NULL GROUP BY answer_status
+"""
+"""What the shown answers are worth."""
 
 REACHED = """
 SELECT ends_no, min(ends_index), max(ends_index) FROM placed WHERE place >= ? AND place < ? AND ends_no IS NOT NULL

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.answering import AnswerStatus
 from pipeline.core.columns import ANNOTATION
 from pipeline.core.exporting import RUN, Exported, Member, chosen_columns, members_needed, members_of
 from pipeline.edges import export_sql as sql
@@ -155,7 +156,9 @@ class _View:
         outcomes = dict(self._con.rows("SELECT outcome, count(*) FROM placed GROUP BY outcome ORDER BY outcome"))
         missing = self._con.value("SELECT count(*) FROM chosen WHERE outcome IS NULL")
         open_ones = [one.run_id for one in self._members if self._folders[one.run_id].summary() is None]
-        return Exported(outcomes, missing, open_ones)
+        statuses = dict(self._con.rows(sql.STATUSES))
+        told = {name.value: statuses[name] for name in AnswerStatus if name in statuses}
+        return Exported(outcomes, missing, open_ones, answer_statuses=told)
 
     def _select(self, held: Sequence[Member]) -> Callable[[int, int], str]:
         """Gives the SQL of all columns of rows in a range of places, and their place, in no order."""

@@ -46,6 +46,13 @@ def test_a_run_is_exported_and_counted(made, export, tmp_path):
     assert len(lines(to)) == 4
 
 
+def test_answers_that_are_not_all_ok_are_counted(dataset, row, export, tmp_path):
+    made = dataset()
+    made.run("r1", row("a"), row("b", more={"answer_status": "truncated"}), row("c", "failed"))
+    said = export(made.path, "--to", tmp_path / "x.csv")
+    assert said.stdout.endswith("x.csv (2 completed, 1 failed; answers: 1 ok, 1 truncated)\n")
+
+
 @pytest.mark.parametrize("latest", [(), ("--latest",)])
 def test_a_whole_dataset_is_exported_by_its_path_or_by_out(made, export, tmp_path, latest):
     export(made.path, "--to", tmp_path / "one.jsonl", *latest)
@@ -67,6 +74,7 @@ def test_a_program_is_told_in_json(made, export, tmp_path):
         "format": "webvtt",
         "rows": 0,
         "outcomes": {"completed": 1, "failed": 1, "rejected": 1},
+        "answer_statuses": {"ok": 1},
         "left_out": {"no timestamps in the answer": 1, "no answer": 2},
         "missing": 0,
         "unfinished": [],

@@ -77,6 +77,16 @@ def test_a_rejected_row_has_its_own_carried_columns_unless_it_was_damaged(datase
         assert exported.outcomes == {"rejected": len(rows)}
 
 
+def test_answers_are_counted_by_what_they_are_worth(dataset, shown, row):
+    made = dataset()
+    shared = {"video": "https://example.org/same.mp4", "answer_status": "truncated"}
+    made.run("r1", row("a"), row("b", more=shared), row("c", more=shared), row("d", "failed"), row("e", rejected=True))
+    made.run("r2", row("a"), row("f", more={"answer_status": "empty"}))
+    assert shown(made.out, "r1")[1].answer_statuses == {"ok": 1, "truncated": 2}
+    assert shown(made.out, "r2")[1].answer_statuses == {"ok": 1, "empty": 1}
+    assert shown(made.out, latest=True)[1].answer_statuses == {"ok": 1, "truncated": 2, "empty": 1}
+
+
 def test_a_row_that_was_answered_before_has_that_answer_and_its_own_carried_columns(nights, shown):
     rows, exported = shown(nights.out, "r2")
     assert told(rows, "run", "row_id", "row_index", "outcome", "shelf") == [
