@@ -13,7 +13,7 @@ from pipeline.cli.diff_text import diff_lines
 from pipeline.cli.family import the_run
 from pipeline.core.comparing import Comparison
 from pipeline.core.errors import UsageError
-from pipeline.edges.export_files import check_free, check_outside, target_of
+from pipeline.edges.export_files import free_file
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
@@ -40,9 +40,7 @@ def command(run_a: str, run_b: str, out: Place, to: Path | None, force: bool, as
     if to is not None and to.suffix not in ENDINGS:
         raise UsageError(f"--to: found {to.name!r}; allowed are names that end in {' or '.join(ENDINGS)}")
     if to is not None:
-        path = target_of(to)
-        check_outside(path, out)
-        check_free(path, folder=False, force=force)
+        to = free_file(to, out, force=force)
     folder = OutFolder(out)
     a, b = the_run(folder, run_a), the_run(folder, run_b)
     if run_a == run_b:
@@ -66,7 +64,7 @@ def _compare(out: OutFolder, a: LocalRunFolder, b: LocalRunFolder, to: Path | No
         if to is not None:
             from pipeline.edges.changes_file import changes_writer  # noqa: PLC0415 - only where it is asked for
 
-            keep = stack.enter_context(changes_writer(target_of(to)))
+            keep = stack.enter_context(changes_writer(to))
         for pair in pairs:
             what = found.add(pair)
             if what and keep is not None:

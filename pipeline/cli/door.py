@@ -142,9 +142,13 @@ def _typed(option: click.Option) -> str:
 
 
 def _json_of(value: object, name: str) -> bytes:
-    """A schema or several prompts as a file has them: of a mapping, or of a Pydantic model."""
-    made = getattr(value, "model_json_schema", None)
-    whole = made() if callable(made) else value
-    if not isinstance(whole, Mapping):
-        raise SettingsError(f"{name}: found {type(value).__name__}; allowed is a mapping, a file or a Pydantic model")
-    return orjson.dumps(whole)
+    """A schema or several prompts as a file has them: of a mapping, and a schema also of a Pydantic model."""
+    if name == "schema":
+        from pipeline.edges.schemas import checked_schema  # noqa: PLC0415 - who gives no schema needs no validator
+
+        return orjson.dumps(checked_schema(value, name).schema)
+    if not isinstance(value, Mapping):
+        raise SettingsError(
+            f"{name}: found {type(value).__name__}; allowed is a mapping of names to prompts, or a file"
+        )
+    return orjson.dumps(value)

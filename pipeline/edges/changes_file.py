@@ -11,15 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.comparing import Pair, Side
+from pipeline.core.spreadsheets import harmless
 from pipeline.edges.files import replaced
 
 BATCH_ROWS = 5_000
 _SIDE = ("outcome", "answer_status", "answer", "content")
 NAMES = ("row_id", "prompt_name", "changed", *(f"{name}_{side}" for name in _SIDE for side in ("a", "b")))
 _SCHEMA = pa.schema([(name, pa.list_(pa.string()) if name == "changed" else pa.string()) for name in NAMES])
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes a cell that begins so for a formula, and runs it."""
 
 Keep = Callable[[Pair, Sequence[str]], None]
 
@@ -42,7 +40,7 @@ def _csv(path: Path) -> Iterator[Keep]:
         def keep(pair: Pair, what: Sequence[str]) -> None:
             cells = _cells(pair, what)
             cells["changed"] = ", ".join(what)
-            writer.writerow([_harmless(cells[name]) for name in NAMES])
+            writer.writerow([harmless(cells[name] or "") for name in NAMES])
 
         yield keep
 
@@ -77,7 +75,3 @@ def _of(side: Side | None) -> dict[str, str | None]:
         return dict.fromkeys(_SIDE)
     answer = None if side.answer is None else orjson.dumps(side.answer).decode()
     return {"outcome": side.outcome, "answer_status": side.status, "answer": answer, "content": side.content}
-
-
-def _harmless(cell: str | None) -> str:
-    return "" if cell is None else f"'{cell}" if cell.startswith(_FORMULA) else cell

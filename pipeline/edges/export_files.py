@@ -71,6 +71,14 @@ def check_free(path: Path, *, folder: bool, force: bool) -> None:
         )
 
 
+def free_file(to: Path, out: Place, *, force: bool) -> Path:
+    """Where a file that `--to` names may be written. UsageError where it may not, as for exports."""
+    path = target_of(to)
+    check_outside(path, out)
+    check_free(path, folder=False, force=force)
+    return path
+
+
 @contextmanager
 def new_file(path: Path, *, force: bool) -> Iterator[Path]:
     """A temporary path to write to, which takes the place of `path` in the end."""

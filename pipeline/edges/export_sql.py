@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.core.exporting import REJECTED, Member
 from pipeline.edges.duck import named, text
+from pipeline.edges.ends_sql import tells
 
 _KEY = "row_id || chr(0) || coalesce(prompt_name, '')"
 """A row's identity over runs."""
@@ -15,10 +16,6 @@ _KEY = "row_id || chr(0) || coalesce(prompt_name, '')"
 _NO_ROW = "SELECT 0 AS run_no, 0::BIGINT AS row_index, ''::VARCHAR AS row_id, ''::VARCHAR AS prompt_name"
 NO_PLAN = f"{_NO_ROW}, '' AS kind, ''::VARCHAR AS answered_run, 0::BIGINT AS answered_index WHERE false"
 NO_ENDS = f"{_NO_ROW}, '' AS outcome, false AS completed, false AS tells, '' AS answer_status WHERE false"
-
-_UNTOUCHED = "outcome = 'cancelled' AND generation_id IS NULL AND NOT coalesce(possible_duplicate, false)"
-_NOT_FOUND = "outcome = 'unknown' AND generation_id IS NULL"
-"""Ends that leave a row where it stood before (`core.standing`): of a derived run, and of a collection."""
 
 
 def planned(kind: str, number: int) -> str:
@@ -41,11 +38,9 @@ def annotations(number: int, *, published: bool, parts: bool) -> str:
 
 def narrow(member: Member) -> str:
     """What decides which end of a row holds."""
-    silent = _UNTOUCHED if not member.collects else f"({_UNTOUCHED}) OR ({_NOT_FOUND})"
-    tells = f"NOT ({silent})" if member.derived else "true"
     return (
-        f"SELECT {member.recency}, row_index, row_id, prompt_name, outcome, outcome = 'completed', {tells}, "
-        f"answer_status::VARCHAR FROM annotations_{member.recency}"
+        f"SELECT {member.recency}, row_index, row_id, prompt_name, outcome, outcome = 'completed', "
+        f"{tells(collects=member.collects)}, answer_status::VARCHAR FROM annotations_{member.recency}"
     )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.spreadsheets import FORMULA, harmless
 from pipeline.edges.duck import named, text, translated
 from pipeline.edges.export_view import View
 
 GROUP_ROWS = 20_000
 GROUP_BYTES = 64 * 1024 * 1024
-_FORMULA = "'^[=+\\-@\\t\\r\\n]'"
-"""What spreadsheets take for the beginning of a formula, or skip before one."""
+_FORMULA = " OR ".join(f"starts_with({{0}}, chr({ord(character)}))" for character in FORMULA)
 
 _SPECIAL = "'[\",\\r\\n]'"
 _ISO = "'%Y-%m-%dT%H:%M:%S.%fZ'"
@@ -24,7 +24,7 @@ _ISO = "'%Y-%m-%dT%H:%M:%S.%fZ'"
 
 def write_csv(view: View, path: Path) -> None:
     """UTF-8 with a header; lists and structs as JSON, times as ISO, formulas as text."""
-    head = ",".join(_csv_text(_plain(name)) for name in view.columns)
+    head = ",".join(_csv_text(harmless(name)) for name in view.columns)
     cells = [_csv_cell(one) for one in view.schema(view.columns)]
     _write_lines(view, path, head.encode() + b"\n", f"concat({', chr(44), '.join(cells)}, chr(10))")
 
@@ -96,11 +96,6 @@ class ParquetGroups:
             self._waiting.clear()
 
 
-def _plain(name: str) -> str:
-    """A column's name that no spreadsheet takes for a formula."""
-    return f"'{name}" if name[:1] in set("=+-@\t\r\n") else name
-
-
 def _csv_text(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if set(cell) & set('",\r\n') else cell
 
@@ -114,7 +109,7 @@ def _csv_cell(column: Any) -> str:  # noqa: ANN401 - pyarrow has no types
         return _csv_quoted(f"to_json({_with_times(name, column.type)})::VARCHAR")
     if not types.is_string(column.type):
         return f"{name}::VARCHAR"
-    marked = f"(CASE WHEN regexp_matches({name}, {_FORMULA}) THEN chr(39) || {name} ELSE {name} END)"
+    marked = f"(CASE WHEN {_FORMULA.format(name)} THEN chr(39) || {name} ELSE {name} END)"
     return f"CASE WHEN {name} = '' OR regexp_matches({name}, {_SPECIAL}) THEN {_csv_quoted(marked)} ELSE {marked} END"
 
 

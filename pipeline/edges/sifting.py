@@ -19,13 +19,12 @@ from pipeline.core.errors import StorageError
 from pipeline.core.estimates import DURATION
 from pipeline.core.sifting import Sifted
 from pipeline.edges.duck import Batches, Duck, duck, text
+from pipeline.edges.ends_sql import UNTOUCHED, tells
 from pipeline.edges.files import replaced
 from pipeline.edges.places import Place
 from pipeline.edges.requests_file import LAYOUT, REQUESTS_SCHEMA, ROW_GROUP_ROWS, SHARED, storage
 
-_UNTOUCHED = "outcome = 'cancelled' AND generation_id IS NULL AND NOT possible_duplicate"
-_NOT_FOUND = "outcome = 'unknown' AND generation_id IS NULL"
-_AGAIN = f"outcome = 'failed' OR ({_UNTOUCHED})"
+_AGAIN = f"outcome = 'failed' OR {UNTOUCHED}"
 """Ends after which a request is sent again. With any other it is not: it was answered, an answer may be collected, it
 was refused as it is, or nobody knows whether it was paid for. An end that came before anything was sent, and that of a
 collection that found nothing, take no other end's place (`core.standing` says the same of a retry)."""
@@ -80,10 +79,9 @@ def _compare(con: Duck, planned: Path, known: Mapping[str, Sequence[Place]], col
 
 def _scanned(con: Duck, place: int, run: str, files: Sequence[Place], *, collects: bool) -> str:
     con.scan(f"held_{place}", files)
-    silent = f"({_UNTOUCHED}) OR ({_NOT_FOUND})" if collects else _UNTOUCHED
     return (
         f"SELECT {place} AS place, {text(run)} AS run, row_index, row_id, request_hash, outcome, {_AGAIN} AS again, "
-        f"NOT ({silent}) AS tells FROM held_{place} WHERE duplicate_of IS NULL AND request_hash <> ''"
+        f"{tells(collects=collects)} AS tells FROM held_{place} WHERE duplicate_of IS NULL AND request_hash <> ''"
     )
 
 

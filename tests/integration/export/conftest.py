@@ -56,7 +56,7 @@ class Dataset:
         folder = self.out.run(run_id)
         folder.path.mkdir(parents=True)
         numbered = list(zip(indexes or range(len(rows)), rows, strict=True))
-        self._plan(folder, numbered, derived=indexes is not None)
+        self._plan(folder, numbered, derived=indexes is not None, refresh="refresh" in described)
         folder.describe({"run_id": run_id, "carried": self.carried, "base_url": "", **self.typed, **described})
         folder.begin("here", "it")
         self._end(folder, dict(numbered), unfinished=unfinished)
@@ -64,7 +64,7 @@ class Dataset:
             folder.finish({})
         return folder
 
-    def _plan(self, folder: LocalRunFolder, numbered: list[tuple[int, Row]], *, derived: bool) -> None:
+    def _plan(self, folder: LocalRunFolder, numbered: list[tuple[int, Row]], *, derived: bool, refresh: bool) -> None:
         with (
             RequestsWriter(folder.path / "requests.parquet", {}) as requests,
             RejectsWriter(folder.path / "rejects.parquet") as rejects,
@@ -88,7 +88,7 @@ class Dataset:
                 requests.add(request, request.request_hash)
         if not derived:
             known = {one.run_id: annotations_file.published_files(one.published) for one in self.out.runs()}
-            sift(folder.path, known)
+            sift(folder.path, {} if refresh else known)
 
     def _end(self, folder: LocalRunFolder, rows: dict[int, Row], *, unfinished: bool) -> None:
         schema = annotations_file.schema_of(self.carried.values(), folder.run_id, self.typed.get("answer_shape"))

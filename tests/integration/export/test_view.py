@@ -131,6 +131,19 @@ def test_latest_of_a_run_has_its_rows(nights, shown):
     assert rows[3]["shelf"] == "7"
 
 
+def test_a_row_that_was_cancelled_before_it_was_sent_stands_where_it_stood(dataset, shown, row):
+    made = dataset()
+    made.run("r1", row("a", "expired"), row("b", "refused"), row("c"))
+    made.run("r2", *(row(name, "cancelled") for name in "abcd"), refresh=True)
+    assert told(shown(made.out, latest=True)[0], "run", "row_id", "outcome") == [
+        ("r1", "a", "expired"),
+        ("r1", "b", "refused"),
+        ("r1", "c", "completed"),
+        ("r2", "d", "cancelled"),
+    ]
+    assert {row["outcome"] for row in shown(made.out, "r2")[0]} == {"cancelled"}
+
+
 def test_a_newer_answer_takes_the_place_of_an_older_one(dataset, shown, row):
     made = dataset()
     made.run("r1", row("a"), row("b"))

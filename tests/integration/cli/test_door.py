@@ -33,11 +33,12 @@ class Scene(BaseModel):
 
 
 @pytest.fixture
-def asked(monkeypatch, tmp_path, state, simulator):
-    """Calls `annotate` with a simulator behind it; `asked.api` are its books."""
+def asked(monkeypatch, tmp_path, state, fleet, simulator):
+    """Calls `annotate` with a fleet and a simulator behind it; `asked.api` are its books."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("VIDBATCH_STATE", str(state))
-    monkeypatch.setenv("VIDBATCH_API_KEY", "sk-test-of-the-door")
+    told = {"STATE": str(state), "API_KEY": fleet.key, "REDIS": fleet.url, "POLL": "fixed:200ms"}
+    for name, value in told.items():
+        monkeypatch.setenv(f"VIDBATCH_{name}", value)
     api = simulator(latency="0.05s", failing_videos="broken", fail_codes="content_policy_violation")
 
     def annotate(rows, **options):
@@ -51,7 +52,8 @@ def rows_of(*species):
     return [{"id": name, "video_url": f"https://videos.example/{name}.mp4", "species": name} for name in species]
 
 
-def test_rows_come_back_with_typed_answers_in_their_order(asked, capsys):
+def test_rows_come_back_with_typed_answers_in_their_order(asked, capsys, monkeypatch):
+    monkeypatch.delenv("VIDBATCH_REDIS")  # with a server and workers of its own
     table = asked(rows_of("otter", "broken", "lynx"), schema=Scene, repair=1)
     assert isinstance(table, pa.Table)
     assert table["row_id"].to_pylist() == ["otter", "broken", "lynx"]
@@ -87,7 +89,7 @@ def test_any_table_can_be_asked(asked):
         ([], {"worker": 2}, SettingsError, "no option worker; allowed are account, "),
         (rows_of("otter"), {"temperature": 9}, SettingsError, "temperature"),
         (rows_of("otter"), {"workers": 0}, SettingsError, "workers"),
-        (rows_of("otter"), {"schema": 5}, SettingsError, "schema: found int"),
+        (rows_of("otter"), {"schema": 5}, SettingsError, "schema: found 5"),
         (rows_of("otter"), {"prompt": "{{ kind }}"}, UsageError, "no row has a column"),
         ("none-*.csv", {}, ManifestError, "no file matches"),
     ],
