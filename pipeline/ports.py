@@ -31,13 +31,20 @@ from pipeline.core.summary import Totals
 
 
 class Api(Protocol):
-    """The remote API. Neither method raises for anything that the network or the API does."""
+    """The remote API. No method raises for anything that the network or the API does."""
 
     async def submit(self, body: bytes) -> SubmitAnswer:
         """One POST, at most one request on the wire."""
 
     async def query(self, generation_id: str) -> QueryAnswer:
         """Ask once for a generation."""
+        ...
+
+    async def follow(self, generation_id: str, stream: str = "") -> QueryAnswer:
+        """Follow a generation's stream to its end, from its start; `stream` is its path, where not the usual one.
+
+        Running where it can't be followed, or not to its end: it is to be asked for then.
+        """
 
 
 class Clock(Protocol):
@@ -75,6 +82,10 @@ class RunCard:
     prices: Mapping[str, Price] = field(default_factory=dict)
     answers: Mapping[str, Any] = field(default_factory=dict)
     """What run.json says of the schema of its answers; nothing where they have none, or are never asked for again."""
+    api: str = "foxapi"
+    """Which API is spoken at `base_url`."""
+    media_roots: tuple[str, ...] = ()
+    """Folders of the videos that are files: a worker that may not read them all sends nothing of the run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,12 @@ from pipeline.edges.redis_keys import QUEUES
 SHIFT_S = 10.0
 """Celery costs some ms a message; ten seconds of work make that nothing, and a deployment waits no longer."""
 
+HOLDING_SHIFT_S = 120.0
+"""Where a row is held until its answer is whole, a shift of ten seconds would mostly wait for its last rows."""
+
+SUBMITTING_S = 900
+"""The longest that a submit shift may take: one that holds POSTs open waits for the last of them."""
+
 CELERY: dict[str, Any] = {
     "task_acks_late": False,  # tickets are hints: the heartbeat issues another
     "task_ignore_result": True,  # results are in the ledger

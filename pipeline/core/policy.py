@@ -7,10 +7,22 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
+ASYNC, SYNC, STREAM, SYNC_STREAM = MODES = ("async", "sync", "stream", "sync-stream")
+"""How an answer comes: asked for by polls, on the POST, as a stream of its own, or as a stream on the POST."""
+
+FOLLOWS = frozenset((STREAM,))
+"""Modes in which a generation is followed and not asked for again and again."""
+
+HOLDS = frozenset((SYNC, SYNC_STREAM))
+"""Modes in which the POST brings the answer, and is held open until then."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Seconds unless said otherwise. ValueError for a number that is out of bounds."""
+
+    mode: str = ASYNC
+    """How answers come, one of `MODES`."""
 
     poll: str = "adaptive"
     """The polling schedule, as `core.polling.parse_schedule` reads it."""
@@ -39,6 +51,9 @@ class Policy:
     missing_polls: int = 3
     missing_for_s: float = 60.0
     """A 404 for an accepted id is believed after this many of them over this long."""
+
+    stream_kept_s: float = 840.0
+    """The API keeps a stream for 15 minutes: a generation older than this is asked for instead."""
 
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
@@ -80,6 +95,8 @@ class Policy:
             fits = math.isfinite(value) and least <= value <= most and (isinstance(value, int) or not whole)
             if not fits or (value == 0 and bound.name not in _BOUNDS):
                 raise ValueError(f"{bound.name}: found {value}; allowed is {_allowed(bound.name, whole=whole)}")
+        if self.mode not in MODES:
+            raise ValueError(f"mode: found {self.mode}; allowed is {', '.join(MODES)}")
         if self.on_unknown not in {"resubmit", "hold"}:
             raise ValueError(f"on_unknown: found {self.on_unknown}; allowed is resubmit or hold")
 

@@ -10,9 +10,11 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from pipeline.core.account import MASK, Secret, checked_base_url
-from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, SubmitAnswer, Trouble
+from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, Running, SubmitAnswer, Trouble
+from pipeline.core.policy import ASYNC
 from pipeline.core.polling import LONGEST_RETRY_AFTER_S
 from pipeline.core.reading import read_query, read_submit
+from pipeline.core.wire import fox_body
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
 from pipeline.edges.http_transport import Headers
 
@@ -23,7 +25,8 @@ _SHORTEST_MASKED = 8  # a shorter "key" is no secret, and masking it would riddl
 class FoxApi:
     """FoxAPI at `base_url`, seen with one key.
 
-    `clock` tells unix seconds, for `Retry-After` dates; `longest_retry_after_s` is the ceiling of what is obeyed.
+    `mode` is one of `core.policy.MODES`; `clock` tells unix seconds, for `Retry-After` dates;
+    `longest_retry_after_s` is the ceiling of what is obeyed.
     Raises `SettingsError` for a base URL that can't be used.
     """
 
@@ -35,6 +38,7 @@ class FoxApi:
         *,
         clock: Callable[[], float],
         longest_retry_after_s: float = LONGEST_RETRY_AFTER_S,
+        mode: str = ASYNC,
     ) -> None:
         base = checked_base_url(base_url)
         self._submit_url = f"{base}/v1/llm/generations"
@@ -43,6 +47,7 @@ class FoxApi:
         self._clock = clock
         self._longest_retry_after_s = longest_retry_after_s
         self._key = key
+        self._mode = mode
         asked = {
             "authorization": f"Bearer {key.reveal()}",
             "accept": "application/json",
@@ -55,7 +60,9 @@ class FoxApi:
     async def submit(self, body: bytes) -> SubmitAnswer:
         """Submit one request, `body` being its JSON; at most one request goes over the wire."""
         try:
-            reply = self._masked(await self._door.post(self._submit_url, self._post_headers, body))
+            reply = self._masked(
+                await self._door.post(self._submit_url, self._post_headers, fox_body(body, self._mode))
+            )
         except NotSentError as error:
             return NothingSent(self._masked_problem(error.problem))
         except DoorError as error:
@@ -84,6 +91,11 @@ class FoxApi:
             longest_retry_after=self._longest_retry_after_s,
         )
         return self._masked_answer(answer)
+
+    async def follow(self, generation_id: str, stream: str = "") -> QueryAnswer:
+        """Follow a generation's stream to its end."""
+        del generation_id, stream
+        return Running("not followed")
 
     def __repr__(self) -> str:
         return f"FoxApi({self._submit_url})"

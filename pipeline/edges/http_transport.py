@@ -38,6 +38,10 @@ class HttpSettings:
     idle_s: float = 4.0  # below uvicorn's 5 s, the shortest common default: a POST must not meet a closing connection
 
 
+PATIENT = HttpSettings(read_timeout_s=600, total_timeout_s=720, connections=2_400)
+"""For answers that come when a generation ends, on a connection each: nobody knows how long that may take."""
+
+
 class Pieces(httpx.AsyncByteStream):
     """A large body, in pieces."""
 

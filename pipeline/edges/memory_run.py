@@ -176,9 +176,10 @@ class MemoryRun:
                 self._count_like(step.counts_as, None)
         self._keep(row, step.keeps)
         line = accepted_line(commit)
-        account.learn(commit, pending, now, accepted=bool(line))
-        if line:
-            self.accepted.items.append(line)
+        carried_out = bool(line) or step.answered
+        account.learn(commit, pending, now, accepted=carried_out)
+        self.accepted.items += [line] * bool(line)
+        if carried_out:
             self.counts["accepted"] += 1
             self.doubt_since = 0
         return True

@@ -7,7 +7,7 @@ ledger's layout: workers of another version leave the run alone.
 from dataclasses import dataclass
 
 PREFIX = "vidbatch:"
-LEDGER_VERSION = 3
+LEDGER_VERSION = 4
 RUNS = f"{PREFIX}runs"
 ACCOUNTS = f"{PREFIX}accounts"
 WORKERS = f"{PREFIX}worker:"

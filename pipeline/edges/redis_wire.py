@@ -51,6 +51,7 @@ def _few(step: Step) -> bytes | str:
         "doubt": step.doubt,
         "lane": step.lane,
         "keeps": step.keeps,
+        "answered": step.answered,
     }
     told_of = {name: value for name, value in few.items() if value}
     return orjson.dumps(told_of) if told_of else ""
@@ -250,7 +251,7 @@ def unpack_card(packed: bytes) -> RunCard:
         values = orjson.loads(packed)
         values["policy"] = Policy(**values["policy"])
         values["limits"], values["budget"] = Limits(**values["limits"]), Budget(**values["budget"])
-        values["models"] = tuple(values["models"])
+        values["models"], values["media_roots"] = tuple(values["models"]), tuple(values["media_roots"])
         values["prices"] = {model: Price(**price) for model, price in values["prices"].items()}
         return RunCard(**values)
     except (TypeError, ValueError, KeyError) as error:

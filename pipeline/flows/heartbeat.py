@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.guards import pause_due
 from pipeline.core.late import adopts
-from pipeline.core.retries import after_lost_post
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spending import budget_reached
 from pipeline.core.steps import WORKER_LOST
+from pipeline.core.submitting import after_lost_post
 from pipeline.core.tickets import Capacity, Role, Ticket, tickets_due
 from pipeline.flows.pacing import Pacer
 from pipeline.ports import Clock, Commit, Ledger, RunCard, WorkerCard

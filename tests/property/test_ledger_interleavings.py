@@ -38,11 +38,12 @@ from pipeline.core.pacing import Pace
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.records import Ending, unpack_result
-from pipeline.core.retries import after_late_id, after_lost_post, after_query, after_submit
+from pipeline.core.retries import after_query
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.spending import caps_of
 from pipeline.core.steps import Step, abandoned, cancelled
+from pipeline.core.submitting import after_late_id, after_lost_post, after_submit
 from pipeline.ports import Claimed, Commit, FedRow, RunCard
 
 RUN = "run-1"

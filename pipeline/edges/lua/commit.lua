@@ -14,6 +14,7 @@
 --        trouble  what a person should see
 --        doubt    the POST may have been billed without an id
 --        lane     what was throttled, 'posts' or 'polls'
+--        answered the POST brought the end of its generation: it counts as accepted, and there is no id to save
 --        keeps    1 where the row's reservation is kept since it may have been billed, -1 where it is in flight again
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
@@ -236,7 +237,7 @@ local function paid(line)
     troubles = 0
     redis.call('HSET', KEYS[11], 'troubles', 0)
   end
-  put(ids, line)
+  if line ~= '' then put(ids, line) end
   add('accepted', 1)
 end
 
@@ -275,10 +276,11 @@ local function apply(i, row)
     put(told, ARGV[i + 11])
   end
   if few.keeps then keep(row, few.keeps) end
+  local carried_out = line ~= '' or few.answered
   if from == 'submitting' and tester == ARGV[i + 1] then
-    tested(line ~= '' and 'accepted' or few.lane == 'posts' and 'refused' or '')
+    tested(carried_out and 'accepted' or few.lane == 'posts' and 'refused' or '')
   end
-  if line ~= '' then paid(line) end
+  if carried_out then paid(line) end
 end
 
 local rows, tokens = {}, {}

@@ -1,0 +1,43 @@
+"""The APIs that a worker's child speaks, each made at its first use: one for an address and a way to be answered."""
+
+from pipeline.core.account import Secret
+from pipeline.core.policy import FOLLOWS, HOLDS
+from pipeline.edges.clock import unix_seconds
+from pipeline.edges.foxapi import FoxApi
+from pipeline.edges.http import HttpDoor
+from pipeline.edges.http_transport import PATIENT, HttpSettings
+from pipeline.ports import Api, RunCard
+
+
+class Apis:
+    """The doors and APIs of one process and its key."""
+
+    def __init__(self, key: Secret | None) -> None:
+        self._key = key
+        self._doors: dict[HttpSettings, HttpDoor] = {}
+        self._apis: dict[tuple[str, str, str], Api] = {}
+
+    def of(self, card: RunCard) -> Api:
+        """The API of a run."""
+        spoken = (card.api, card.base_url, card.policy.mode)
+        if spoken not in self._apis:
+            self._apis[spoken] = self._made(card)
+        return self._apis[spoken]
+
+    def _made(self, card: RunCard) -> Api:
+        if self._key is None:
+            raise RuntimeError("a worker without a key was asked to send")
+        mode = card.policy.mode
+        return FoxApi(card.base_url, self._key, self._door(mode), clock=unix_seconds, mode=mode)
+
+    def _door(self, mode: str) -> HttpDoor:
+        """One door for what is answered at once, one for what is held open: they wait for answers of other lengths."""
+        settings = PATIENT if mode in FOLLOWS | HOLDS else HttpSettings()
+        if settings not in self._doors:
+            self._doors[settings] = HttpDoor(settings)
+        return self._doors[settings]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for door in self._doors.values():
+            await door.close()
