@@ -86,6 +86,8 @@ class RunCard:
     """Which API is spoken at `base_url`."""
     media_roots: tuple[str, ...] = ()
     """Folders of the videos that are files: a worker that may not read them all sends nothing of the run."""
+    inline: bool = False
+    """Whether the run's own folder holds videos: who sends its rows must see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +383,8 @@ class WorkerCard:
     shifts: int
     key_fingerprints: tuple[str, ...]
     ledger_version: int
+    media_roots: tuple[str, ...] = ()
+    """Folders whose files it may read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Question:
     limit: int | None
     prompts: tuple[Prompt | None, ...] = tuple(NO_PROMPT)
     schema: "AnswerSchema | None" = None
+    roots: tuple[str, ...] = ()
+    """Folders whose files may be read: not what is asked, but how it is read."""
 
     def digest(self) -> str:
         """SHA-256 over the manifests' bytes and everything else that is asked."""
@@ -52,7 +54,9 @@ def question_of(manifests: tuple[Path, ...], given: Mapping[str, Any]) -> Questi
     """What a command asks, by its options."""
     schema = options.schema_of(given)
     defaults = options.defaults_of(given, schema)
-    return Question(manifests, defaults, given["base_url"], given["limit"], options.prompts_of(given), schema)
+    return Question(
+        manifests, defaults, given["base_url"], given["limit"], options.prompts_of(given), schema, given["media_root"]
+    )
 
 
 def schema_described(schema: "AnswerSchema | None", shape: Shape | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pipeline.cli import limit_options, repair_option
+from pipeline.cli import limit_options, media_options, repair_option
 from pipeline.cli.configuration import DEFAULT_BASE_URL
 from pipeline.cli.out_option import OUT
 from pipeline.core.account import checked_base_url
@@ -159,6 +159,7 @@ _SENDING = (
         "until `vidbatch retry --unknown`.",
     ),
     repair_option.repair,
+    *media_options.SENDING,
     *limit_options.SENDING,
     max_cost,
     max_total_tokens,

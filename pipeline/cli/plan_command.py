@@ -9,18 +9,18 @@ from typing import Any
 import click
 import orjson
 
-from pipeline.cli import limit_options, options
+from pipeline.cli import limit_options, media_options, options
 from pipeline.cli.asking import question_of, schema_described
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
 from pipeline.cli.out_option import OUT
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
+from pipeline.cli.planning import plan_into, videos_of
 from pipeline.cli.preparing import (
     answered,
     collections_of,
     counts_of,
     first_rejections,
-    plan_into,
     sifted,
     unfinished_of,
 )
@@ -45,6 +45,7 @@ def _reckoned_limits(command: options.Command) -> options.Command:
     "written there.",
 )
 @options.question_options
+@media_options.media_root
 @options.refresh
 @options.max_cost
 @options.max_total_tokens
@@ -64,7 +65,7 @@ def command(
     question = question_of(manifests, given)
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")
-        summary = plan_into(question, folder, strict=given["strict"], progress=None)
+        summary = plan_into(question, folder, videos_of(question), strict=given["strict"], progress=None)
         unfinished = None if out is None else unfinished_of(question, OutFolder(out), summary)
         known = answered(OutFolder(out), question) if out is not None and given["reuse"] else {}
         unsent = sifted(summary, folder, known, collections_of(OutFolder(out)) if known and out is not None else ())
