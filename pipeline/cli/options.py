@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pipeline.cli import limit_options, repair_option
+from pipeline.cli import limit_options, mode_option, repair_option
 from pipeline.cli.configuration import DEFAULT_BASE_URL
 from pipeline.cli.out_option import OUT
 from pipeline.core.account import checked_base_url
@@ -146,6 +146,7 @@ by = click.option(
 _SENDING = (
     redis_url,
     workers,
+    mode_option.mode,
     poll,
     poll_cost,
     click.option(
