@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pipeline.cli import options
+from pipeline.cli import question_options
 from pipeline.core.account import account_id
 from pipeline.core.prompts import NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults
@@ -50,9 +50,9 @@ class Question:
 
 def question_of(manifests: tuple[Path, ...], given: Mapping[str, Any]) -> Question:
     """What a command asks, by its options."""
-    schema = options.schema_of(given)
-    defaults = options.defaults_of(given, schema)
-    return Question(manifests, defaults, given["base_url"], given["limit"], options.prompts_of(given), schema)
+    schema = question_options.schema_of(given)
+    defaults = question_options.defaults_of(given, schema)
+    return Question(manifests, defaults, given["base_url"], given["limit"], question_options.prompts_of(given), schema)
 
 
 def schema_described(schema: "AnswerSchema | None", shape: Shape | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import orjson
 
-from pipeline.cli import limit_options, options
+from pipeline.cli import limit_options, options, question_options
 from pipeline.cli.asking import question_of, schema_described
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
@@ -44,8 +44,8 @@ def _reckoned_limits(command: options.Command) -> options.Command:
     help="Folder of a dataset: what it has answered is not sent again, and its answers tell what rows take; nothing is "
     "written there.",
 )
-@options.question_options
-@options.refresh
+@question_options.question_options
+@question_options.refresh
 @options.max_cost
 @options.max_total_tokens
 @options.by

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli import options
+from pipeline.cli import options, question_options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.early import waiting_worker
 from pipeline.edges.places import Place
@@ -15,8 +15,8 @@ from pipeline.edges.places import Place
 @click.command(name="run")
 @options.manifests
 @options.out
-@options.question_options
-@options.refresh
+@question_options.question_options
+@question_options.refresh
 @options.sending_options
 @options.json_output
 @click.pass_obj

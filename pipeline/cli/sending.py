@@ -16,6 +16,7 @@ from pipeline.cli.running import carry_out
 from pipeline.cli.screen import Screen
 from pipeline.cli.sharing import share_of
 from pipeline.core.errors import UsageError
+from pipeline.core.modes import FOXAPI, mode_for
 from pipeline.core.policy import Policy
 from pipeline.core.spending import budget_words
 from pipeline.core.standing import RETRY_OF
@@ -34,6 +35,7 @@ def send(
 ) -> int:
     """Ask, unless the run was begun before, and carry it out; the exit code. `given` are the operational options."""
     described = prepared.described
+    mode = mode_for(described.get("api", FOXAPI), given["mode"])
     if not prepared.folder.cancelled:
         fixed = prepared.resumed or RETRY_OF in described
         budget = budget_of(given, prepared.folder.budget)
@@ -54,6 +56,7 @@ def send(
         redis_url=given["redis_url"],
         workers=given["workers"],
         policy=Policy(
+            mode=mode,
             poll=given["poll"],
             poll_cost=given["poll_cost"],
             on_unknown=given["on_unknown"],
