@@ -5,11 +5,9 @@ not here), and never lets the key out: what the API echoes is masked before anyt
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
-from pipeline.core.account import MASK, Secret, checked_base_url
+from pipeline.core.account import Secret, checked_base_url
 from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, Running, SubmitAnswer, Trouble
 from pipeline.core.policy import ASYNC
 from pipeline.core.polling import LONGEST_RETRY_AFTER_S
@@ -17,9 +15,7 @@ from pipeline.core.reading import read_query, read_submit
 from pipeline.core.wire import fox_body
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
 from pipeline.edges.http_transport import Headers
-
-_Answer = TypeVar("_Answer")
-_SHORTEST_MASKED = 8  # a shorter "key" is no secret, and masking it would riddle answers with masks
+from pipeline.edges.masking import Masking
 
 
 class FoxApi:
@@ -46,7 +42,7 @@ class FoxApi:
         self._door = door
         self._clock = clock
         self._longest_retry_after_s = longest_retry_after_s
-        self._key = key
+        self._mask = Masking(key)
         self._mode = mode
         asked = {
             "authorization": f"Bearer {key.reveal()}",
@@ -60,13 +56,13 @@ class FoxApi:
     async def submit(self, body: bytes) -> SubmitAnswer:
         """Submit one request, `body` being its JSON; at most one request goes over the wire."""
         try:
-            reply = self._masked(
+            reply = self._mask.reply(
                 await self._door.post(self._submit_url, self._post_headers, fox_body(body, self._mode))
             )
         except NotSentError as error:
-            return NothingSent(self._masked_problem(error.problem))
+            return NothingSent(self._mask.problem(error.problem))
         except DoorError as error:
-            return Ambiguous(self._masked_problem(error.problem))
+            return Ambiguous(self._mask.problem(error.problem))
         answer = read_submit(
             reply.status,
             reply.headers,
@@ -74,15 +70,15 @@ class FoxApi:
             now=self._clock(),
             longest_retry_after=self._longest_retry_after_s,
         )
-        return self._masked_answer(answer)
+        return self._mask.answer(answer)
 
     async def query(self, generation_id: str) -> QueryAnswer:
         """Ask once how a generation stands."""
         url = self._tasks_url + quote(generation_id, safe="", errors="replace")
         try:
-            reply = self._masked(await self._door.get(url, self._get_headers))
+            reply = self._mask.reply(await self._door.get(url, self._get_headers))
         except DoorError as error:
-            return Trouble(self._masked_problem(error.problem))
+            return Trouble(self._mask.problem(error.problem))
         answer = read_query(
             reply.status,
             reply.headers,
@@ -90,7 +86,7 @@ class FoxApi:
             now=self._clock(),
             longest_retry_after=self._longest_retry_after_s,
         )
-        return self._masked_answer(answer)
+        return self._mask.answer(answer)
 
     async def follow(self, generation_id: str, stream: str = "") -> QueryAnswer:
         """Follow a generation's stream to its end."""
@@ -99,28 +95,3 @@ class FoxApi:
 
     def __repr__(self) -> str:
         return f"FoxApi({self._submit_url})"
-
-    def _masked(self, reply: HttpReply) -> HttpReply:
-        """Mask before reading: reading cuts messages, and a cut could leave half a key."""
-        key = self._key.reveal()
-        if len(key) < _SHORTEST_MASKED or key.encode() not in reply.body:
-            return reply
-        return HttpReply(reply.status, reply.headers, reply.body.replace(key.encode(), MASK.encode()))
-
-    def _masked_answer(self, answer: _Answer) -> _Answer:
-        """Mask again after reading, for a key that stood in the body with JSON escapes."""
-        problem = getattr(answer, "problem", None)
-        if problem is None or self._key.reveal() not in f"{problem.code}\n{problem.message}\n{problem.type}":
-            return answer
-        return cast("_Answer", replace(cast("Any", answer), problem=self._masked_problem(problem)))
-
-    def _masked_problem(self, problem: Problem) -> Problem:
-        key = self._key.reveal()
-        if len(key) < _SHORTEST_MASKED:
-            return problem
-        return Problem(
-            problem.code.replace(key, MASK),
-            problem.message.replace(key, MASK),
-            problem.type and problem.type.replace(key, MASK),
-            problem.http_status,
-        )
