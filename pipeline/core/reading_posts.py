@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from pipeline.core import loose
-from pipeline.core.answers import Accepted, Ambiguous, Answered, Failed, Running, SubmitAnswer, Trouble
+from pipeline.core.answers import Accepted, Ambiguous, Answered, Completion, Failed, Running, SubmitAnswer, Trouble
 from pipeline.core.completions import completion_of
 from pipeline.core.policy import STREAM, SYNC, SYNC_STREAM
 from pipeline.core.problems import bad_answer, told_failure
@@ -60,6 +60,12 @@ def read_answer(status: int, document: object, body: bytes) -> SubmitAnswer:
     if isinstance(known.get("status"), str):
         return _read_task(status, known, body)
     return Ambiguous(bad_answer(status, document, body, "Neither an answer nor a generation"))
+
+
+def read_whole(body: bytes) -> tuple[Completion, str | None]:
+    """A ChatCompletion that is known to be one, and the API's word for it."""
+    answer = loose.mapping(loose.document(body))
+    return completion_of(answer), loose.word(answer.get("id"))
 
 
 def _is_answer(known: dict[str, Any]) -> bool:

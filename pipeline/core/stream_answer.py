@@ -25,12 +25,12 @@ _CHUNKS = ("", "message", "chunk")
 
 
 class StreamState(Enum):
-    """How far a stream came."""
+    """How far a stream came; the words are for people, should it end there."""
 
-    GOING_ON = "going on"
-    WHOLE = "whole"
-    FAILED = "told its failure"
-    UNREADABLE = "ended badly"
+    GOING_ON = "ended before its end"
+    WHOLE = "ended well"
+    FAILED = "told a failure"
+    UNREADABLE = "held what can't be read, or not all chunks"
     ASTRAY = "went on elsewhere than it was asked to"
 
 
