@@ -16,11 +16,11 @@ from pipeline.edges.environment import key_from
 
 FILE = "vidbatch.toml"
 SHIPPED_PRICES = Path(__file__).with_name("prices.toml")
-DEFAULT_BASE_URL = "https://api.foxapi.cc"
 
 ENVIRONMENT = {
     "VIDBATCH_API_KEY": "the API key",
     "VIDBATCH_API_KEY_FILE": "a file that holds the API key",
+    "VIDBATCH_API": "which API is spoken there: foxapi or openai",
     "VIDBATCH_BASE_URL": "the API's address",
     "VIDBATCH_REDIS": "a Redis server; without one a private server is used",
     "VIDBATCH_MODEL": "the model where the manifest names none",

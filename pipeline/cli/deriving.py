@@ -146,7 +146,7 @@ def _description(
 ) -> dict[str, Any]:
     """The description of the run that it comes from, with another plan."""
     inherited = {name: relatives.described[name] for name in ("base_url", "manifests", "carried")}
-    asked = ("answer_schema", "schema_digest", "answer_shape", MEDIA_ROOTS, INLINE)
+    asked = ("api", "answer_schema", "schema_digest", "answer_shape", MEDIA_ROOTS, INLINE)
     inherited |= {name: relatives.described[name] for name in asked if name in relatives.described}
     prices = relatives.described["prices"]
     return {

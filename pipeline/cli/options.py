@@ -12,6 +12,7 @@ from pipeline.cli.out_option import OUT
 from pipeline.core.budget import Budget
 from pipeline.core.deadline import parse_by
 from pipeline.core.errors import SettingsError
+from pipeline.core.modes import mode_for
 from pipeline.core.polling import parse_schedule
 from pipeline.edges.clock import local_now, local_time
 from pipeline.edges.files import matching
@@ -174,6 +175,8 @@ def check_sending(given: dict[str, Any]) -> None:
     if given["detach"] and not given["redis_url"]:
         raise SettingsError("--detach: needs --redis URL, since the private workers leave with this command")
     parse_schedule(given["poll"])
+    if "api" in given:  # a retry has its run's
+        mode_for(given["api"], given["mode"])
 
 
 def budget_of(given: Mapping[str, Any], known: Budget = Budget()) -> Budget:

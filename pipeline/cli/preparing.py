@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.cli.asking import Question, schema_described
+from pipeline.cli.asking import Question, identity_in, schema_described
 from pipeline.cli.estimating import estimate_of
 from pipeline.cli.planning import look_again, plan_into, videos_described, videos_of
 from pipeline.cli.wording import again_words, cancel_words
-from pipeline.core.account import account_id
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
 from pipeline.core.lead import moved
@@ -94,12 +93,12 @@ def _still_the_same(asked: Prepared | None, summary: PlanSummary) -> Prepared | 
 
 def answered(out: OutFolder, question: Question) -> dict[str, list[Place]]:
     """The files of annotations that answer what is asked, by run: of the same API, held against the same schema."""
-    api, schema = account_id(question.base_url, ""), question.schema and question.schema.digest
+    api, schema = question.identity, question.schema and question.schema.digest
     files = out.answers()
     return {
         folder.run_id: files.get(folder.run_id, [])
         for folder, described in ((folder, folder.described()) for folder in out.runs())
-        if account_id(described["base_url"], "") == api and described.get("schema_digest") == schema
+        if identity_in(described) == api and described.get("schema_digest") == schema
     }
 
 
@@ -206,7 +205,7 @@ def _same_requests(out: OutFolder, summary: PlanSummary, question: Question) -> 
         described = folder.described()
         if described.get(COLLECTS):
             continue  # it sends nothing, whatever its requests are
-        same_api = account_id(described["base_url"], "") == account_id(question.base_url, "")
+        same_api = identity_in(described) == question.identity
         same_schema = described.get("schema_digest") == (question.schema.digest if question.schema else None)
         if described["requests_digest"] == summary.requests_digest and same_api and same_schema:
             return found(folder)
@@ -263,6 +262,7 @@ def _description(
         "schema_version": SCHEMA_VERSION,
         "ask": ask,
         "requests_digest": summary.requests_digest,
+        "api": question.api,
         "base_url": question.base_url,
         "manifests": [str(path) for path in question.manifests],
         "rows": summary.rows,

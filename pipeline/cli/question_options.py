@@ -6,26 +6,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pipeline.cli.configuration import DEFAULT_BASE_URL
-from pipeline.core.account import checked_base_url
+from pipeline.cli import api_options
 from pipeline.core.errors import SettingsError
+from pipeline.core.modes import FOXAPI
 from pipeline.core.prompts import NO_PROMPT, Prompt
-from pipeline.core.requests import Defaults
+from pipeline.core.requests import DEFAULT_MODEL, Defaults
 from pipeline.edges.templates import prompt_of, read_prompts
 
 if TYPE_CHECKING:
     from pipeline.edges.schemas import AnswerSchema
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _base_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Refuse here what every worker would refuse later; the value is not repeated, since a key may stand in it."""
-    del context, parameter
-    try:
-        return checked_base_url(value)
-    except SettingsError as error:
-        raise SettingsError(f"--base-url: {error}") from None
 
 
 _QUESTION = (
@@ -44,7 +35,11 @@ _QUESTION = (
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         help="YAML file of several prompts, `name: text`: every row is asked each of them, whatever prompt it has.",
     ),
-    click.option("--model", envvar="VIDBATCH_MODEL", help="Model for rows that name none [default: gemini-2.5-pro]."),
+    click.option(
+        "--model",
+        envvar="VIDBATCH_MODEL",
+        help="Model for rows that name none [default: gemini-2.5-pro; none with --api openai].",
+    ),
     click.option("--system-prompt", help="System prompt for rows that have none."),
     click.option("--temperature", type=float, help="Temperature for rows that have none, 0 to 2."),
     click.option("--max-tokens", type=int, help="Most tokens of an answer, for rows that do not say."),
@@ -64,14 +59,8 @@ _QUESTION = (
         help="Whether each prompt gets the schema appended, with the words that ask for such an answer.",
     ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the manifest's first N rows."),
-    click.option(
-        "--base-url",
-        envvar="VIDBATCH_BASE_URL",
-        default=DEFAULT_BASE_URL,
-        show_default=True,
-        callback=_base_url,
-        help="The API's address.",
-    ),
+    api_options.api,
+    api_options.base_url,
     click.option("--strict", is_flag=True, help="Stop at the first row that can't become a request."),
 )
 
@@ -104,7 +93,8 @@ def defaults_of(given: Mapping[str, Any], schema: "AnswerSchema | None" = None) 
     """What the command line fills in where the manifest leaves a cell out, and what each prompt gets appended."""
     names = ("model", "system_prompt", "temperature", "max_tokens", "reasoning")
     instruction = schema.instruction if schema is not None and given["schema_instruction"] else None
-    return Defaults(**{name: given[name] for name in names}, instruction=instruction)
+    fallback = DEFAULT_MODEL if given["api"] == FOXAPI else None
+    return Defaults(**{name: given[name] for name in names}, instruction=instruction, fallback_model=fallback)
 
 
 def prompts_of(given: Mapping[str, Any]) -> tuple[Prompt | None, ...]:

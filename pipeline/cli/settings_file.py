@@ -32,6 +32,7 @@ class _Settings(BaseModel):
 
     model_config = _STRICT
 
+    api: Literal["foxapi", "openai"] | None = None
     base_url: str | None = None
     redis: str | None = None
     model: str | None = None

@@ -139,8 +139,11 @@ class Defaults:
     instruction: str | None = None
     """What every prompt gets appended, wherever it comes from."""
 
+    fallback_model: str | None = DEFAULT_MODEL
+    """The model where nobody named one; an API that has none of its own asks to name one."""
+
     def __post_init__(self) -> None:
-        for default in fields(self)[:-1]:
+        for default in fields(self)[:-2]:
             given = getattr(self, default.name)
             if isinstance(given, str) and not given.strip():
                 raise SettingsError(f"The default for {default.name} is blank; leave it out or give a value.")
@@ -215,7 +218,9 @@ def _request(
 ) -> Request:
     """Check every field that the API knows; raise `UnfitError` at the first that it would not take."""
     get = raw.get
-    model = cells.model(get("model")) or defaults.model or DEFAULT_MODEL
+    model = cells.model(get("model")) or defaults.model or defaults.fallback_model
+    if model is None:
+        raise UnfitError("model", "", "a model in the row, or one for all rows with --model: this API has no default")
     videos = videos_of(raw, model, file, sources)
     text = _prompt(raw, prompt)
     if defaults.instruction is not None:

@@ -1,12 +1,14 @@
 """Requests and answers as values: what crosses between the framing and the routes, and an answer's bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
+from typing import Protocol
 
 JSON = "application/json"
 HTML = "text/html"
+EVENTS = "text/event-stream"
 
 
 @dataclass(slots=True)
@@ -17,8 +19,9 @@ class Request:
     path: str
     query: str
     authorization: str | None
-    body: bytes
+    body: bytes | bytearray
     from_loopback: bool
+    host: str = "localhost"
 
 
 @dataclass(slots=True)
@@ -57,13 +60,56 @@ class Flood:
     padding: int
 
 
-Answer = Response | NoAnswer | Cut | Flood
+class Sink(Protocol):
+    """The receiving end of a streamed answer."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client reads what was written; else one had better wait."""
+        ...
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Send these pieces of the body, as one chunk each."""
+        ...
+
+    def end(self, *, receipted: bool) -> None:
+        """End the body; the receipt is called only where the answer deserves it."""
+        ...
+
+    def reset(self) -> None:
+        """Break the connection off after what was written."""
+        ...
+
+
+class Source(Protocol):
+    """Whoever writes a streamed answer."""
+
+    def begin(self, sink: Sink) -> None:
+        """Write from now on, and never within this call."""
+        ...
+
+    def drop(self) -> None:
+        """Learn that nobody reads any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer whose body is written piece by piece; `response` is its head, and has no body."""
+
+    response: Response
+    source: Source
+
+
+Answer = Response | NoAnswer | Cut | Flood | Streamed
 
 
 def kind(answer: Answer) -> str:
     """Return the word under which an answer is counted: the status where a whole one was meant to go out."""
     if isinstance(answer, Response):
         return str(answer.status)
+    if isinstance(answer, Streamed):
+        return str(answer.response.status)
     return answer.value if isinstance(answer, NoAnswer) else type(answer).__name__.lower()
 
 

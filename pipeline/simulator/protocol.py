@@ -8,12 +8,26 @@ that are no HTTP are a 400. It must never keep or log a header.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import cast
 
 import httptools
 
-from pipeline.simulator.delivery import Tap, was_reset, write_and_reset
-from pipeline.simulator.messages import HTML, Answer, Cut, Flood, NoAnswer, Request, Response, encode, encode_cut
+from pipeline.simulator.delivery import Outlet, Tap, was_reset, write_and_reset
+from pipeline.simulator.messages import (
+    HTML,
+    Answer,
+    Cut,
+    Flood,
+    NoAnswer,
+    Request,
+    Response,
+    Source,
+    Streamed,
+    encode,
+    encode_chunked_head,
+    encode_cut,
+)
 
 # Bytes of an unfinished request head. One read may also hold the body before it, hence generous.
 _LONGEST_HEAD = 1 << 20
@@ -43,6 +57,7 @@ class Connection(asyncio.Protocol):
         # What is to be answered, in order: requests, and last perhaps the refusal of what was none.
         self._waiting: deque[tuple[Request, bool] | Response] = deque()
         self._task: asyncio.Future[Answer] | asyncio.Future[None] | None = None
+        self._source: Source | None = None  # of the streamed answer that is under way
         self._receipt: Callable[[bool], None] | None = None  # of the last answer, while it may still prove lost
         self._retiring = False
         self._deaf = False  # no further request is taken from this connection
@@ -82,6 +97,9 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
+        if self._source is not None:
+            self._source.drop()
+            self._source = None
 
     def close(self) -> None:
         """Close at once, as a server that stops does."""
@@ -119,6 +137,7 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._url = b""
         self._authorization: str | None = None
+        self._host = ""
         self._announced = 0
         self._expects_continue = False
         self._body: list[bytes] = []
@@ -135,10 +154,12 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Look at the three headers that matter here."""
+        """Look at the few headers that matter here."""
         known = name.lower()
         if known == b"authorization":
             self._authorization = value.decode("latin-1")
+        elif known == b"host":
+            self._host = value.decode("latin-1")
         elif known == b"content-length":
             self._announced = int(value) if value.isdigit() else 0
         elif known == b"expect":
@@ -175,6 +196,7 @@ class Connection(asyncio.Protocol):
             authorization=self._authorization,
             body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
             from_loopback=self._from_loopback,
+            host=self._host,
         )
         keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         self._waiting.append((request, keep_alive))
@@ -227,6 +249,13 @@ class Connection(asyncio.Protocol):
             case Flood():
                 self._task = asyncio.ensure_future(self._tap.pour(answer, self._transport, keep_alive=keep_alive))
                 self._task.add_done_callback(lambda task: self._poured(task, answer.response, keep_alive))
+            case Streamed(response, source):
+                # Answers keep their order: what comes behind waits for the end of this one.
+                self._task, self._source = asyncio.get_running_loop().create_future(), source
+                self._transport.write(encode_chunked_head(response, keep_alive=keep_alive))
+                source.begin(
+                    Outlet(self._transport, self._tap, lambda receipted: self._ran_out(response, receipted, keep_alive))
+                )
             case Cut(response):
                 self._stop_listening()
                 write_and_reset(self._transport, encode_cut(response))
@@ -253,6 +282,12 @@ class Connection(asyncio.Protocol):
         if self._ended(task):
             task.result()
             self._sent(response, keep_alive)
+            self._answer_waiting()
+
+    def _ran_out(self, response: Response, receipted: bool, keep_alive: bool) -> None:
+        self._task = self._source = None
+        if not self._transport.is_closing():
+            self._sent(response if receipted else replace(response, receipt=None), keep_alive)
             self._answer_waiting()
 
     def _refuse(self, response: Response) -> None:

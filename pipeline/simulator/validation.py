@@ -115,7 +115,7 @@ def most_videos(models: tuple[str, ...]) -> dict[str, int]:
     return {name: int(most) if most.isdecimal() else MOST_VIDEOS for name, _, most in pairs}
 
 
-def check(body: bytes, settings: SimulatorSettings) -> Submission | Refusal:
+def check(body: bytes | bytearray, settings: SimulatorSettings) -> Submission | Refusal:
     """Judge one POST body."""
     try:
         fields: Any = orjson.loads(body)
@@ -167,8 +167,8 @@ def _wrong_request(fields: dict[str, Any], settings: SimulatorSettings) -> Refus
         return _invalid(f"The model {model} is not supported.", "model_not_supported")
     if len(urls) > models[model]:
         return _invalid(f"The model {model} takes at most {models[model]} video(s).", "model_rule_violation")
-    if fields.get("sync") or fields.get("stream"):
-        return _invalid("sync and stream are not available here.", "unsupported_advanced_options")
+    if model in settings.reasoning_required and not fields.get("reasoning"):
+        return _invalid(f"The model {model} needs reasoning to be true.", "model_rule_violation")
     for url in urls:
         problem = _wrong_url(url, model, strict=settings.strict_urls)
         if problem is not None:
