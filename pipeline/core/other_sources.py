@@ -39,6 +39,10 @@ class UnfitVideo(Exception):
         self.found = found
 
 
+class GoneVideo(UnfitVideo):
+    """A file that is not there, or not where it was."""
+
+
 def _no_root(_path: str, _manifest: str) -> str:
     raise UnfitVideo(NO_ROOT)
 

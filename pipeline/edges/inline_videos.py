@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryFile
 
 from pipeline.core.errors import StorageError
-from pipeline.core.other_sources import UnfitVideo
+from pipeline.core.other_sources import GoneVideo
 from pipeline.edges.files import replaced, write_bytes
 from pipeline.edges.media_files import UnreadableNow, VideoFile, identity_of
 from pipeline.edges.places import ObjectPlace, Place, listed
@@ -51,6 +51,6 @@ class InlineVideos:
                 seen = os.fstat(file.fileno())
                 yield VideoFile(str(place), file.fileno(), seen.st_size, identity_of(seen))
         except FileNotFoundError:
-            raise UnfitVideo(f"the inline video that the plan kept as {place}: it is gone") from None
+            raise GoneVideo(f"the inline video that the plan kept as {place}: it is gone") from None
         except (OSError, StorageError) as error:
             raise UnreadableNow(f"{place} can't be read: {error}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.core.containers import HEADER
 from pipeline.core.errors import SettingsError
-from pipeline.core.other_sources import EXTENSIONS, LARGEST_FILE, NO_ROOT, UnfitVideo, check_kind
+from pipeline.core.other_sources import EXTENSIONS, LARGEST_FILE, NO_ROOT, GoneVideo, UnfitVideo, check_kind
 
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG))
 _LINKS = frozenset((errno.ELOOP, errno.EMLINK))
@@ -114,7 +114,7 @@ def _descend(root: str, steps: Sequence[str]) -> int:
 
 def _meaning(error: OSError) -> Exception:
     if error.errno in _GONE:
-        return UnfitVideo("a file that is there: there is none of this name")
+        return GoneVideo("a file that is there: there is none of this name")
     if error.errno in _LINKS:
         return UnfitVideo("a file that stays where it is: a link took its place meanwhile")
     if error.errno in _REFUSED:
