@@ -2,9 +2,10 @@
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -16,6 +17,7 @@ from pipeline.cli.estimating import estimate_of, refuse_unpriced
 from pipeline.cli.out_option import OUT
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
 from pipeline.cli.planning import plan_into, videos_of
+from pipeline.cli.preflight_text import preflight_lines, preflight_object
 from pipeline.cli.preparing import (
     answered,
     collections_of,
@@ -28,6 +30,9 @@ from pipeline.edges.clock import local_now
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
+
+if TYPE_CHECKING:
+    from pipeline.edges.planned_preflight import Preflown
 
 
 def _reckoned_limits(command: options.Command) -> options.Command:
@@ -46,6 +51,8 @@ def _reckoned_limits(command: options.Command) -> options.Command:
 )
 @question_options.question_options
 @media_options.media_root
+@media_options.preflight
+@media_options.max_duration
 @question_options.refresh
 @options.max_cost
 @options.max_total_tokens
@@ -87,9 +94,11 @@ def command(
             **schema_described(question.schema, question.schema.shape if question.schema else None),
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
+        looked = _looked_at(folder, given) if given["preflight"] else None
     if as_json:
         goes_on = {} if unfinished is None else {"unfinished_run": unfinished.run_id}
         told = {**described, **goes_on, **promises(given, described, local_now()), "first_rejections": rejections}
+        told |= preflight_object(looked)
         click.echo(orjson.dumps(told))
     else:
         if unfinished is not None:
@@ -97,5 +106,13 @@ def command(
         lines = plan_lines(described, rejections, "written to rejects.parquet by `vidbatch run`")
         for line in (*lines, *promise_lines(given, described, local_now())):
             click.echo(line)
+        for line in preflight_lines(looked) if looked is not None else ():
+            click.echo(line)
     refuse_unpriced(options.budget_of(given), list(unsent.models), prices, fixed=False)
-    sys.exit(1 if summary.rejections else 0)
+    sys.exit(1 if summary.rejections or (looked is not None and looked.by_code) else 0)
+
+
+def _looked_at(folder: LocalRunFolder, given: Mapping[str, Any]) -> "Preflown":
+    from pipeline.edges.planned_preflight import look_at  # noqa: PLC0415 - it loads a client, and what reads headers
+
+    return look_at(folder.requests(), given["media_root"], given["max_duration"] or 0.0)
