@@ -70,7 +70,10 @@ def test_every_kind_of_source_is_answered_about_its_own_bytes(simulator, store, 
     assert httpx.put(object_url, content=clip("bars-one-cut.mp4"), trust_env=False).is_success
     kinds = {
         "http": (f"{api.base_url}/media/fade-with-tone.mp4", "fade-with-tone.mp4"),
-        "inline": ("data:video/webm;base64," + base64.b64encode(clip("bars-one-cut.webm")).decode(), "bars-one-cut.webm"),
+        "inline": (
+            "data:video/webm;base64," + base64.b64encode(clip("bars-one-cut.webm")).decode(),
+            "bars-one-cut.webm",
+        ),
         "absolute": (str(library / "still.mp4"), "still.mp4"),
         "relative": ("library/deep er/fäde.webm", "fade-with-tone.webm"),
         "url": ((library / "deep er" / "fäde.webm").as_uri(), "fade-with-tone.webm"),
