@@ -19,7 +19,7 @@ from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_accounts import MemoryAccounts
 from pipeline.edges.memory_clock import Jump
-from pipeline.edges.memory_lists import milliseconds
+from pipeline.edges.memory_lists import milliseconds, until_next_of
 from pipeline.edges.memory_permits import Granted, granted, hand_out, paced_late, paced_polls
 from pipeline.edges.memory_run import MemoryRun
 from pipeline.edges.memory_snapshot import snapshot_of
@@ -173,7 +173,7 @@ class MemoryLedger(MemoryAccounts):
         troubles = self._account(run).troubles
         due = run.due(state, now, limit)
         if not due:
-            return Claim((), now, troubles, *run.until_next(state, now))
+            return Claim((), now, troubles, *until_next_of(run.rows[state], now))
         token = run.new_token(holder, now)
         rows = [Claimed(row, token, run.records.get(row, RowRecord())) for row in due]
         if state is State.SUBMITTING:
@@ -283,7 +283,7 @@ class MemoryLedger(MemoryAccounts):
         """Do nothing: there are no connections."""
 
     def _pending(self, run: MemoryRun) -> int:
-        return sum(len(other.rows[State.PENDING]) for other in self._sharing(run) if not other.polls_held)
+        return sum(other.at_the_api for other in self._sharing(run) if not other.polls_held)
 
 
 def _taken_over(row: Claimed, before: str) -> Claimed:
