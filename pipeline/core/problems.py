@@ -1,11 +1,18 @@
 """What went wrong, read from a reply: its code, and a message for people. Nothing here may raise on any body."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.core import loose
 from pipeline.core.answers import Problem
+
+CATCH_ALL: Final = "generation_failed"
+"""The code of a generation that failed for a reason that nobody told."""
+
+_SAYS_NOTHING = frozenset({"task_error", "error"})
+_CODE_FIRST = re.compile(r"([a-z]+(?:_[a-z]+)+)(?=:|$)")
 
 
 def problem_of(status: int, document: object, headers: Mapping[str, str], body: bytes) -> Problem:
@@ -25,6 +32,21 @@ def _moved_to(status: int, headers: Mapping[str, str]) -> str | None:
     except ValueError:
         host = ""
     return f"The server redirects to {host[: loose.LONGEST_WORD] or 'another path'}; redirects are not followed."
+
+
+def told_failure(told: object) -> Problem:
+    """Return why a generation failed, as the value of an `error` tells it on the POST or in a stream.
+
+    Often it is a message alone; one that begins with a code, such as `timeout_error: …`, tells that as well.
+    """
+    known = loose.mapping(told)
+    kind = loose.word(known.get("type"))
+    message = loose.text(known.get("message")) or loose.text(told) or "The API gave no reason."
+    code = loose.word(known.get("code")) or (kind if kind not in _SAYS_NOTHING else None)
+    if code is None:
+        first = _CODE_FIRST.match(message)
+        code = first[1][: loose.LONGEST_WORD] if first else CATCH_ALL
+    return Problem(code, message, kind, 200)
 
 
 def bad_answer(status: int, document: object, body: bytes, reason: str) -> Problem:

@@ -120,7 +120,7 @@ def read_query(
     """Return what a reply to a query for one generation means; arguments as for `read_submit`. Never raises."""
     document = loose.document(body)
     if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes are their own names
-        return _read_generation(status, document, body)
+        return read_generation(status, document, body)
     problem = problem_of(status, document, headers, body)
     match status:
         case 401:
@@ -168,7 +168,8 @@ def _usable_id(text: str) -> bool:
     return 0 < len(text) <= _LONGEST_ID and text.isprintable() and text.strip(". ") != ""
 
 
-def _read_generation(http_status: int, document: object, body: bytes) -> QueryAnswer:
+def read_generation(http_status: int, document: object, body: bytes) -> Running | Completed | Failed | Trouble:
+    """Return what a generation's task says of it."""
     status = document.get("status") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(status, str):
         return Trouble(bad_answer(http_status, document, body, "Not a generation"))

@@ -8,14 +8,18 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from pipeline.core.account import Secret, checked_base_url
-from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, Running, SubmitAnswer, Trouble
-from pipeline.core.policy import ASYNC
+from pipeline.core.answers import Ambiguous, NothingSent, QueryAnswer, SubmitAnswer, Trouble
+from pipeline.core.policy import ASYNC, SYNC_STREAM
 from pipeline.core.polling import LONGEST_RETRY_AFTER_S
 from pipeline.core.reading import read_query, read_submit
+from pipeline.core.reading_posts import success_in
 from pipeline.core.wire import fox_body
+from pipeline.edges.follower import Follower
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
+from pipeline.edges.http_stream import EVENTS
 from pipeline.edges.http_transport import Headers
 from pipeline.edges.masking import Masking
+from pipeline.edges.streams import posted
 
 
 class FoxApi:
@@ -44,6 +48,7 @@ class FoxApi:
         self._longest_retry_after_s = longest_retry_after_s
         self._mask = Masking(key)
         self._mode = mode
+        self._success = success_in(mode, base)
         asked = {
             "authorization": f"Bearer {key.reveal()}",
             "accept": "application/json",
@@ -51,47 +56,59 @@ class FoxApi:
             "user-agent": "vidbatch",
         }
         self._get_headers = Headers(asked)
-        self._post_headers = Headers({**asked, "content-type": "application/json"})
+        accepts = f"{EVENTS}, application/json" if mode == SYNC_STREAM else "application/json"
+        self._post_headers = Headers({**asked, "accept": accepts, "content-type": "application/json"})
+        self._follower = Follower(base, door, Headers({**asked, "accept": EVENTS}), self._mask, self._read_query)
 
     async def submit(self, body: bytes) -> SubmitAnswer:
         """Submit one request, `body` being its JSON; at most one request goes over the wire."""
         try:
-            reply = self._mask.reply(
-                await self._door.post(self._submit_url, self._post_headers, fox_body(body, self._mode))
-            )
+            came = await self._posted(fox_body(body, self._mode))
         except NotSentError as error:
             return NothingSent(self._mask.problem(error.problem))
         except DoorError as error:
             return Ambiguous(self._mask.problem(error.problem))
+        if not isinstance(came, HttpReply):
+            return self._mask.answer(came)
+        reply = self._mask.reply(came)
         answer = read_submit(
             reply.status,
             reply.headers,
             reply.body,
             now=self._clock(),
             longest_retry_after=self._longest_retry_after_s,
+            success=self._success,
         )
         return self._mask.answer(answer)
+
+    async def _posted(self, body: bytes) -> HttpReply | SubmitAnswer:
+        """What the POST brought: a reply to be read, or the end of a stream."""
+        if self._mode == SYNC_STREAM:
+            return await posted(self._door, self._submit_url, self._post_headers, body, self._mask)
+        return await self._door.post(self._submit_url, self._post_headers, body)
 
     async def query(self, generation_id: str) -> QueryAnswer:
         """Ask once how a generation stands."""
         url = self._tasks_url + quote(generation_id, safe="", errors="replace")
         try:
-            reply = self._mask.reply(await self._door.get(url, self._get_headers))
+            return self._read_query(await self._door.get(url, self._get_headers))
         except DoorError as error:
             return Trouble(self._mask.problem(error.problem))
+
+    async def follow(self, generation_id: str, stream: str = "") -> QueryAnswer:
+        """Follow a generation's stream to its end, over as many connections as that takes."""
+        return await self._follower.follow(generation_id, stream)
+
+    def _read_query(self, reply: HttpReply) -> QueryAnswer:
+        masked = self._mask.reply(reply)
         answer = read_query(
-            reply.status,
-            reply.headers,
-            reply.body,
+            masked.status,
+            masked.headers,
+            masked.body,
             now=self._clock(),
             longest_retry_after=self._longest_retry_after_s,
         )
         return self._mask.answer(answer)
-
-    async def follow(self, generation_id: str, stream: str = "") -> QueryAnswer:
-        """Follow a generation's stream to its end."""
-        del generation_id, stream
-        return Running("not followed")
 
     def __repr__(self) -> str:
         return f"FoxApi({self._submit_url})"

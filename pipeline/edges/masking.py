@@ -7,8 +7,10 @@ it, for a key that stood in the body with JSON escapes.
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
+from pipeline.core import loose
 from pipeline.core.account import MASK, Secret
-from pipeline.core.answers import Problem
+from pipeline.core.answers import Completion, Problem
+from pipeline.core.completions import completion_of
 from pipeline.edges.http import HttpReply
 
 _Answer = TypeVar("_Answer")
@@ -25,17 +27,27 @@ class Masking:
 
     def reply(self, reply: HttpReply) -> HttpReply:
         """A reply whose body does not hold the key."""
-        key = self._key.reveal()
-        if len(key) < _SHORTEST_MASKED or key.encode() not in reply.body:
-            return reply
-        return HttpReply(reply.status, reply.headers, reply.body.replace(key.encode(), MASK.encode()))
+        body = self.data(reply.body)
+        return reply if body is reply.body else HttpReply(reply.status, reply.headers, body)
+
+    def data(self, data: bytes) -> bytes:
+        """Bytes that do not hold the key."""
+        key = self._key.reveal().encode()
+        return data if len(key) < _SHORTEST_MASKED or key not in data else data.replace(key, MASK.encode())
 
     def answer(self, answer: _Answer) -> _Answer:
-        """A value of `core.answers` whose problem, if it has one, does not hold the key."""
-        problem = getattr(answer, "problem", None)
-        if problem is None or self._key.reveal() not in f"{problem.code}\n{problem.message}\n{problem.type}":
-            return answer
-        return cast("_Answer", replace(cast("Any", answer), problem=self.problem(problem)))
+        """A value of `core.answers` whose problem and completion, if it has any, do not hold the key."""
+        problem, completion = getattr(answer, "problem", None), getattr(answer, "completion", None)
+        if problem is not None and self._key.reveal() in f"{problem.code}\n{problem.message}\n{problem.type}":
+            return cast("_Answer", replace(cast("Any", answer), problem=self.problem(problem)))
+        if completion is not None and self._key.reveal() in (completion.response or ""):
+            return cast("_Answer", replace(cast("Any", answer), completion=self._completion(completion)))
+        return answer
+
+    def _completion(self, completion: Completion) -> Completion:
+        """The same answer without the key; what was read of it, its response holds."""
+        response = self.data((completion.response or "").encode())
+        return replace(completion_of(loose.mapping(loose.document(response))), credits=completion.credits)
 
     def problem(self, problem: Problem) -> Problem:
         """A problem whose words do not hold the key."""
