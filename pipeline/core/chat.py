@@ -1,7 +1,8 @@
 """The same question for an API of chat completions: a planned body as OpenAI's `POST /chat/completions` takes it.
 
-Videos are `video_url` parts, which OpenAI's own types don't have; vLLM, OpenRouter and others take them, and made their
-shape after `image_url`. They bear what the planned body has there: what is to be sent instead is put in when it is sent.
+Videos are `video_url` parts, which OpenAI's own types don't have; vLLM, OpenRouter and others take them, and made
+their shape after `image_url`. They bear what the planned body has there: what is to be sent instead is put in when it
+is sent.
 """
 
 from typing import Any

@@ -39,16 +39,16 @@ def read_chat(
 ) -> SubmitAnswer:
     """Return what a whole reply to `POST /chat/completions` means; arguments as for `reading.read_submit`."""
     document = loose.document(body)
-    told = error_in(document)
+    error = error_in(document)
     if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes are their own names
-        return failed(told) if told else read_completion(status, document, body)
-    problem = problem_of(status, {"error": told} if told else document, headers, body)
+        return failed(error) if error else read_completion(status, document, body)
+    problem = problem_of(status, {"error": error} if error else document, headers, body)
     match status:
         case 401:
             return AccountRefused(problem, polling_works=False)
         case 402:
             return AccountRefused(problem, polling_works=True)
-        case 400 | 403 if _blames_the_key(status, told):
+        case 400 | 403 if _blames_the_key(status, error):
             return AccountRefused(problem, polling_works=False)
         case 429 if NO_QUOTA & {problem.code, problem.type}:
             return AccountRefused(problem, polling_works=True)
@@ -67,9 +67,8 @@ def read_completion(status: int, document: object, body: bytes) -> SubmitAnswer:
     if not document["choices"]:
         # carried out to its end, and nothing came of it: how Gemini answers what its filters stop
         return Failed(Problem("no_choices", "The answer has no choices.", None, status), retryable=False)
-    told = loose.mapping(loose.mapping(document["choices"][0]).get("error"))
-    if told:
-        return failed(told)
+    if error := loose.mapping(loose.mapping(document["choices"][0]).get("error")):
+        return failed(error)
     return Answered(completion_of(document), loose.word(document.get("id")))
 
 
@@ -79,6 +78,13 @@ def failed(told: Mapping[str, Any]) -> Failed:
     code = loose.word(told.get("code")) or kind or "failed"
     message = loose.text(told.get("message")) or "The API gave no reason."
     return Failed(Problem(code, message, kind, 200), retryable=code in RETRYABLE_CODES or code in RETRYABLE_FAILURES)
+
+
+def as_chat(answer: SubmitAnswer) -> SubmitAnswer:
+    """What came of a stream, with this API's own view of which errors may pass."""
+    if isinstance(answer, Failed) and answer.problem.code in RETRYABLE_CODES:
+        return Failed(answer.problem, retryable=True)
+    return answer
 
 
 def error_in(document: object) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pipeline.core.account import Secret, checked_base_url
 from pipeline.core.answers import Ambiguous, Missing, NothingSent, Problem, QueryAnswer, Running, SubmitAnswer
 from pipeline.core.chat import chat_body
-from pipeline.core.chat_reading import read_chat
+from pipeline.core.chat_reading import as_chat, read_chat
 from pipeline.core.polling import LONGEST_RETRY_AFTER_S
-from pipeline.edges.http import DoorError, HttpDoor, NotSentError
+from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
+from pipeline.edges.http_stream import EVENTS
 from pipeline.edges.http_transport import Headers
 from pipeline.edges.masking import Masking
+from pipeline.edges.streams import posted
 
 _NO_IDS = Problem("no_generations", "This API keeps no generations: an answer comes on its POST, or not at all.")
 
@@ -42,7 +44,7 @@ class OpenAiApi:
         self._headers = Headers(
             {
                 "authorization": f"Bearer {key.reveal()}",
-                "accept": "application/json, text/event-stream" if stream else "application/json",
+                "accept": f"{EVENTS}, application/json" if stream else "application/json",
                 "accept-encoding": "identity",
                 "user-agent": "vidbatch",
                 "content-type": "application/json",
@@ -52,21 +54,27 @@ class OpenAiApi:
     async def submit(self, body: bytes) -> SubmitAnswer:
         """Ask one request, `body` being its JSON as FoxAPI takes it; at most one request goes over the wire."""
         try:
-            reply = self._mask.reply(
-                await self._door.post(self._url, self._headers, chat_body(body, stream=self._stream))
-            )
+            came = await self._posted(chat_body(body, stream=self._stream))
         except NotSentError as error:
             return NothingSent(self._mask.problem(error.problem))
         except DoorError as error:
             return Ambiguous(self._mask.problem(error.problem))
-        answer = read_chat(
+        return self._mask.answer(self._read(self._mask.reply(came)) if isinstance(came, HttpReply) else as_chat(came))
+
+    async def _posted(self, body: bytes) -> HttpReply | SubmitAnswer:
+        """What the POST brought: a reply to be read, or the end of a stream."""
+        if self._stream:
+            return await posted(self._door, self._url, self._headers, body, self._mask)
+        return await self._door.post(self._url, self._headers, body)
+
+    def _read(self, reply: HttpReply) -> SubmitAnswer:
+        return read_chat(
             reply.status,
             reply.headers,
             reply.body,
             now=self._clock(),
             longest_retry_after=self._longest_retry_after_s,
         )
-        return self._mask.answer(answer)
 
     async def query(self, generation_id: str) -> QueryAnswer:
         """Nothing can be asked for here: whatever waits for it was lost."""

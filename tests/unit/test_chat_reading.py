@@ -46,7 +46,8 @@ def test_what_a_model_thought_is_kept_under_either_name(field):
 
 
 @pytest.mark.parametrize(
-    ("code", "retryable"), [(502, True), (429, True), ("overloaded_error", True), (403, False), ("content_filter", False)]
+    ("code", "retryable"),
+    [(502, True), (429, True), ("overloaded_error", True), (403, False), ("content_filter", False)],
 )
 def test_an_error_with_status_200_is_the_end_of_an_attempt(code, retryable):
     answer = read(200, {"error": {"code": code, "message": "Provider said no"}})
@@ -67,7 +68,9 @@ def test_an_answer_without_choices_is_no_answer_and_in_no_doubt():
     assert (answer.problem.code, answer.retryable) == ("no_choices", False)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>Hello</html>", b'{"id":"chatcmpl-1","cho', b"[]", b"{}", b'{"choices":7}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>Hello</html>", b'{"id":"chatcmpl-1","cho', b"[]", b"{}", b'{"choices":7}']
+)
 def test_a_body_that_is_no_completion_may_have_been_billed(body):
     answer = read(200, body)
     assert isinstance(answer, Ambiguous)
@@ -158,8 +161,12 @@ def test_what_may_have_been_carried_out_may_have_been_billed(status):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["error", "detail", "choices", "message", "code", "status", "details", "usage"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "detail", "choices", "message", "code", "status", "details", "usage"]), inner
+        )
+    ),
     max_leaves=12,
 )
 
