@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "VIDBATCH_WORKERS": "submit and poll shifts at a time",
     "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
+    "VIDBATCH_MODE": "how answers come",
     "VIDBATCH_POLL": "the polling schedule",
     "VIDBATCH_POLL_COST": "seconds that an answer may wait to save one poll",
     "VIDBATCH_ON_UNKNOWN": "what becomes of a row that may have been billed: resubmit or hold",

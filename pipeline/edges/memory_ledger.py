@@ -283,7 +283,7 @@ class MemoryLedger(MemoryAccounts):
         """Do nothing: there are no connections."""
 
     def _pending(self, run: MemoryRun) -> int:
-        return sum(len(other.rows[State.PENDING]) for other in self._sharing(run) if not other.polls_held)
+        return sum(other.at_the_api for other in self._sharing(run) if not other.polls_held)
 
 
 def _taken_over(row: Claimed, before: str) -> Claimed:

@@ -14,6 +14,7 @@ from pipeline.core.budget import Reservation, Settled, Spending, held_by_each, h
 from pipeline.core.late import LateId, is_news, late_line
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.limits import Limits
+from pipeline.core.policy import HOLDS
 from pipeline.core.polling import together
 from pipeline.core.records import Ending, RowRecord, pack, pack_ending
 from pipeline.core.rows import Rows
@@ -102,6 +103,12 @@ class MemoryRun:
     def in_flight(self) -> int:
         """Rows that were, or are just being, sent."""
         return len(self.rows[State.SUBMITTING]) + len(self.rows[State.PENDING])
+
+    @property
+    def at_the_api(self) -> int:
+        """Generations that the API has in hand: where POSTs are held open those that are being sent, too."""
+        held = self.card.policy.mode in HOLDS
+        return len(self.rows[State.PENDING]) + held * len(self.rows[State.SUBMITTING])
 
     @property
     def results_bytes(self) -> int:

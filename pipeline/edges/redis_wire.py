@@ -15,7 +15,7 @@ from pipeline.core.limits import Limits
 from pipeline.core.observations import pack_observed
 from pipeline.core.pacing import AccountSeen, LaneSeen, Pace
 from pipeline.core.permits import gap_us
-from pipeline.core.policy import Policy
+from pipeline.core.policy import HOLDS, Policy
 from pipeline.core.records import pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.steps import Step
@@ -187,7 +187,8 @@ def pack_card(card: RunCard) -> bytes:
 
 def card_fields(card: RunCard) -> list[Any]:
     """What the scripts themselves read of a card, as pairs for meta; '' is none."""
-    return [*cap_fields(card.budget), "limits", pack_limits(card.limits)]
+    holds = "1" if card.policy.mode in HOLDS else ""
+    return [*cap_fields(card.budget), "limits", pack_limits(card.limits), "holds", holds]
 
 
 def cap_fields(budget: Budget) -> list[Any]:
