@@ -19,8 +19,8 @@ api = click.option(
     default=FOXAPI,
     show_default=True,
     is_eager=True,  # what the address has to be depends on it
-    help="Which API is spoken there: openai is any server of OpenAI's chat completions that takes video_url parts, such "
-    "as vLLM, OpenRouter or Gemini's compatible endpoint. It needs --base-url, and a model.",
+    help="Which API is spoken there: openai is any server of OpenAI's chat completions that takes video_url parts, "
+    "such as vLLM, OpenRouter or Gemini's compatible endpoint. It needs --base-url, and a model.",
 )
 base_url = click.option(
     "--base-url",
