@@ -5,15 +5,14 @@ Everything here is judged from the text alone; nothing is ever looked up, opened
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import orjson
 
 from pipeline.core.cells import UnfitError
+from pipeline.core.models import MOST_VIDEOS_OF_MODEL
 
 MOST_VIDEOS = 10
-MOST_VIDEOS_OF_MODEL: Mapping[str, int] = MappingProxyType({"nemotron-3-nano-omni": 1})
 VIDEO_COLUMNS = ("video_url", "video_urls")
 EXTENSIONS = (".mp4", ".mpeg", ".mpg", ".mov", ".webm")
 YOUTUBE_HOSTS = frozenset(

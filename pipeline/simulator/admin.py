@@ -18,6 +18,7 @@ from pipeline.simulator.parsing import a_number
 from pipeline.simulator.settings import changed_live, shown
 from pipeline.simulator.state import State
 from pipeline.simulator.traffic import Traffic
+from pipeline.simulator.uploads import Uploads
 from pipeline.simulator.validation import Refusal
 
 _MOST_ROWS = 10_000
@@ -42,6 +43,8 @@ def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
         "queries_received": traffic.queries,
         "query_answers": dict(traffic.query_answers),
         "polls": books.polls,
+        "uploads": traffic.upload_answers["200"],
+        "upload_answers": dict(traffic.upload_answers),
         "stream_connections": traffic.streams,
         "stream_answers": dict(traffic.stream_answers),
         "stream_chunks": traffic.chunks,
@@ -64,8 +67,9 @@ def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
 class Admin:
     """The admin routes."""
 
-    def __init__(self, state: State, refuse: Callable[[float], None]) -> None:
+    def __init__(self, state: State, uploads: Uploads, refuse: Callable[[float], None]) -> None:
         self._state = state
+        self._uploads = uploads
         self._refuse = refuse
 
     def handle(self, request: Request) -> Response:
@@ -79,12 +83,15 @@ class Admin:
                 return self._posts(request.query)
             case "GET", "/admin/arrivals":
                 return self._arrivals(request.query)
+            case "GET", "/admin/uploads":
+                return _json({"count": len(self._uploads.rows()), "uploads": self._uploads.rows()})
             case "GET", "/admin/settings":
                 return _json(shown(self._state.settings))
             case "POST", "/admin/settings":
                 return self._set(request.body)
             case "POST", "/admin/reset":
                 self._state.reset()
+                self._uploads.reset()
                 return _json(summary(self._state.generations, self._state.traffic))
             case "POST", "/admin/refuse":
                 return self._refuse_connections(request.query)

@@ -17,6 +17,7 @@ from pipeline.simulator.stream_route import StreamRoute, is_stream_path
 from pipeline.simulator.submissions import Submissions
 from pipeline.simulator.tasks import SUBMIT_PATH
 from pipeline.simulator.traffic import Traffic
+from pipeline.simulator.uploads import FILES_PREFIX, UPLOAD_PATH, Uploads
 from pipeline.simulator.validation import Refusal, most_videos
 
 __all__ = ["SUBMIT_PATH", "TASK_PREFIX", "App"]
@@ -46,8 +47,11 @@ class App:
         self._submissions = Submissions(self._state)
         self._queries = Queries(self._state)
         self._streams = StreamRoute(self._state)
+        self.uploads = Uploads(self._state)
+        self.intake = self.uploads.intake
+        """Says of a request whose head has come who takes its body."""
         self.on_refuse: Callable[[float], None] = lambda _seconds: None  # set by whoever listens
-        self._admin = Admin(self._state, self.refuse)
+        self._admin = Admin(self._state, self.uploads, self.refuse)
 
     @property
     def settings(self) -> SimulatorSettings:
@@ -75,6 +79,7 @@ class App:
     async def close(self) -> None:
         """Stop what generations are doing."""
         await self._state.close()
+        self.uploads.close()
 
     def handle(self, request: Request) -> Answer | Awaitable[Answer]:
         """Answer one request."""
@@ -86,7 +91,11 @@ class App:
         if is_stream_path(path):
             return self._only("GET", request, self._streams.handle)
         if path.startswith(MEDIA_PREFIX):
-            return self._media(request)
+            return self._read_only(request, self._media)
+        if path == UPLOAD_PATH:
+            return self._only("POST", request, self.uploads.handle)
+        if path.startswith(FILES_PREFIX):
+            return self._read_only(request, self.uploads.serve)
         if path.startswith("/admin/"):
             return self._admin.handle(request)
         if path == MODELS_PATH:
@@ -100,10 +109,11 @@ class App:
     ) -> Answer | Awaitable[Answer]:
         return route(request) if request.method == method else refused(_WRONG_METHOD)
 
-    def _media(self, request: Request) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return refused(_WRONG_METHOD)
-        return self._shelf.find(request.path[len(MEDIA_PREFIX) :]) or refused(_NO_ROUTE)
+    def _read_only(self, request: Request, route: Callable[[Request], Answer]) -> Answer:
+        return route(request) if request.method in ("GET", "HEAD") else refused(_WRONG_METHOD)
+
+    def _media(self, request: Request) -> Answer:
+        return self._shelf.find(request.path[len(MEDIA_PREFIX) :], request.range) or refused(_NO_ROUTE)
 
     def _models(self, request: Request) -> Response:
         known = most_videos(self.settings.models)

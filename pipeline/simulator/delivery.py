@@ -66,10 +66,11 @@ class Tap:
 
 
 class Outlet:
-    """The sink of a streamed answer: its pieces become chunks of one connection."""
+    """The sink of a streamed answer: its pieces become chunks of one connection, or just its bytes."""
 
-    def __init__(self, transport: asyncio.Transport, tap: Tap, ended: Callable[[bool], None]) -> None:
+    def __init__(self, transport: asyncio.Transport, tap: Tap, ended: Callable[[bool], None], *, chunked: bool) -> None:
         """`ended` learns that the body is whole, and whether the answer deserves its receipt."""
+        self._chunked = chunked
         self._transport = transport
         self._tap = tap
         self._ended = ended
@@ -82,11 +83,11 @@ class Outlet:
     def write(self, pieces: Iterable[bytes]) -> None:
         """Send these pieces, as one chunk each."""
         if not self._transport.is_closing():
-            self._transport.write(b"".join(map(chunk, pieces)))
+            self._transport.write(b"".join(map(chunk, pieces) if self._chunked else pieces))
 
     def end(self, *, receipted: bool) -> None:
         """Send the last chunk."""
-        if not self._transport.is_closing():
+        if self._chunked and not self._transport.is_closing():
             self._transport.write(chunk(b""))
         self._ended(receipted)
 

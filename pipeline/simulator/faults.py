@@ -40,8 +40,13 @@ class Fault(Enum):
     FLOOD = "flood"
     UNKNOWN_STATUS = "unknown_status"
     NULL_RESULTS = "null_results"
-    UPLOAD_THROTTLE = "upload_throttle"
-    UPLOAD_ERROR = "upload_error"
+
+
+class UploadFault(Enum):
+    """Ways in which an upload can go wrong; each is named like the switch of its rate."""
+
+    THROTTLE = "upload_throttle"
+    ERROR = "upload_error"
 
 
 class StreamFault(Enum):
@@ -70,7 +75,6 @@ _AFTER_SUBMIT = (
 _BEFORE_QUERY = (Fault.QUERY_THROTTLE, Fault.QUERY_ERROR, Fault.QUERY_MISSING)
 _AFTER_QUERY = (Fault.QUERY_CUT, Fault.QUERY_SILENCE, Fault.QUERY_GARBLED, Fault.FLOOD, Fault.UNKNOWN_STATUS)
 _COMPLETED_QUERY = (Fault.NULL_RESULTS,)
-_BEFORE_UPLOAD = (Fault.UPLOAD_THROTTLE, Fault.UPLOAD_ERROR)
 
 Odds = tuple[tuple[float, Fault], ...]
 
@@ -84,12 +88,11 @@ class Chances:
     before_query: Odds  # whatever the id
     after_query: Odds  # the task was found
     completed_query: Odds  # the task was found completed, with results
-    before_upload: Odds  # no file is kept
 
     @classmethod
     def of(cls, settings: SimulatorSettings) -> "Chances":
         """Read them from the switches."""
-        groups = (_BEFORE_SUBMIT, _AFTER_SUBMIT, _BEFORE_QUERY, _AFTER_QUERY, _COMPLETED_QUERY, _BEFORE_UPLOAD)
+        groups = (_BEFORE_SUBMIT, _AFTER_SUBMIT, _BEFORE_QUERY, _AFTER_QUERY, _COMPLETED_QUERY)
         return cls(*(_odds(settings, group) for group in groups))
 
 
@@ -106,7 +109,7 @@ def drawn(odds: Odds, rng: random.Random) -> Fault | None:
     return None
 
 
-def happens(fault: StreamFault, settings: SimulatorSettings, dice: Dice) -> bool:
+def happens(fault: UploadFault | StreamFault, settings: SimulatorSettings, dice: Dice) -> bool:
     """Tell whether it does this time; a rate of zero asks no dice."""
     return _happens(getattr(settings, f"{fault.value}_rate"), dice(fault.value))
 

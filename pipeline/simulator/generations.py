@@ -8,16 +8,17 @@ import asyncio
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Protocol
 
 from pipeline.simulator import completions, faults
-from pipeline.simulator.billing import ASYNC, COMPLETED, STREAM, SYNC, SYNC_STREAM, Asked, Books, Charge, Post
+from pipeline.simulator.billing import COMPLETED, STREAM, Asked, Books, Charge, Post
 from pipeline.simulator.chunks import Script, script_of, silent_script
 from pipeline.simulator.digest import digest_of_hashes
 from pipeline.simulator.facts import Facts, invented
 from pipeline.simulator.identifiers import Identifiers
+from pipeline.simulator.modes import Streaming, mode_of
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.validation import Submission
 from pipeline.simulator.written import Writer, Written
@@ -30,20 +31,27 @@ class VideoTrouble(Exception):
 class Viewer(Protocol):
     """Looks at a video: what real mode needs of the world."""
 
+    def store(self, url: str) -> str:
+        """Put an inline video aside; return the word under which `look` finds it, which is any other URL itself."""
+        ...
+
     async def look(self, url: str) -> tuple[bytes, Facts]:
         """Return the SHA-256 of the video's bytes, and its facts; raises VideoTrouble."""
         ...
 
 
 _INLINE_HASH = ";sha256="
+_HASHED_AT_ONCE = 1 << 20
 
 
 def _reference(url: str) -> str:
     """Return what is kept of a URL: an inline video by its hash, never its bytes."""
     if not url.startswith("data:"):
         return url
-    head = url.partition(",")[0]
-    return f"{head.removesuffix(';base64')}{_INLINE_HASH}{sha256(url.encode()).hexdigest()}"
+    found = sha256()
+    for at in range(0, len(url), _HASHED_AT_ONCE):  # never a second copy of all of it
+        found.update(url[at : at + _HASHED_AT_ONCE].encode())
+    return f"{url[: url.index(',')].removesuffix(';base64')}{_INLINE_HASH}{found.hexdigest()}"
 
 
 def _url_hash(reference: str) -> bytes:
@@ -51,25 +59,6 @@ def _url_hash(reference: str) -> bytes:
     if reference.startswith("data:"):
         return bytes.fromhex(reference.rpartition(_INLINE_HASH)[2])
     return sha256(reference.encode()).digest()
-
-
-@dataclass(slots=True)
-class Streaming:
-    """What is kept of a generation that is followed: how its words come, and what its connections went through."""
-
-    content_chunks: int
-    usage: str
-    sync: bool
-    begins: float = 0.0
-    asked: int = 0
-    connections: int = 0
-    cuts: int = 0
-
-
-def _mode(submission: Submission) -> str:
-    if submission.sync:
-        return SYNC_STREAM if submission.stream else SYNC
-    return STREAM if submission.stream else ASYNC
 
 
 class Generations:
@@ -111,7 +100,7 @@ class Generations:
             video_urls=tuple(_reference(url) for url in submission.video_urls),
             max_tokens=submission.max_tokens or 0,
             reasoning=submission.reasoning,
-            mode=_mode(submission),
+            mode=mode_of(submission),
         )
         sequence = self.books.accept(asked, now)
         if submission.stream:
@@ -124,7 +113,8 @@ class Generations:
         if self._viewer is None:
             self._plan_unseen(sequence, submission, asked, end)
         else:
-            job = asyncio.get_running_loop().create_task(self._view(sequence, submission, end, self._viewer))
+            stored = replace(submission, video_urls=tuple(map(self._viewer.store, submission.video_urls)))
+            job = asyncio.get_running_loop().create_task(self._view(sequence, stored, end, self._viewer))
             self._jobs.add(job)
             job.add_done_callback(self._jobs.discard)
         return sequence, self._task(sequence, asked, "pending", 0)

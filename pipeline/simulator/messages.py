@@ -11,9 +11,29 @@ HTML = "text/html"
 EVENTS = "text/event-stream"
 
 
+class Intake(Protocol):
+    """Whoever takes a request's body as it comes."""
+
+    @property
+    def most_bytes(self) -> int:
+        """The longest body that is taken."""
+        ...
+
+    def take(self, data: bytes) -> None:
+        """Take the next bytes."""
+        ...
+
+    def drop(self) -> None:
+        """Forget all of it: there will be no whole body."""
+        ...
+
+
 @dataclass(slots=True)
 class Request:
-    """One whole request; `authorization` lives as long as its handling."""
+    """One whole request; `authorization` lives as long as its handling.
+
+    `intake` has taken the body, where somebody takes it as it comes.
+    """
 
     method: str
     path: str
@@ -22,6 +42,9 @@ class Request:
     body: bytes | bytearray
     from_loopback: bool
     host: str = "localhost"
+    content_type: str = ""
+    range: str = ""
+    intake: Intake | None = None
 
 
 @dataclass(slots=True)
@@ -95,10 +118,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer whose body is written piece by piece; `response` is its head, and has no body."""
+    """An answer whose body is written piece by piece; `response` is its head, and has no body.
+
+    It goes out in chunks unless its length is known.
+    """
 
     response: Response
     source: Source
+    length: int | None = None
 
 
 Answer = Response | NoAnswer | Cut | Flood | Streamed
@@ -133,9 +160,14 @@ def _head_end(response: Response, *, keep_alive: bool) -> bytes:
 
 def encode(response: Response, *, keep_alive: bool, with_body: bool = True) -> bytes:
     """Return the answer as it goes on the wire."""
-    end = _head_end(response, keep_alive=keep_alive)
-    head = b"%bContent-Length: %d%b" % (_prelude(response), len(response.body), end)
+    head = encode_head(response, len(response.body), keep_alive=keep_alive)
     return head + response.body if with_body else head
+
+
+def encode_head(response: Response, length: int, *, keep_alive: bool) -> bytes:
+    """Return the head of an answer whose body has this length."""
+    end = _head_end(response, keep_alive=keep_alive)
+    return b"%bContent-Length: %d%b" % (_prelude(response), length, end)
 
 
 def encode_cut(response: Response) -> bytes:

@@ -99,7 +99,7 @@ class State:
         """Return what a request gets that goes no further, and count it."""
         self.traffic.faults[fault.value] += 1
         match fault:
-            case Fault.SUBMIT_THROTTLE | Fault.QUERY_THROTTLE | Fault.UPLOAD_THROTTLE:
+            case Fault.SUBMIT_THROTTLE | Fault.QUERY_THROTTLE:
                 return self.throttled()
             case Fault.NO_CHANNEL:
                 return refused(faults.NO_CHANNEL)
