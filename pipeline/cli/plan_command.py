@@ -9,19 +9,19 @@ from typing import Any
 import click
 import orjson
 
-from pipeline.cli import api_options, limit_options, options, question_options
+from pipeline.cli import api_options, limit_options, media_options, options, question_options
 from pipeline.cli.asking import question_of, schema_described
 from pipeline.cli.configuration import Configuration, known_key
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
 from pipeline.cli.out_option import OUT
 from pipeline.cli.plan_models import account_lines, account_object, asked
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
+from pipeline.cli.planning import plan_into, videos_of
 from pipeline.cli.preparing import (
     answered,
     collections_of,
     counts_of,
     first_rejections,
-    plan_into,
     sifted,
     unfinished_of,
 )
@@ -47,6 +47,7 @@ def _reckoned_limits(command: options.Command) -> options.Command:
     "written there.",
 )
 @question_options.question_options
+@media_options.media_root
 @question_options.refresh
 @options.max_cost
 @options.max_total_tokens
@@ -67,7 +68,7 @@ def command(
     question = question_of(manifests, given)
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")
-        summary = plan_into(question, folder, strict=given["strict"], progress=None)
+        summary = plan_into(question, folder, videos_of(question), strict=given["strict"], progress=None)
         unfinished = None if out is None else unfinished_of(question, OutFolder(out), summary)
         known = answered(OutFolder(out), question) if out is not None and given["reuse"] else {}
         unsent = sifted(summary, folder, known, collections_of(OutFolder(out)) if known and out is not None else ())
