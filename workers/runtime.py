@@ -21,13 +21,12 @@ from pipeline.core.answers import Completion
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.lead import place_of
+from pipeline.core.media_roots import covers
+from pipeline.core.policy import FOLLOWS, HOLDS
 from pipeline.core.snapshot import RunState
 from pipeline.core.spilling import SpillHead, is_spilled
 from pipeline.core.tickets import Role
-from pipeline.edges.clock import MachineClock, time_of_day_us, unix_seconds
-from pipeline.edges.foxapi import FoxApi
-from pipeline.edges.http import HttpDoor
-from pipeline.edges.http_transport import HttpSettings
+from pipeline.edges.clock import MachineClock, time_of_day_us
 from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.reporting import make_report
@@ -44,13 +43,17 @@ from pipeline.flows.shift import Bench
 from pipeline.flows.submit import submit_shift
 from pipeline.flows.write import Writing, write_shift
 from pipeline.ports import Commit, RunCard
+from workers.apis import Apis
 from workers.holders import unique_name
-from workers.settings import SHIFT_S, WorkerSettings, from_environment
+from workers.settings import HOLDING_SHIFT_S, SHIFT_S, WorkerSettings, from_environment
 from workers.stopping import stopping
 
 WINDOW = {Role.SUBMIT: 96, Role.POLL: 256}
 """Rows in hand at a time: enough to hide the API's answer time; of those to be sent few enough that a crash leaves few
 unknown."""
+
+FOLLOWED = 2_048
+"""Streams that one poll shift follows at a time."""
 
 GATHER_S = {Role.SUBMIT: 0.02, Role.POLL: 0.05}
 """How long rows wait for others: each group costs Redis and us as much as several rows. The answer to a poll can wait,
@@ -71,8 +74,7 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._clock = MachineClock()
         self._ledger = RedisLedger(settings.redis_url)
-        self._door: HttpDoor | None = None
-        self._apis: dict[str, FoxApi] = {}
+        self._apis = Apis(settings, self._clock)
         self._folders: dict[str, LocalRunFolder] = {}
         self._judging: tuple[str, Judge] | None = None
         self._spill = SpillFolder(settings.state)
@@ -112,8 +114,9 @@ class Runtime:
         holder = f"{self._name}-{next(_ids)}"
         if not await self._ledger.begin_shift(run_id, role, holder, await self._most(role)):
             return
-        window, gather_s = WINDOW.get(role, 1), GATHER_S.get(role, 0.0)
-        bench = Bench(run_id, role, holder, window, SHIFT_S, card.policy.lease_s, stopping, gather_s)
+        window, seconds = _window(role, card.policy.mode)
+        gather_s = GATHER_S.get(role, 0.0)
+        bench = Bench(run_id, role, holder, window, seconds, card.policy.lease_s, stopping, gather_s)
         renewing = asyncio.create_task(self._renew(bench))
         try:
             await self._work(bench, card)
@@ -154,13 +157,21 @@ class Runtime:
         """Whether this worker holds the run's key, or sees the run's files, whichever the role needs."""
         if role in {Role.SUBMIT, Role.POLL}:
             key = self._settings.key
-            return key is not None and key_fingerprint(key.reveal()) == card.key_fingerprint
+            if key is None or key_fingerprint(key.reveal()) != card.key_fingerprint:
+                return False
+            return role is Role.POLL or self._reads_videos(card)
         if self._folder(card).holds(card.token):
             return True
         _log.warning(
             "%s does not hold this run's files", card.out, extra={"event": "storage_absent", "run": card.run_id}
         )
         return False
+
+    def _reads_videos(self, card: RunCard) -> bool:
+        """Whether this worker sees all that the run's rows may hold: files, and what its folder keeps."""
+        if not covers(self._settings.media_roots, card.media_roots):
+            return False
+        return not card.inline or self._folder(card).holds(card.token)
 
     async def _most(self, role: Role) -> int:
         """Live shifts of one run at a time: writing and feeding are one person's work."""
@@ -171,8 +182,7 @@ class Runtime:
     async def _work(self, bench: Bench, card: RunCard) -> None:
         match bench.role:
             case Role.SUBMIT:
-                keep = partial(self._keep, card, bench.holder)
-                await submit_shift(bench, self._ledger, self._api(card), self._clock, card.policy, random.random, keep)
+                await self._submit(bench, card)
             case Role.POLL:
                 await self._poll(bench, card)
             case Role.WRITE:
@@ -186,9 +196,22 @@ class Runtime:
             self._judging = card.run_id, judging_by(card.answers)
         return self._judging[1](completion)
 
+    async def _submit(self, bench: Bench, card: RunCard) -> None:
+        await submit_shift(
+            bench,
+            self._ledger,
+            self._apis.of(card),
+            self._clock,
+            card.policy,
+            random.random,
+            partial(self._keep, card, bench.holder),
+            card.prices,
+            partial(self._judge, card),
+        )
+
     async def _poll(self, bench: Bench, card: RunCard) -> None:
         """Late ids are asked for beside the rows: neither waits for the other, but for the account's permits."""
-        api, policy, prices = self._api(card), card.policy, card.prices
+        api, policy, prices = self._apis.of(card), card.policy, card.prices
         judge = partial(self._judge, card)
         work = late_shift(bench, self._ledger, api, self._clock, policy, prices)
         late = asyncio.create_task(unless_cut(work, stopping, self._clock))
@@ -209,16 +232,6 @@ class Runtime:
         elif run is not None:
             await feed(run, self._ledger, self._folder(card), card.policy)
 
-    def _api(self, card: RunCard) -> FoxApi:
-        if self._door is None:
-            self._door = HttpDoor(HttpSettings())
-        key = self._settings.key
-        if key is None:
-            raise RuntimeError("a worker without a key was asked to send")
-        if card.base_url not in self._apis:
-            self._apis[card.base_url] = FoxApi(card.base_url, key, self._door, clock=unix_seconds)
-        return self._apis[card.base_url]
-
     def _folder(self, card: RunCard) -> LocalRunFolder:
         if card.run_id not in self._folders:
             self._folders[card.run_id] = LocalRunFolder(out_place(card.out), card.run_id)
@@ -237,13 +250,21 @@ class Runtime:
 
     async def _close(self) -> None:
         self._folders.clear()  # what they keep on this machine goes with them
-        if self._door is not None:
-            await self._door.close()
+        await self._apis.close()
         await self._ledger.close()
         pending = asyncio.all_tasks() - {asyncio.current_task()}
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _window(role: Role, mode: str) -> tuple[int, float]:
+    """Rows in hand at a time, and seconds in which a shift takes some: longer where each is held for long."""
+    if role is Role.POLL and mode in FOLLOWS:
+        return FOLLOWED, HOLDING_SHIFT_S
+    if role is Role.SUBMIT and mode in HOLDS:
+        return WINDOW[role], HOLDING_SHIFT_S
+    return WINDOW.get(role, 1), SHIFT_S
 
 
 def _report(folder: LocalRunFolder) -> None:

@@ -14,10 +14,17 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.tickets import Role
 from pipeline.edges.embedded import state_path
 from pipeline.edges.environment import key_from, process_environment
+from pipeline.edges.media_files import media_roots
 from pipeline.edges.redis_keys import QUEUES
 
 SHIFT_S = 10.0
 """Celery costs some ms a message; ten seconds of work make that nothing, and a deployment waits no longer."""
+
+HOLDING_SHIFT_S = 120.0
+"""Where a row is held until its answer is whole, a shift of ten seconds would mostly wait for its last rows."""
+
+SUBMITTING_S = 900
+"""The longest that a submit shift may take: one that holds POSTs open waits for the last of them."""
 
 CELERY: dict[str, Any] = {
     "task_acks_late": False,  # tickets are hints: the heartbeat issues another
@@ -63,6 +70,8 @@ class WorkerSettings:
     coordinator_pid: int | None
     state: Path
     """Where this machine keeps what could not be recorded."""
+    media_roots: tuple[str, ...] = ()
+    """Folders whose files it may read and send; real paths."""
 
     @property
     def children(self) -> int:
@@ -81,6 +90,7 @@ def settings_from(environment: Mapping[str, str]) -> WorkerSettings:
         key=key_from(environment),
         coordinator_pid=int(coordinator) if coordinator else None,
         state=state_path(environment),
+        media_roots=media_roots(environment.get("VIDBATCH_MEDIA_ROOT", "")),
     )
 
 

@@ -7,6 +7,7 @@ them would take a second of CPU to load. Clients are made after the fork, by the
 from pipeline.core.tickets import Role
 from workers.app import app
 from workers.runtime import runtime
+from workers.settings import SUBMITTING_S
 
 PUBLISHING_S = 6 * 3600
 """Publishing a very large run takes long, and killing it would only make it begin again."""
@@ -19,7 +20,7 @@ def _hold(role: Role, run_id: str) -> None:
     runtime().hold(role, run_id)
 
 
-@app.task(name="vidbatch.submit")  # type: ignore[untyped-decorator]
+@app.task(name="vidbatch.submit", time_limit=SUBMITTING_S)  # type: ignore[untyped-decorator]
 def submit(run_id: str) -> None:
     """Send ready rows for one shift."""
     _hold(Role.SUBMIT, run_id)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pipeline.cli import options
-from pipeline.core.account import account_id
+from pipeline.cli import question_options
+from pipeline.core.modes import FOXAPI
 from pipeline.core.prompts import NO_PROMPT, Prompt
+from pipeline.core.providers import api_identity
 from pipeline.core.requests import Defaults
 from pipeline.core.shapes import Shape
 from pipeline.edges.manifests import digest_of
@@ -29,18 +30,28 @@ class Question:
     limit: int | None
     prompts: tuple[Prompt | None, ...] = tuple(NO_PROMPT)
     schema: "AnswerSchema | None" = None
+    api: str = FOXAPI
+    roots: tuple[str, ...] = ()
+    """Folders whose files may be read: not what is asked, but how it is read."""
 
     def digest(self) -> str:
         """SHA-256 over the manifests' bytes and everything else that is asked."""
         asked: dict[str, object] = {
             "manifest": digest_of(self.manifests),
             "limit": self.limit,
-            "api": account_id(self.base_url, ""),
+            "api": self.identity,
         }
         asked["schema"] = self.schema.digest if self.schema else None
         asked["prompts"] = [prompt and (prompt.name, prompt.text) for prompt in self.prompts]
-        whole = orjson.dumps({**asked, "defaults": asdict(self.defaults)}, option=orjson.OPT_SORT_KEYS)
+        defaults = asdict(self.defaults)
+        del defaults["fallback_model"]  # the API says it
+        whole = orjson.dumps({**asked, "defaults": defaults}, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(whole).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """Which API is asked, as against who pays for it."""
+        return api_identity(self.api, self.base_url)
 
     @property
     def names(self) -> list[str]:
@@ -50,9 +61,16 @@ class Question:
 
 def question_of(manifests: tuple[Path, ...], given: Mapping[str, Any]) -> Question:
     """What a command asks, by its options."""
-    schema = options.schema_of(given)
-    defaults = options.defaults_of(given, schema)
-    return Question(manifests, defaults, given["base_url"], given["limit"], options.prompts_of(given), schema)
+    schema = question_options.schema_of(given)
+    defaults = question_options.defaults_of(given, schema)
+    prompts = question_options.prompts_of(given)
+    base_url, limit, roots = given["base_url"], given["limit"], given["media_root"]
+    return Question(manifests, defaults, base_url, limit, prompts, schema, given["api"], roots)
+
+
+def identity_in(described: Mapping[str, Any]) -> str:
+    """Which API a run asked, by its `run.json`."""
+    return api_identity(described.get("api", FOXAPI), described["base_url"])
 
 
 def schema_described(schema: "AnswerSchema | None", shape: Shape | None) -> dict[str, Any]:

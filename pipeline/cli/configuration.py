@@ -16,18 +16,21 @@ from pipeline.edges.environment import key_from
 
 FILE = "vidbatch.toml"
 SHIPPED_PRICES = Path(__file__).with_name("prices.toml")
-DEFAULT_BASE_URL = "https://api.foxapi.cc"
 
 ENVIRONMENT = {
     "VIDBATCH_API_KEY": "the API key",
     "VIDBATCH_API_KEY_FILE": "a file that holds the API key",
+    "VIDBATCH_API": "which API is spoken there: foxapi or openai",
     "VIDBATCH_BASE_URL": "the API's address",
+    "VIDBATCH_OFFLINE": "whether a plan asks the API nothing",
     "VIDBATCH_REDIS": "a Redis server; without one a private server is used",
     "VIDBATCH_MODEL": "the model where the manifest names none",
     "VIDBATCH_PROMPT": "the prompt where the manifest has none",
     "VIDBATCH_WORKERS": "submit and poll shifts at a time",
     "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control",
+    "VIDBATCH_MEDIA_ROOT": "folders whose video files may be read and sent, separated as in PATH",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
+    "VIDBATCH_MODE": "how answers come",
     "VIDBATCH_POLL": "the polling schedule",
     "VIDBATCH_POLL_COST": "seconds that an answer may wait to save one poll",
     "VIDBATCH_ON_UNKNOWN": "what becomes of a row that may have been billed: resubmit or hold",

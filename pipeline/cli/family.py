@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.core.account import account_id
+from pipeline.cli.asking import identity_in
 from pipeline.core.answering import AnswerStatus
 from pipeline.core.errors import UsageError
 from pipeline.core.lifecycle import Outcome
@@ -91,4 +91,4 @@ def family(out: OutFolder, run: LocalRunFolder) -> Family:
 
 def _asked_of(described: Mapping[str, Any]) -> tuple[str, object]:
     """Whose answers count for each other: those of one API, held against one schema."""
-    return account_id(described["base_url"], ""), described.get("schema_digest")
+    return identity_in(described), described.get("schema_digest")

@@ -3,26 +3,19 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
-from pipeline.cli import limit_options, repair_option
-from pipeline.cli.configuration import DEFAULT_BASE_URL
+from pipeline.cli import limit_options, media_options, mode_option, repair_option
 from pipeline.cli.out_option import OUT
-from pipeline.core.account import checked_base_url
 from pipeline.core.budget import Budget
 from pipeline.core.deadline import parse_by
 from pipeline.core.errors import SettingsError
+from pipeline.core.modes import mode_for
 from pipeline.core.polling import parse_schedule
-from pipeline.core.prompts import NO_PROMPT, Prompt
-from pipeline.core.requests import Defaults
 from pipeline.edges.clock import local_now, local_time
 from pipeline.edges.files import matching
-from pipeline.edges.templates import prompt_of, read_prompts
-
-if TYPE_CHECKING:
-    from pipeline.edges.schemas import AnswerSchema
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -146,6 +139,7 @@ by = click.option(
 _SENDING = (
     redis_url,
     workers,
+    mode_option.mode,
     poll,
     poll_cost,
     click.option(
@@ -159,6 +153,7 @@ _SENDING = (
         "until `vidbatch retry --unknown`.",
     ),
     repair_option.repair,
+    *media_options.SENDING,
     *limit_options.SENDING,
     max_cost,
     max_total_tokens,
@@ -180,6 +175,8 @@ def check_sending(given: dict[str, Any]) -> None:
     if given["detach"] and not given["redis_url"]:
         raise SettingsError("--detach: needs --redis URL, since the private workers leave with this command")
     parse_schedule(given["poll"])
+    if "api" in given:  # a retry has its run's
+        mode_for(given["api"], given["mode"])
 
 
 def budget_of(given: Mapping[str, Any], known: Budget = Budget()) -> Budget:
@@ -189,107 +186,3 @@ def budget_of(given: Mapping[str, Any], known: Budget = Budget()) -> Budget:
         return before if typed is None else None if typed == NO_CAP else typed
 
     return Budget(cap(given["max_cost"], known.cost), cap(given["max_total_tokens"], known.tokens))
-
-
-def _base_url(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Refuse here what every worker would refuse later; the value is not repeated, since a key may stand in it."""
-    del context, parameter
-    try:
-        return checked_base_url(value)
-    except SettingsError as error:
-        raise SettingsError(f"--base-url: {error}") from None
-
-
-_QUESTION = (
-    click.option(
-        "--prompt",
-        envvar="VIDBATCH_PROMPT",
-        help="Prompt for rows that have none; {{ column }} in it stands for the row's cell.",
-    ),
-    click.option(
-        "--prompt-file",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        help="File that holds the prompt for rows that have none.",
-    ),
-    click.option(
-        "--prompts",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        help="YAML file of several prompts, `name: text`: every row is asked each of them, whatever prompt it has.",
-    ),
-    click.option("--model", envvar="VIDBATCH_MODEL", help="Model for rows that name none [default: gemini-2.5-pro]."),
-    click.option("--system-prompt", help="System prompt for rows that have none."),
-    click.option("--temperature", type=float, help="Temperature for rows that have none, 0 to 2."),
-    click.option("--max-tokens", type=int, help="Most tokens of an answer, for rows that do not say."),
-    click.option(
-        "--reasoning/--no-reasoning", default=None, help="Whether the model may think, for rows that do not say."
-    ),
-    click.option(
-        "--schema",
-        type=click.Path(path_type=Path),
-        help="File with a JSON Schema (2020-12) that each answer has to fit. The column `answer` has its types then, "
-        "`answer_status` says which answers fit, and `answer_error` where and why one does not.",
-    ),
-    click.option(
-        "--schema-instruction/--no-schema-instruction",
-        default=True,
-        show_default=True,
-        help="Whether each prompt gets the schema appended, with the words that ask for such an answer.",
-    ),
-    click.option("--limit", type=click.IntRange(min=1), help="Only the manifest's first N rows."),
-    click.option(
-        "--base-url",
-        envvar="VIDBATCH_BASE_URL",
-        default=DEFAULT_BASE_URL,
-        show_default=True,
-        callback=_base_url,
-        help="The API's address.",
-    ),
-    click.option("--strict", is_flag=True, help="Stop at the first row that can't become a request."),
-)
-
-
-refresh = click.option(
-    "--reuse/--refresh",
-    "reuse",
-    default=True,
-    help="A request that OUT has answered before is not sent again but listed in reused.parquet; --refresh asks anew.",
-)
-
-
-def question_options(command: Command) -> Command:
-    """Add the options that make up what is asked."""
-    for option in reversed(_QUESTION):
-        command = option(command)
-    return command
-
-
-def schema_of(given: Mapping[str, Any]) -> "AnswerSchema | None":
-    """The schema that answers have to fit."""
-    if given["schema"] is None:
-        return None
-    from pipeline.edges.schemas import read_schema  # noqa: PLC0415 - who gives no schema need not wait for the validator
-
-    return read_schema(given["schema"])
-
-
-def defaults_of(given: Mapping[str, Any], schema: "AnswerSchema | None" = None) -> Defaults:
-    """What the command line fills in where the manifest leaves a cell out, and what each prompt gets appended."""
-    names = ("model", "system_prompt", "temperature", "max_tokens", "reasoning")
-    instruction = schema.instruction if schema is not None and given["schema_instruction"] else None
-    return Defaults(**{name: given[name] for name in names}, instruction=instruction)
-
-
-def prompts_of(given: Mapping[str, Any]) -> tuple[Prompt | None, ...]:
-    """What rows are asked. SettingsError for more than one way to say it, or for what no row could be asked."""
-    ways = [name for name in ("prompt", "prompt_file", "prompts") if given[name] is not None]
-    if len(ways) > 1:
-        raise SettingsError(f"{' and '.join(f'--{way}' for way in ways).replace('_', '-')}: found both; give one")
-    if given["prompts"] is not None:
-        return tuple(read_prompts(given["prompts"]))
-    if given["prompt_file"] is not None:
-        try:
-            text = given["prompt_file"].read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"--prompt-file: {given['prompt_file']} can't be read: {error}") from error
-        return (prompt_of(text, f"--prompt-file: {given['prompt_file']}"),)
-    return tuple(NO_PROMPT) if given["prompt"] is None else (prompt_of(given["prompt"], "--prompt"),)

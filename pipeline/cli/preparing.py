@@ -11,22 +11,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.cli.asking import Question, schema_described
+from pipeline.cli.asking import Question, identity_in, schema_described
 from pipeline.cli.estimating import estimate_of
+from pipeline.cli.planning import look_again, plan_into, videos_described, videos_of
 from pipeline.cli.wording import again_words, cancel_words
-from pipeline.core.account import account_id
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
 from pipeline.core.lead import moved
 from pipeline.core.sifting import Sifted
 from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, parent_of
 from pipeline.edges.embedded import new_token
-from pipeline.edges.manifests import read_rows
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
-from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
-from pipeline.flows.plan import PlanSummary, plan
+from pipeline.flows.plan import PlanSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +56,14 @@ def prepare(
     ask = question.digest()
     out.make()
     with out.planning():
-        if (same := asked_before(out, ask)) and _goes_on(same, out, prices, refresh=refresh):
+        if (same := asked_before(out, ask)) and _goes_on(same, question, out, prices, refresh=refresh):
             return same
         fresh = out.run(new_run_id())
         try:
-            summary = plan_into(question, fresh, strict=strict, progress=progress)
-            asked = asked_before(out, ask) or _same_requests(out, summary, question)
-            if asked and not asked.finished and _goes_on(asked, out, prices, refresh=refresh):
+            videos = videos_of(question, fresh)
+            summary = plan_into(question, fresh, videos, strict=strict, progress=progress)
+            asked = _still_the_same(asked_before(out, ask), summary) or _same_requests(out, summary, question)
+            if asked and not asked.finished and _still_goes_on(asked, out, prices, refresh=refresh):
                 fresh.discard()
                 return asked
             refuse_when_busy(out)
@@ -75,6 +74,7 @@ def prepare(
                 return asked
             described = _description(question, fresh, summary, unsent, ask, names, prices)
             described |= schema_described(question.schema, shape)
+            described |= videos_described(videos)
             described |= {"refresh": True} if refresh else {}
             described["estimate"] = estimate_of(unsent, described["prices"], out.path, tokens_per_second)
             fresh.describe(described)
@@ -84,14 +84,21 @@ def prepare(
     return Prepared(fresh, described, resumed=False, finished=False)
 
 
+def _still_the_same(asked: Prepared | None, summary: PlanSummary) -> Prepared | None:
+    """A run of the same manifest, unless its files hold something else by now."""
+    if asked is None or (asked.resumed and not asked.finished):
+        return asked
+    return asked if asked.described["requests_digest"] == summary.requests_digest else None
+
+
 def answered(out: OutFolder, question: Question) -> dict[str, list[Place]]:
     """The files of annotations that answer what is asked, by run: of the same API, held against the same schema."""
-    api, schema = account_id(question.base_url, ""), question.schema and question.schema.digest
+    api, schema = question.identity, question.schema and question.schema.digest
     files = out.answers()
     return {
         folder.run_id: files.get(folder.run_id, [])
         for folder, described in ((folder, folder.described()) for folder in out.runs())
-        if account_id(described["base_url"], "") == api and described.get("schema_digest") == schema
+        if identity_in(described) == api and described.get("schema_digest") == schema
     }
 
 
@@ -111,6 +118,7 @@ def sifted(
             videos=summary.videos,
             prompt_characters=summary.prompt_characters,
             lengths=summary.lengths,
+            thinking=summary.thinking,
         )
     from pipeline.edges.sifting import sift  # noqa: PLC0415 - DuckDB is loaded only where there is something to compare
 
@@ -130,8 +138,25 @@ def found(folder: LocalRunFolder) -> Prepared:
     return Prepared(folder, folder.described(), resumed=folder.begun, finished=folder.summary() is not None)
 
 
-def _goes_on(planned: Prepared, out: OutFolder, prices: Mapping[str, Mapping[str, Any]], *, refresh: bool) -> bool:
-    """Whether a command of these rows goes on with a run that there is, without looking at the manifest again.
+def _goes_on(
+    planned: Prepared,
+    question: Question,
+    out: OutFolder,
+    prices: Mapping[str, Mapping[str, Any]],
+    *,
+    refresh: bool,
+) -> bool:
+    """Whether a command of these rows goes on with a run that there is, without looking at the manifest again."""
+    under_way = planned.resumed and not planned.finished
+    if not under_way and look_again(question, planned.described, finished=planned.finished):
+        return False
+    return _still_goes_on(planned, out, prices, refresh=refresh)
+
+
+def _still_goes_on(
+    planned: Prepared, out: OutFolder, prices: Mapping[str, Mapping[str, Any]], *, refresh: bool
+) -> bool:
+    """The same where the rows are known to be these.
 
     A finished one is all that is left to tell where none of its rows is to be asked again.
     """
@@ -170,27 +195,6 @@ def begin(prepared: Prepared, place: str, identity: str) -> None:
         prepared.folder.begin(place, identity)
 
 
-def plan_into(
-    question: Question, folder: LocalRunFolder, *, strict: bool, progress: Callable[[int], None] | None
-) -> PlanSummary:
-    """Plan the manifest into a run's folder."""
-    metadata = {"vidbatch.run_id": folder.run_id, "vidbatch.schema_version": str(SCHEMA_VERSION)}
-    with (
-        RequestsWriter(folder.draft / "requests.parquet", metadata) as requests,
-        RejectsWriter(folder.draft / "rejects.parquet") as rejects,
-    ):
-        return plan(
-            read_rows(list(question.manifests)),
-            question.defaults,
-            prompts=question.prompts,
-            requests_sink=requests,
-            rejects_sink=rejects,
-            limit=question.limit,
-            strict=strict,
-            progress=progress,
-        )
-
-
 def new_run_id() -> str:
     """An id that sorts by time."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{new_token()[:6]}"
@@ -202,7 +206,7 @@ def _same_requests(out: OutFolder, summary: PlanSummary, question: Question) -> 
         described = folder.described()
         if described.get(COLLECTS):
             continue  # it sends nothing, whatever its requests are
-        same_api = account_id(described["base_url"], "") == account_id(question.base_url, "")
+        same_api = identity_in(described) == question.identity
         same_schema = described.get("schema_digest") == (question.schema.digest if question.schema else None)
         if described["requests_digest"] == summary.requests_digest and same_api and same_schema:
             return found(folder)
@@ -259,6 +263,7 @@ def _description(
         "schema_version": SCHEMA_VERSION,
         "ask": ask,
         "requests_digest": summary.requests_digest,
+        "api": question.api,
         "base_url": question.base_url,
         "manifests": [str(path) for path in question.manifests],
         "rows": summary.rows,
@@ -276,11 +281,13 @@ def _description(
 
 def counts_of(sifted: Sifted) -> dict[str, Any]:
     """What becomes of the rows that are no rejections, as `run.json` keeps it."""
+    thinking = sifted.thinking.described()
     return {
         "requests": sifted.requests,
         "duplicates": sifted.duplicates,
         "reused": sifted.reused.total(),
         "reused_outcomes": dict(sifted.reused),
+        **({"thinking": thinking} if thinking else {}),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli import options
+from pipeline.cli import api_options, options, question_options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.early import waiting_worker
 from pipeline.edges.places import Place
@@ -15,9 +15,10 @@ from pipeline.edges.places import Place
 @click.command(name="run")
 @options.manifests
 @options.out
-@options.question_options
-@options.refresh
+@question_options.question_options
+@question_options.refresh
 @options.sending_options
+@api_options.offline
 @options.json_output
 @click.pass_obj
 def command(

@@ -9,13 +9,16 @@ import click
 from pipeline.cli.configuration import Configuration, api_key
 from pipeline.cli.ending import end
 from pipeline.cli.estimating import refuse_unpriced
+from pipeline.cli.media_options import policy_of
 from pipeline.cli.operation import Operation
 from pipeline.cli.options import budget_of
+from pipeline.cli.planning import check_roots
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.running import carry_out
 from pipeline.cli.screen import Screen
 from pipeline.cli.sharing import share_of
 from pipeline.core.errors import UsageError
+from pipeline.core.modes import FOXAPI, mode_for
 from pipeline.core.policy import Policy
 from pipeline.core.spending import budget_words
 from pipeline.core.standing import RETRY_OF
@@ -34,6 +37,8 @@ def send(
 ) -> int:
     """Ask, unless the run was begun before, and carry it out; the exit code. `given` are the operational options."""
     described = prepared.described
+    check_roots(described, given["media_root"], prepared.folder.run_id)
+    mode = mode_for(described.get("api", FOXAPI), given["mode"])
     if not prepared.folder.cancelled:
         fixed = prepared.resumed or RETRY_OF in described
         budget = budget_of(given, prepared.folder.budget)
@@ -54,10 +59,12 @@ def send(
         redis_url=given["redis_url"],
         workers=given["workers"],
         policy=Policy(
+            mode=mode,
             poll=given["poll"],
             poll_cost=given["poll_cost"],
             on_unknown=given["on_unknown"],
             repairs=prepared.folder.repairs,
+            **policy_of(given),
         ),
         detach=given["detach"],
         key=key,
@@ -65,6 +72,7 @@ def send(
         capped=capped,
         by=given["by"],
         share=share_of(given),
+        media_roots=given["media_root"],
     )
     screen.estimate = described.get("estimate")
     with screen:

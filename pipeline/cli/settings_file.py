@@ -33,6 +33,7 @@ class _Settings(BaseModel):
     model_config = _STRICT
 
     base_url: str | None = None
+    api: Literal["foxapi", "openai"] | None = None
     redis: str | None = None
     model: str | None = None
     prompt: str | None = None

@@ -31,3 +31,15 @@ Judge = Callable[[Completion], Verdict]
 
 CarefulJudge = Callable[[Completion], Verdict | None]
 """Says nothing of an answer that can't be judged; such a one takes the place of no earlier answer."""
+
+
+def careful(judge: Judge | None) -> CarefulJudge:
+    """A judge whom no answer can stop: one that can't be judged is not paid for again."""
+
+    def judged(completion: Completion) -> Verdict | None:
+        try:
+            return judge(completion) if judge else None
+        except Exception:  # noqa: BLE001 - whatever an answer does to a judge, its row goes on
+            return None
+
+    return judged

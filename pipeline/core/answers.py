@@ -23,9 +23,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The generation exists and is paid for."""
+    """The generation exists and is paid for. `stream` is the path of its stream, where that is not the usual one."""
 
     generation_id: str
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,6 @@ class Ambiguous:
     """The generation may or may not exist, and may have been billed."""
 
     problem: Problem
-
-
-SubmitAnswer = Accepted | Throttled | NotNow | NothingSent | AccountRefused | Refused | Ambiguous
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +120,14 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The POST itself brought the answer; `answer_id` is the API's word for it, if it has one."""
+
+    completion: Completion
+    answer_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """404 for an id that was once accepted: not believed at once."""
 
@@ -135,4 +141,5 @@ class Trouble:
     problem: Problem
 
 
+SubmitAnswer = Accepted | Answered | Failed | Throttled | NotNow | NothingSent | AccountRefused | Refused | Ambiguous
 QueryAnswer = Running | Completed | Failed | Missing | Throttled | AccountRefused | Trouble

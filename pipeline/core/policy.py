@@ -7,10 +7,26 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
+ASYNC, SYNC, STREAM, SYNC_STREAM = MODES = ("async", "sync", "stream", "sync-stream")
+"""How an answer comes: asked for by polls, on the POST, as a stream of its own, or as a stream on the POST."""
+
+FOLLOWS = frozenset((STREAM,))
+"""Modes in which a generation is followed and not asked for again and again."""
+
+HOLDS = frozenset((SYNC, SYNC_STREAM))
+"""Modes in which the POST brings the answer, and is held open until then."""
+
+
+MOST_INLINE = 15_000_000
+"""Bytes that base64 makes 20 MB of, which is the most that a request may hold."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Seconds unless said otherwise. ValueError for a number that is out of bounds."""
+
+    mode: str = ASYNC
+    """How answers come, one of `MODES`."""
 
     poll: str = "adaptive"
     """The polling schedule, as `core.polling.parse_schedule` reads it."""
@@ -39,6 +55,21 @@ class Policy:
     missing_polls: int = 3
     missing_for_s: float = 60.0
     """A 404 for an accepted id is believed after this many of them over this long."""
+
+    inline_limit: int = MOST_INLINE
+    """Bytes of a row's files, all together, that are sent within its request; larger ones are uploaded first."""
+
+    upload: bool = False
+    """Whether files are uploaded, however small they are."""
+
+    preflight: bool = False
+    """Whether each video is looked at right before its row is sent."""
+
+    max_duration_s: float = 0.0
+    """With preflight, a video that is longer is refused, as far as its header tells; 0 for no such bound."""
+
+    stream_kept_s: float = 840.0
+    """The API keeps a stream for 15 minutes: a generation older than this is asked for instead."""
 
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
@@ -75,11 +106,15 @@ class Policy:
             value, default = getattr(self, bound.name), bound.default
             if isinstance(default, str):
                 continue
+            if isinstance(default, bool):
+                continue
             whole = isinstance(default, int)
             least, most = _BOUNDS.get(bound.name, (1 if whole else 0, math.inf))
             fits = math.isfinite(value) and least <= value <= most and (isinstance(value, int) or not whole)
             if not fits or (value == 0 and bound.name not in _BOUNDS):
                 raise ValueError(f"{bound.name}: found {value}; allowed is {_allowed(bound.name, whole=whole)}")
+        if self.mode not in MODES:
+            raise ValueError(f"mode: found {self.mode}; allowed is {', '.join(MODES)}")
         if self.on_unknown not in {"resubmit", "hold"}:
             raise ValueError(f"on_unknown: found {self.on_unknown}; allowed is resubmit or hold")
 
@@ -87,7 +122,13 @@ class Policy:
 MOST_REPAIRS = 10
 """A model that did not find the form in so many tries does not find it."""
 
-_BOUNDS = {"poll_cost": (0.001, 86_400), "missing_for_s": (0, math.inf), "repairs": (0, MOST_REPAIRS)}
+_BOUNDS = {
+    "poll_cost": (0.001, 86_400),
+    "missing_for_s": (0, math.inf),
+    "repairs": (0, MOST_REPAIRS),
+    "inline_limit": (0, MOST_INLINE),
+    "max_duration_s": (0, math.inf),
+}
 """Numbers that are neither any above 0 nor a whole one from 1 on."""
 
 

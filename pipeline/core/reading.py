@@ -6,10 +6,9 @@ not plainly a refusal of a submission may have been billed, and is `Ambiguous`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pipeline.core import loose
 from pipeline.core.answers import (
@@ -17,7 +16,6 @@ from pipeline.core.answers import (
     AccountRefused,
     Ambiguous,
     Completed,
-    Completion,
     Failed,
     Missing,
     NotNow,
@@ -29,6 +27,8 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
+from pipeline.core.completions import completion_of
+from pipeline.core.problems import bad_answer, error_of, problem_of
 
 _LONGEST_ID = 512
 _LONGEST_BELIEVABLE_S = 86_400.0
@@ -50,7 +50,7 @@ The set of codes is open. A code that is not here ends the row: asking again is 
 an invalid parameter or an empty balance does not pass by waiting.
 """
 
-_MOVED: Final[Mapping[int, str]] = {
+MOVED: Final[Mapping[int, str]] = {
     301: "the resource lives elsewhere; this server did not act",
     307: "the same, for now, and the method must be kept: by definition the request is still to be made",
     308: "the same, for good",
@@ -58,7 +58,7 @@ _MOVED: Final[Mapping[int, str]] = {
 """Redirects that are plain refusals. 302 and 303 are not among them: both are also how a server answers a POST that
 it has carried out, so they are ambiguous."""
 
-_PERHAPS_DONE: Final[Mapping[int, str]] = {
+PERHAPS_DONE: Final[Mapping[int, str]] = {
     408: "gateways use it for a slow service behind them as well as for a slow client",
     409: "a conflict may be with what this very request created",
     499: "a proxy gave up on the connection; the service behind it may not have",
@@ -66,18 +66,37 @@ _PERHAPS_DONE: Final[Mapping[int, str]] = {
 """4xx codes that don't prove that nothing was created."""
 
 
+Success = Callable[[int, object, bytes], SubmitAnswer]
+"""Reads what a POST is answered with a 2xx status: that status, the body's JSON value, and the body."""
+
+
+def read_acceptance(status: int, document: object, body: bytes) -> SubmitAnswer:
+    """Return what a POST means that is to be answered with a generation's id."""
+    if isinstance(document, dict) and document.get("object") != "chat.completion":
+        generation_id = document.get("id")
+        if isinstance(generation_id, str) and _usable_id(generation_id):
+            return Accepted(generation_id)
+    return Ambiguous(bad_answer(status, document, body, "Accepted, but without a generation id that can be polled"))
+
+
 def read_submit(
-    status: int, headers: Mapping[str, str], body: bytes, *, now: float, longest_retry_after: float
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now: float,
+    longest_retry_after: float,
+    success: Success = read_acceptance,
 ) -> SubmitAnswer:
     """Return what a reply to a submission means.
 
     `headers` has lower-case names; `now` is unix seconds, for a `Retry-After` date; `longest_retry_after` is the
-    ceiling in seconds. Never raises.
+    ceiling in seconds; `success` knows how the answer was to come. Never raises.
     """
     document = loose.document(body)
     if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes are their own names
-        return _read_acceptance(status, document, body)
-    problem = _problem(status, document, headers, body)
+        return success(status, document, body)
+    problem = problem_of(status, document, headers, body)
     match status:
         case 401:
             return AccountRefused(problem, polling_works=False)
@@ -89,7 +108,7 @@ def read_submit(
             return NotNow(problem, read_retry_after(headers, now=now, longest=longest_retry_after))
         case 429:
             return Throttled(problem, read_retry_after(headers, now=now, longest=longest_retry_after))
-        case _ if status in _MOVED or (400 <= status < 500 and status not in _PERHAPS_DONE):  # noqa: PLR2004
+        case _ if status in MOVED or (400 <= status < 500 and status not in PERHAPS_DONE):  # noqa: PLR2004
             return Refused(problem)
         case _:
             return Ambiguous(problem)
@@ -101,8 +120,8 @@ def read_query(
     """Return what a reply to a query for one generation means; arguments as for `read_submit`. Never raises."""
     document = loose.document(body)
     if 200 <= status < 300:  # noqa: PLR2004 - the HTTP classes are their own names
-        return _read_generation(status, document, body)
-    problem = _problem(status, document, headers, body)
+        return read_generation(status, document, body)
+    problem = problem_of(status, document, headers, body)
     match status:
         case 401:
             return AccountRefused(problem, polling_works=False)
@@ -144,30 +163,23 @@ def _seconds_until(date: str, now: float) -> float | None:
         return None
 
 
-def _read_acceptance(status: int, document: object, body: bytes) -> SubmitAnswer:
-    if isinstance(document, dict) and document.get("object") != "chat.completion":
-        generation_id = document.get("id")
-        if isinstance(generation_id, str) and _usable_id(generation_id):
-            return Accepted(generation_id)
-    return Ambiguous(_bad_answer(status, document, body, "Accepted, but without a generation id that can be polled"))
-
-
 def _usable_id(text: str) -> bool:
     """Opaque, but it must survive as one segment of a path."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable() and text.strip(". ") != ""
 
 
-def _read_generation(http_status: int, document: object, body: bytes) -> QueryAnswer:
+def read_generation(http_status: int, document: object, body: bytes) -> Running | Completed | Failed | Trouble:
+    """Return what a generation's task says of it."""
     status = document.get("status") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(status, str):
-        return Trouble(_bad_answer(http_status, document, body, "Not a generation"))
+        return Trouble(bad_answer(http_status, document, body, "Not a generation"))
     match status:
         case "completed":
             return _read_completed(document)
         case "failed":
             return _read_failed(document)
         case "cancelled" | "canceled":
-            told = _error_of(document)
+            told = error_of(document)
             message = loose.text(told.get("message")) or "The generation was cancelled at the API."
             return Failed(Problem("cancelled", message, loose.word(told.get("type")), 200), retryable=False)
         case _:
@@ -175,7 +187,7 @@ def _read_generation(http_status: int, document: object, body: bytes) -> QueryAn
 
 
 def _read_failed(document: dict[str, Any]) -> Failed:
-    told = _error_of(document)
+    told = error_of(document)
     kind = loose.word(told.get("type"))
     code = loose.word(told.get("code")) or kind or "failed"
     message = loose.text(told.get("message")) or loose.text(document.get("error")) or "The API gave no reason."
@@ -190,77 +202,5 @@ def _read_completed(document: dict[str, Any]) -> Completed | Trouble:
     task_usage = loose.mapping(document.get("usage"))
     credits_ = loose.amount(task_usage.get("credits"))
     return Completed(
-        _completion(answer, loose.amount(task_usage.get("credits_reserved")) if credits_ is None else credits_)
+        completion_of(answer, loose.amount(task_usage.get("credits_reserved")) if credits_ is None else credits_)
     )
-
-
-def _completion(answer: dict[str, Any], credits_: float | None) -> Completion:
-    choices = answer.get("choices")
-    choice = loose.mapping(choices[0]) if isinstance(choices, list) and choices else {}
-    message = loose.mapping(choice.get("message"))
-    usage = loose.mapping(answer.get("usage"))
-    asked = loose.mapping(usage.get("prompt_tokens_details"))
-    return Completion(
-        content=_content(message.get("content")),
-        reasoning=loose.string(message.get("reasoning_content")) or loose.string(message.get("reasoning")),
-        finish_reason=loose.string(choice.get("finish_reason")),
-        model_answered=loose.string(answer.get("model")),
-        prompt_tokens=loose.count(usage.get("prompt_tokens")),
-        completion_tokens=loose.count(usage.get("completion_tokens")),
-        total_tokens=loose.count(usage.get("total_tokens")),
-        reasoning_tokens=loose.count(loose.mapping(usage.get("completion_tokens_details")).get("reasoning_tokens")),
-        cached_tokens=loose.count(asked.get("cached_tokens")),
-        audio_tokens=loose.count(asked.get("audio_tokens")),
-        video_tokens=loose.count(asked.get("video_tokens")),
-        usage=loose.encoded(answer.get("usage")),
-        credits=credits_,
-        cost=loose.amount(usage.get("cost")),
-        response=loose.encoded(answer),
-        refusal=loose.text(message.get("refusal")),
-    )
-
-
-def _content(value: object) -> str | None:
-    """Text, or the text parts of a list of parts, joined."""
-    if not isinstance(value, list):
-        return loose.string(value)
-    texts = [part if isinstance(part, str) else loose.mapping(part).get("text") for part in value]
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-def _problem(status: int, document: object, headers: Mapping[str, str], body: bytes) -> Problem:
-    told = _error_of(document)
-    kind = loose.word(told.get("type"))
-    code = loose.word(told.get("code")) or kind or f"http_{status}"
-    return Problem(code, _moved_to(status, headers) or _message(document, told, body), kind, status)
-
-
-def _moved_to(status: int, headers: Mapping[str, str]) -> str | None:
-    """Name where a redirect points: the host only, since a location may carry tokens."""
-    if not 300 <= status < 400:  # noqa: PLR2004 - the HTTP classes are their own names
-        return None
-    try:
-        host = urlsplit(headers.get("location", "")).netloc.rpartition("@")[2]
-    except ValueError:
-        host = ""
-    return f"The server redirects to {host[: loose.LONGEST_WORD] or 'another path'}; redirects are not followed."
-
-
-def _bad_answer(status: int, document: object, body: bytes, reason: str) -> Problem:
-    told = _message(document, _error_of(document), body)
-    return Problem("bad_answer", f"{reason}: {told}"[: loose.LONGEST_MESSAGE], None, status)
-
-
-def _message(document: object, told: dict[str, Any], body: bytes) -> str:
-    if message := loose.text(told.get("message")):
-        return message
-    if isinstance(document, dict) and (
-        text := loose.text(document.get("error")) or loose.text(document.get("message"))
-    ):
-        return text
-    start = body[: loose.LONGEST_MESSAGE * 4].decode("utf-8", "replace")
-    return " ".join(start.split())[: loose.LONGEST_MESSAGE] or "The answer has no body."
-
-
-def _error_of(document: object) -> dict[str, Any]:
-    return loose.mapping(document.get("error")) if isinstance(document, dict) else {}

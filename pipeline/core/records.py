@@ -93,6 +93,8 @@ class RowRecord:
     """How many answers were asked for again since they were not fit."""
     cap: int = 0
     """The `max_tokens` with which the kept generation was asked, where answers may be asked for again; 0 is none."""
+    stream: str = ""
+    """The path of the generation's stream, where it is not the usual one."""
     unfit: Unfit | None = None
     """The best answer so far, while it is asked for again."""
     log: tuple[Attempt, ...] = field(default=())
@@ -172,6 +174,7 @@ _KEYS = (
     ("y", "running_ms"),
     ("x", "repairs"),
     ("z", "cap"),
+    ("h", "stream"),
 )
 _DEFAULTS = tuple((key, name, getattr(_NEW, name)) for key, name in _KEYS)
 

@@ -11,6 +11,9 @@ from pipeline.core.records import Ending, RowRecord
 MISSING = "missing"
 """A poll for an accepted id was answered 404: one is not believed, many at once pause the run."""
 
+_BROUGHT = frozenset((Event.COMPLETED, Event.UNFIT, Event.FAILED_RETRY, Event.FAILED_LAST))
+"""Ends of a generation that came on the POST itself."""
+
 _KEPT = frozenset(
     (
         Event.LOST_RESUBMIT,
@@ -60,6 +63,11 @@ class Step:
     """What the answer cost, in millionths: the API's own word, else by the configured price; 0 where nobody knows."""
     answer: Completion | None = None
     """An answer that came with this step and is not the end of its row: another one is, or it is asked for again."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the POST was carried out and brought its end, so that there is no id to save."""
+        return self.source is State.SUBMITTING and self.event in _BROUGHT
 
     @property
     def told(self) -> Completion | None:

@@ -4,26 +4,30 @@ It never raises for anything that the network or the API does, never tries again
 not here), and never lets the key out: what the API echoes is masked before anything reads it.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from pipeline.core.account import MASK, Secret, checked_base_url
-from pipeline.core.answers import Ambiguous, NothingSent, Problem, QueryAnswer, SubmitAnswer, Trouble
+from pipeline.core.account import Secret, checked_base_url
+from pipeline.core.answers import Ambiguous, NothingSent, QueryAnswer, SubmitAnswer, Trouble
+from pipeline.core.policy import ASYNC, SYNC_STREAM
 from pipeline.core.polling import LONGEST_RETRY_AFTER_S
 from pipeline.core.reading import read_query, read_submit
+from pipeline.core.reading_posts import success_in
+from pipeline.core.wire import fox_body
+from pipeline.edges.follower import Follower
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
+from pipeline.edges.http_stream import EVENTS
 from pipeline.edges.http_transport import Headers
-
-_Answer = TypeVar("_Answer")
-_SHORTEST_MASKED = 8  # a shorter "key" is no secret, and masking it would riddle answers with masks
+from pipeline.edges.masking import Masking
+from pipeline.edges.payload import NO_VIDEOS, InlineVideo, Payload, spliced
+from pipeline.edges.streams import Hear, posted
 
 
 class FoxApi:
     """FoxAPI at `base_url`, seen with one key.
 
-    `clock` tells unix seconds, for `Retry-After` dates; `longest_retry_after_s` is the ceiling of what is obeyed.
+    `mode` is one of `core.policy.MODES`; `clock` tells unix seconds, for `Retry-After` dates;
+    `longest_retry_after_s` is the ceiling of what is obeyed.
     Raises `SettingsError` for a base URL that can't be used.
     """
 
@@ -35,6 +39,7 @@ class FoxApi:
         *,
         clock: Callable[[], float],
         longest_retry_after_s: float = LONGEST_RETRY_AFTER_S,
+        mode: str = ASYNC,
     ) -> None:
         base = checked_base_url(base_url)
         self._submit_url = f"{base}/v1/llm/generations"
@@ -42,7 +47,9 @@ class FoxApi:
         self._door = door
         self._clock = clock
         self._longest_retry_after_s = longest_retry_after_s
-        self._key = key
+        self._mask = Masking(key)
+        self._mode = mode
+        self._success = success_in(mode, base)
         asked = {
             "authorization": f"Bearer {key.reveal()}",
             "accept": "application/json",
@@ -50,65 +57,62 @@ class FoxApi:
             "user-agent": "vidbatch",
         }
         self._get_headers = Headers(asked)
-        self._post_headers = Headers({**asked, "content-type": "application/json"})
+        accepts = f"{EVENTS}, application/json" if mode == SYNC_STREAM else "application/json"
+        self._post_headers = Headers({**asked, "accept": accepts, "content-type": "application/json"})
+        self._follower = Follower(base, door, Headers({**asked, "accept": EVENTS}), self._mask, self._read_query)
 
-    async def submit(self, body: bytes) -> SubmitAnswer:
-        """Submit one request, `body` being its JSON; at most one request goes over the wire."""
+    async def submit(self, body: bytes, videos: Mapping[str, str | InlineVideo] = NO_VIDEOS) -> SubmitAnswer:
+        """Submit one request, `body` being its JSON; at most one request goes over the wire.
+
+        `videos` are those that are sent as something else than the body has them.
+        """
         try:
-            reply = self._masked(await self._door.post(self._submit_url, self._post_headers, body))
+            came = await self._posted(spliced(fox_body(body, self._mode), videos))
         except NotSentError as error:
-            return NothingSent(self._masked_problem(error.problem))
+            return NothingSent(self._mask.problem(error.problem))
         except DoorError as error:
-            return Ambiguous(self._masked_problem(error.problem))
+            return Ambiguous(self._mask.problem(error.problem))
+        if not isinstance(came, HttpReply):
+            return self._mask.answer(came)
+        reply = self._mask.reply(came)
         answer = read_submit(
             reply.status,
             reply.headers,
             reply.body,
             now=self._clock(),
             longest_retry_after=self._longest_retry_after_s,
+            success=self._success,
         )
-        return self._masked_answer(answer)
+        return self._mask.answer(answer)
+
+    async def _posted(self, body: bytes | Payload) -> HttpReply | SubmitAnswer:
+        """What the POST brought: a reply to be read, or the end of a stream."""
+        if self._mode == SYNC_STREAM:
+            return await posted(self._door, self._submit_url, self._post_headers, body, self._mask)
+        return await self._door.post(self._submit_url, self._post_headers, body)
 
     async def query(self, generation_id: str) -> QueryAnswer:
         """Ask once how a generation stands."""
         url = self._tasks_url + quote(generation_id, safe="", errors="replace")
         try:
-            reply = self._masked(await self._door.get(url, self._get_headers))
+            return self._read_query(await self._door.get(url, self._get_headers))
         except DoorError as error:
-            return Trouble(self._masked_problem(error.problem))
+            return Trouble(self._mask.problem(error.problem))
+
+    async def follow(self, generation_id: str, stream: str = "", hear: Hear | None = None) -> QueryAnswer:
+        """Follow a generation's stream to its end, over as many connections as that takes."""
+        return await self._follower.follow(generation_id, stream, hear)
+
+    def _read_query(self, reply: HttpReply) -> QueryAnswer:
+        masked = self._mask.reply(reply)
         answer = read_query(
-            reply.status,
-            reply.headers,
-            reply.body,
+            masked.status,
+            masked.headers,
+            masked.body,
             now=self._clock(),
             longest_retry_after=self._longest_retry_after_s,
         )
-        return self._masked_answer(answer)
+        return self._mask.answer(answer)
 
     def __repr__(self) -> str:
         return f"FoxApi({self._submit_url})"
-
-    def _masked(self, reply: HttpReply) -> HttpReply:
-        """Mask before reading: reading cuts messages, and a cut could leave half a key."""
-        key = self._key.reveal()
-        if len(key) < _SHORTEST_MASKED or key.encode() not in reply.body:
-            return reply
-        return HttpReply(reply.status, reply.headers, reply.body.replace(key.encode(), MASK.encode()))
-
-    def _masked_answer(self, answer: _Answer) -> _Answer:
-        """Mask again after reading, for a key that stood in the body with JSON escapes."""
-        problem = getattr(answer, "problem", None)
-        if problem is None or self._key.reveal() not in f"{problem.code}\n{problem.message}\n{problem.type}":
-            return answer
-        return cast("_Answer", replace(cast("Any", answer), problem=self._masked_problem(problem)))
-
-    def _masked_problem(self, problem: Problem) -> Problem:
-        key = self._key.reveal()
-        if len(key) < _SHORTEST_MASKED:
-            return problem
-        return Problem(
-            problem.code.replace(key, MASK),
-            problem.message.replace(key, MASK),
-            problem.type and problem.type.replace(key, MASK),
-            problem.http_status,
-        )

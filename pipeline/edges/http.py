@@ -9,17 +9,31 @@ than it was told to.
 import asyncio
 import contextlib
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import aiohttp
 import httpx
 
 from pipeline.core.answers import Problem
+from pipeline.edges.http_stream import (
+    EVENTS,
+    DoorError,
+    HttpStream,
+    NoAnswerError,
+    NotSentError,
+    described,
+    too_large,
+)
 from pipeline.edges.http_transport import LARGE, AiohttpTransport, HttpSettings, Prepared
+from pipeline.edges.payload import Payload
 
+__all__ = ["DoorError", "HttpDoor", "HttpReply", "HttpStream", "NoAnswerError", "NotSentError"]
+
+_Came = TypeVar("_Came")
 _LARGE_AT_ONCE = 2  # a flood of floods may not cost more memory than this many of them
-_MESSAGE_LENGTH = 500
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 _BEFORE_THE_REQUEST = (aiohttp.InvalidURL, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -37,22 +51,6 @@ class HttpReply:
     body: bytes
 
 
-class DoorError(Exception):
-    """No whole reply; `problem` says why, without the request's headers."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-
-
-class NotSentError(DoorError):
-    """Proven: not a byte of this request left."""
-
-
-class NoAnswerError(DoorError):
-    """The request may have been received and carried out."""
-
-
 class HttpDoor:
     """One per process and event loop, made after the fork; its connections open with the first request."""
 
@@ -62,36 +60,56 @@ class HttpDoor:
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._closed = False
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpReply:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes | Payload) -> HttpReply:
         """Send one POST, at most once; raises `NotSentError` or `NoAnswerError`."""
-        return await self._exchange("POST", url, headers, body)
+        return await self._exchange("POST", url, headers, body, self._whole)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> HttpReply:
         """Send one GET; raises as `post` does.
 
         The transport may repeat a GET once on a new connection; then `NotSentError` speaks of the second try alone.
         """
-        return await self._exchange("GET", url, headers, None)
+        return await self._exchange("GET", url, headers, None, self._whole)
+
+    async def stream(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Payload | None = None
+    ) -> HttpReply | HttpStream:
+        """Send one GET or POST that is answered with a stream of events, to be closed by the caller.
+
+        Raises as `get` and `post` do. Whatever else is answered comes as a whole reply.
+        """
+        return await self._exchange(method, url, headers, body, self._stream_or_whole)
 
     async def close(self) -> None:
         """Close every connection; later requests are not sent."""
         self._closed = True
         await self._transport.aclose()
 
-    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> HttpReply:
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Payload | None,
+        take: Callable[[httpx.Response], Awaitable[_Came]],
+    ) -> _Came:
         if self._closed:
             raise NotSentError(Problem("connect_failed", "The door to the API is closed."))
         try:
             request = Prepared(method, url, headers, body)
-            async with asyncio.timeout(self._settings.total_timeout_s):
-                return await self._send(request)
+            async with asyncio.timeout(self._settings.total_timeout_s) as limit:
+                if isinstance(body, Payload):  # a large one may take long: the time begins anew with each piece
+                    body.went_on = partial(self._goes_on, limit)
+                return await take(await self._transport.handle_async_request(request))
         except Exception as error:  # noqa: BLE001 - what isn't known to be unsent may have been billed
             failure = _failure(error)
         # Raised outside the handler: a chained exception of the libraries can show the Authorization header.
         raise failure
 
-    async def _send(self, request: httpx.Request) -> HttpReply:
-        response = await self._transport.handle_async_request(request)
+    def _goes_on(self, limit: asyncio.Timeout) -> None:
+        limit.reschedule(asyncio.get_running_loop().time() + self._settings.total_timeout_s)
+
+    async def _whole(self, response: httpx.Response) -> HttpReply:
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an async transport answers with one
         try:
@@ -105,6 +123,16 @@ class HttpDoor:
         headers = {name: value if value.isascii() else _legible(value) for name, value in told}
         return HttpReply(response.status_code, headers, self._decompressed(raw, headers.get("content-encoding")))
 
+    async def _stream_or_whole(self, response: httpx.Response) -> HttpReply | HttpStream:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not 200 <= response.status_code < 300 or kind != EVENTS:  # noqa: PLR2004 - the HTTP classes
+            return await self._whole(response)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an async transport answers with one
+        until = asyncio.get_running_loop().time() + self._settings.total_timeout_s
+        inflate = _inflating(response.headers.get("content-encoding"))
+        return HttpStream(stream, inflate, until=until, most=self._settings.max_body)
+
     async def _read(self, stream: httpx.AsyncByteStream) -> bytes:
         """A whole body. What is not read yet waits at the API, so few large ones are held at a time."""
         chunks: list[bytes] = []
@@ -117,13 +145,18 @@ class HttpDoor:
 
     def _decompressed(self, raw: bytes, encoding: str | None) -> bytes:
         """Undo what some proxies do although nobody asked for it, within `max_body`."""
-        bits = _WINDOW_BITS.get(encoding.strip().lower()) if encoding else None
-        if bits is None:
+        inflate = _inflating(encoding)
+        if inflate is None:
             return raw
-        body = zlib.decompressobj(wbits=bits).decompress(raw, self._settings.max_body + 1)
+        body = inflate.decompress(raw, self._settings.max_body + 1)
         if len(body) > self._settings.max_body:
             raise _BodyTooLargeError
         return body
+
+
+def _inflating(encoding: str | None) -> "zlib._Decompress | None":
+    bits = _WINDOW_BITS.get(encoding.strip().lower()) if encoding else None
+    return None if bits is None else zlib.decompressobj(wbits=bits)
 
 
 async def _gathered(pieces: AsyncIterator[bytes], chunks: list[bytes], most: int) -> bool:
@@ -155,18 +188,12 @@ async def _discard(stream: httpx.AsyncByteStream) -> None:
 
 def _failure(error: Exception) -> DoorError:
     if isinstance(error, _BodyTooLargeError):
-        return NoAnswerError(Problem("body_too_large", "The answer is larger than any that the API should give."))
+        return too_large()
     if _nothing_was_sent(error):
-        return NotSentError(Problem("connect_failed", _described(error)))
-    return NoAnswerError(Problem("no_answer", _described(error)))
+        return NotSentError(Problem("connect_failed", described(error)))
+    return NoAnswerError(Problem("no_answer", described(error)))
 
 
 def _nothing_was_sent(error: Exception) -> bool:
     """Whether the error proves that no byte of the request left."""
     return isinstance(error, _BEFORE_THE_REQUEST)
-
-
-def _described(error: Exception) -> str:
-    if type(error) is TimeoutError:  # aiohttp's own are of its kind, and say more
-        return "The whole answer did not come in time."
-    return f"{type(error).__name__}: {error}"[:_MESSAGE_LENGTH]

@@ -133,7 +133,8 @@ class MemoryAccount:
             self.observed_count += 1
             self.observed = [*self.observed[1 - OBSERVED_KEPT :], step.observed]
         if step.source is State.SUBMITTING and self.tester == commit.token:
-            self._test("accepted" if accepted else "refused" if step.lane == "posts" else "", pending)
+            how = "accepted" if accepted else "refused" if step.lane == "posts" else ""
+            self._test(how, lambda: pending() + step.answered)  # which was in flight until now
         if accepted:
             self.posts.answer()
             self.doubts = 0

@@ -14,13 +14,14 @@ from pipeline.core.budget import Reservation, Settled, Spending, held_by_each, h
 from pipeline.core.late import LateId, is_news, late_line
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.limits import Limits
+from pipeline.core.policy import HOLDS
 from pipeline.core.polling import together
 from pipeline.core.records import Ending, RowRecord, pack, pack_ending
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import MISSING, Step
 from pipeline.edges.memory_account import MemoryAccount
-from pipeline.edges.memory_lists import Leases, NotedList, milliseconds
+from pipeline.edges.memory_lists import Leases, NotedList, due_of, milliseconds
 from pipeline.edges.redis_wire import accepted_line, in_one_line, told
 from pipeline.ports import Commit, FedRow, RunCard
 
@@ -104,6 +105,12 @@ class MemoryRun:
         return len(self.rows[State.SUBMITTING]) + len(self.rows[State.PENDING])
 
     @property
+    def at_the_api(self) -> int:
+        """Generations that the API has in hand: where POSTs are held open those that are being sent, too."""
+        held = self.card.policy.mode in HOLDS
+        return len(self.rows[State.PENDING]) + held * len(self.rows[State.SUBMITTING])
+
+    @property
     def results_bytes(self) -> int:
         """Bytes that wait for the writer."""
         return sum(map(len, self.results.items))
@@ -116,14 +123,7 @@ class MemoryRun:
 
     def due(self, state: State, now: int, limit: int) -> list[int]:
         """Rows whose time has come, in order."""
-        came = [(score, str(row), row) for row, score in self.rows[state].items() if score <= now]
-        return [row for _, _, row in sorted(came)[:limit]]
-
-    def until_next(self, state: State, now: int) -> tuple[int, str]:
-        """How long until a row's time comes, and why there was none."""
-        if not self.rows[state]:
-            return 250, "empty"
-        return max(1, min(self.rows[state].values()) - now), "not before"
+        return due_of(self.rows[state], now, limit)
 
     def new_token(self, holder: str, now: int) -> str:
         """The token of one more claim."""
@@ -176,9 +176,10 @@ class MemoryRun:
                 self._count_like(step.counts_as, None)
         self._keep(row, step.keeps)
         line = accepted_line(commit)
-        account.learn(commit, pending, now, accepted=bool(line))
-        if line:
-            self.accepted.items.append(line)
+        carried_out = bool(line) or step.answered
+        account.learn(commit, pending, now, accepted=carried_out)
+        self.accepted.items += [line] * bool(line)
+        if carried_out:
             self.counts["accepted"] += 1
             self.doubt_since = 0
         return True
@@ -248,7 +249,7 @@ class MemoryRun:
 
     def _spend(self, used: Settled) -> None:
         tokens = {"prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens}
-        self.counts.update({**tokens, "cost_micro": used.cost_micro})
+        self.counts.update(tokens, cost_micro=used.cost_micro)
         if self.held is not None:
             self.counts["over_tokens"] += max(0, sum(tokens.values()) - self.held.tokens)
             self.counts["over_micro"] += max(0, used.cost_micro - self.held.cost_micro)

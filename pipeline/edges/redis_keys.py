@@ -7,12 +7,14 @@ ledger's layout: workers of another version leave the run alone.
 from dataclasses import dataclass
 
 PREFIX = "vidbatch:"
-LEDGER_VERSION = 3
+LEDGER_VERSION = 4
 RUNS = f"{PREFIX}runs"
 ACCOUNTS = f"{PREFIX}accounts"
 WORKERS = f"{PREFIX}worker:"
 LOCKS = f"{PREFIX}lock:{LEDGER_VERSION}:"
 """Each version has a heartbeat of its own: one that looks after its own runs alone would keep the others waiting."""
+UPLOADS = f"{PREFIX}upload:"
+"""Where an account's uploaded files lie, by their hash."""
 QUEUES = f"{PREFIX}celery:{LEDGER_VERSION}:"
 """Celery's keys stand apart from the ledger's, and tickets go to workers of the version that issued them."""
 IDENTITY = f"{PREFIX}identity"

@@ -15,7 +15,7 @@ from pipeline.core.limits import Limits
 from pipeline.core.observations import pack_observed
 from pipeline.core.pacing import AccountSeen, LaneSeen, Pace
 from pipeline.core.permits import gap_us
-from pipeline.core.policy import Policy
+from pipeline.core.policy import HOLDS, Policy
 from pipeline.core.records import pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.steps import Step
@@ -51,6 +51,7 @@ def _few(step: Step) -> bytes | str:
         "doubt": step.doubt,
         "lane": step.lane,
         "keeps": step.keeps,
+        "answered": step.answered,
     }
     told_of = {name: value for name, value in few.items() if value}
     return orjson.dumps(told_of) if told_of else ""
@@ -105,6 +106,7 @@ def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[An
         run_id=card.run_id,
         led=card.detached or bool(reply[15]),
         key_fingerprint=card.key_fingerprint,
+        media_roots=card.media_roots,
         recover_until=number("recover_until"),
         state=RunState(meta[b"state"].decode()),
         now_ms=reply[0],
@@ -186,7 +188,8 @@ def pack_card(card: RunCard) -> bytes:
 
 def card_fields(card: RunCard) -> list[Any]:
     """What the scripts themselves read of a card, as pairs for meta; '' is none."""
-    return [*cap_fields(card.budget), "limits", pack_limits(card.limits)]
+    holds = "1" if card.policy.mode in HOLDS else ""
+    return [*cap_fields(card.budget), "limits", pack_limits(card.limits), "holds", holds]
 
 
 def cap_fields(budget: Budget) -> list[Any]:
@@ -250,7 +253,7 @@ def unpack_card(packed: bytes) -> RunCard:
         values = orjson.loads(packed)
         values["policy"] = Policy(**values["policy"])
         values["limits"], values["budget"] = Limits(**values["limits"]), Budget(**values["budget"])
-        values["models"] = tuple(values["models"])
+        values["models"], values["media_roots"] = tuple(values["models"]), tuple(values["media_roots"])
         values["prices"] = {model: Price(**price) for model, price in values["prices"].items()}
         return RunCard(**values)
     except (TypeError, ValueError, KeyError) as error:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.guards import pause_due
 from pipeline.core.late import adopts
-from pipeline.core.retries import after_lost_post
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spending import budget_reached
 from pipeline.core.steps import WORKER_LOST
+from pipeline.core.submitting import after_lost_post
 from pipeline.core.tickets import Capacity, Role, Ticket, tickets_due
 from pipeline.flows.pacing import Pacer
 from pipeline.ports import Clock, Commit, Ledger, RunCard, WorkerCard
@@ -200,4 +200,5 @@ def capacity_of(workers: list[WorkerCard], queued: dict[Role, int]) -> Capacity:
     """Shifts that the living workers can hold at a time, by role."""
     shifts = {role: sum(worker.shifts for worker in workers if role in worker.roles) for role in Role}
     keys = frozenset(key for worker in workers for key in worker.key_fingerprints)
-    return Capacity(shifts, queued, keys)
+    roots = tuple(worker.media_roots for worker in workers if Role.SUBMIT in worker.roles)
+    return Capacity(shifts, queued, keys, roots)

@@ -3,10 +3,10 @@
 import asyncio
 
 from pipeline.core.answers import Problem, Throttled, Trouble
+from pipeline.core.closing import NO_PRICES
 from pipeline.core.costs import PriceList
 from pipeline.core.late import LateId, asked_again, used_late
 from pipeline.core.policy import Policy
-from pipeline.core.retries import NO_PRICES
 from pipeline.flows.shift import LOOK_S, PACED_WAIT_S, Bench
 from pipeline.ports import Api, Clock, LateClaim, Ledger
 

@@ -15,6 +15,8 @@ import orjson
 from pipeline.core.errors import UsageError
 from pipeline.core.estimates import DURATION, Lengths
 from pipeline.core.fingerprints import Fingerprints, RowIds
+from pipeline.core.models import Thinking
+from pipeline.core.other_sources import NO_SOURCES, Sources
 from pipeline.core.prompts import NO_COLUMN, NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults, RawRow, Rejection, Request, reject, to_request
 
@@ -58,6 +60,7 @@ class PlanSummary:
     videos: int
     lengths: Lengths
     repeated: bool = False
+    thinking: Thinking = field(default_factory=Thinking)
 
 
 def plan(
@@ -70,16 +73,17 @@ def plan(
     limit: int | None = None,
     strict: bool = False,
     progress: Callable[[int], None] | None = None,
+    sources: Sources = NO_SOURCES,
 ) -> PlanSummary:
     """Judge each row, keep it in its sink and return the counts.
 
     Each row is asked each of the `prompts`. `limit` plans only the first so many rows. `strict` raises `UsageError` at
     the first rejection. `progress` hears the number of rows so far, now and then and at the end. UsageError where no
-    row has a column that the prompt uses.
+    row has a column that the prompt uses. `sources` look at videos that are files, or that stand in the manifest.
     """
     tally = Tally()
     lacking = _Lacking()
-    for row_index, judged in enumerate(_judged(islice(manifest, limit), defaults, prompts)):
+    for row_index, judged in enumerate(_judged(islice(manifest, limit), defaults, prompts, sources)):
         lacking.look_at(judged)
         if isinstance(judged, Request):
             request_hash = judged.request_hash
@@ -100,7 +104,7 @@ def plan(
 
 
 def _judged(
-    manifest: Iterable[RawRow], defaults: Defaults, prompts: Sequence[Prompt | None]
+    manifest: Iterable[RawRow], defaults: Defaults, prompts: Sequence[Prompt | None], sources: Sources
 ) -> Iterator[Request | Rejection]:
     known = RowIds()
     for place, raw in enumerate(manifest):
@@ -117,6 +121,7 @@ def _judged(
                 prompt=prompt,
                 place=place,
                 known=known,
+                sources=sources,
             )
 
 
@@ -175,6 +180,7 @@ class Tally:
     lengths: Lengths = field(default_factory=Lengths)
     hashes: Fingerprints = field(default_factory=Fingerprints)
     repeated: bool = False
+    thinking: Thinking = field(default_factory=Thinking)
     digest: "_Digest" = field(default_factory=sha256)
 
     def count_request(self, request: Request, request_hash: str) -> None:
@@ -183,6 +189,7 @@ class Tally:
         self.prompt_characters += len(request.prompt)
         self.videos += len(request.video_urls)
         self.models[request.model] += 1
+        self.thinking.add(request.model, request.reasoning, request.max_tokens)
         named = (request_hash, request.row_id, request.prompt_name, request.carried)
         self.digest.update(orjson.dumps(named, option=orjson.OPT_SORT_KEYS))
         if not self.repeated:
@@ -218,6 +225,7 @@ class Tally:
             videos=self.videos,
             lengths=self.lengths,
             repeated=self.repeated,
+            thinking=self.thinking,
         )
 
 

@@ -97,7 +97,9 @@ class Hour:
 class Shift:
     """One shift over one state of rows."""
 
-    def __init__(self, bench: Bench, ledger: Ledger, clock: Clock, source: State) -> None:
+    def __init__(self, bench: Bench, ledger: Ledger, clock: Clock, source: State, *, patient: bool = True) -> None:
+        """`patient` waits for what is under way when the time is up; else it is cut, for anybody to go on with."""
+        self._patient = patient
         self._bench = bench
         self._ledger = ledger
         self._clock = clock
@@ -129,6 +131,8 @@ class Shift:
         beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._leave_in_time(committer))]
         try:
             handled = await self._claim_and_act(claim, act, cut, committer, committing)
+            if not self._patient:
+                self._cut()
             if self._acting:
                 await asyncio.wait(self._acting)
             committer.close()
@@ -147,6 +151,9 @@ class Shift:
         await told(self._bench.stop, self._clock)
         committer.hurry()
         await self._clock.sleep(ON_THE_WIRE_S)
+        self._cut()
+
+    def _cut(self) -> None:
         self._cutting = True
         for task in self._acting:
             task.cancel()

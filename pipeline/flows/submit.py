@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
+from pipeline.core.answering import Judge, careful
 from pipeline.core.answers import Ambiguous, Problem
+from pipeline.core.closing import NO_PRICES
+from pipeline.core.costs import PriceList
 from pipeline.core.late import ADOPTER, late_of
 from pipeline.core.lifecycle import Event, State
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.repairs import after_fewer_repairs, repair_body
 from pipeline.core.requests import asked_in
-from pipeline.core.retries import after_late_id, after_lost_post, after_submit
 from pipeline.core.steps import WORKER_LOST, Step
+from pipeline.core.submitting import Sent, after_late_id, after_lost_post, after_submit
 from pipeline.flows.committing import forget
 from pipeline.flows.shift import Bench, Hour, Shift
 from pipeline.flows.timing import told_when
@@ -28,8 +31,13 @@ async def submit_shift(
     policy: Policy,
     chance: Callable[[], float],
     keep: Callable[[Sequence[Commit]], None] = forget,
+    prices: PriceList = NO_PRICES,
+    judge: Judge | None = None,
 ) -> int:
-    """Hold one submit shift; the number of rows that it handled. `keep` takes steps that Redis could not be told."""
+    """Hold one submit shift; the number of rows that it handled. `keep` takes steps that Redis could not be told.
+
+    `prices` and `judge` are for answers that come on the POST itself.
+    """
     schedule = parse_schedule(policy.poll)
 
     async def claim(limit: int) -> Claim:
@@ -39,6 +47,7 @@ async def submit_shift(
         if (ended := after_fewer_repairs(row.record, policy, hour.now_ms())) is not None:
             return ended
         body = repair_body(row.body, row.record.unfit)
+        sent = Sent(row.row_index, hour.now_ms(), *asked_in(body))
         try:
             answer = await api.submit(body)
         except Exception as error:  # noqa: BLE001 - whatever failed, the request may be on the wire
@@ -51,7 +60,9 @@ async def submit_shift(
             now_ms=hour.now_ms(),
             troubles=troubles,
             chance=chance(),
-            asked=asked_in(body),
+            sent=sent,
+            prices=prices,
+            judge=careful(judge),
         )
 
     def cut(row: Claimed, hour: Hour) -> Step:

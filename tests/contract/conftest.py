@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
-from pipeline.core.retries import after_lost_post, after_query, after_submit
+from pipeline.core.retries import after_query
 from pipeline.core.rows import Rows
+from pipeline.core.submitting import after_lost_post, after_submit
 from pipeline.ports import Claim, Claimed, Commit, FedRow, Ledger, RunCard
 
 RUN = "run-20260101-one"

@@ -22,10 +22,11 @@ from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.polling import DEFAULT
 from pipeline.core.records import Ending
 from pipeline.core.recovery import SavedId, recovered
-from pipeline.core.retries import after_late_id, after_query
+from pipeline.core.retries import after_query
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import abandoned
+from pipeline.core.submitting import after_late_id
 from pipeline.ports import Commit, FedRow
 
 pytestmark = pytest.mark.anyio

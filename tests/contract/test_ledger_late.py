@@ -10,10 +10,10 @@ from pipeline.core.late import LateId, is_late, read_late
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.pacing import Pace
 from pipeline.core.records import Attempt, Ending, RowRecord, unpack_result
-from pipeline.core.retries import after_lost_post
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import abandoned
+from pipeline.core.submitting import after_lost_post
 from pipeline.flows.shift import Bench
 from pipeline.flows.submit import adopt
 from pipeline.ports import Commit, FedRow

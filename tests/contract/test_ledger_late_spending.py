@@ -9,8 +9,8 @@ from pipeline.core.budget import Budget, Reservation
 from pipeline.core.late import LateId, late_of
 from pipeline.core.records import RowRecord
 from pipeline.core.recovery import SavedId, recovered
-from pipeline.core.retries import after_late_id
 from pipeline.core.rows import Rows
+from pipeline.core.submitting import after_late_id
 from pipeline.edges.clock import MachineClock
 from pipeline.flows.late import late_shift
 from pipeline.flows.shift import Bench

@@ -12,9 +12,9 @@ from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.late import LateId
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.retries import after_submit
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
+from pipeline.core.submitting import after_submit
 from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.ports import Commit, FedRow, RunCard, WorkerCard

@@ -19,9 +19,9 @@ from pipeline.core.answers import (
 from pipeline.core.late import LateId, late_line
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.records import Ending, RowRecord, unpack_result
-from pipeline.core.retries import after_late_id
 from pipeline.core.rows import Rows
 from pipeline.core.steps import Step
+from pipeline.core.submitting import after_late_id
 from pipeline.ports import Commit, FedRow
 
 pytestmark = pytest.mark.anyio

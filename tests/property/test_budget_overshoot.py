@@ -10,9 +10,10 @@ from pipeline.core.answers import Accepted, Ambiguous, Completed, Completion, Pr
 from pipeline.core.budget import Budget, Reservation
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.retries import after_query, after_submit
+from pipeline.core.retries import after_query
 from pipeline.core.rows import Rows
 from pipeline.core.spending import budget_reached
+from pipeline.core.submitting import after_submit
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.ports import Commit, FedRow, RunCard
 

@@ -9,7 +9,7 @@ from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
 from pipeline.core.records import RowRecord
-from pipeline.core.retries import after_submit
+from pipeline.core.submitting import after_submit
 from pipeline.flows.committing import AWAY_S, AWAY_WAIT_S, GROUP_ROWS, HURRY_S, Committer
 from pipeline.ports import Commit
 

@@ -15,9 +15,10 @@ from pipeline.core.lifecycle import State
 from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import DEFAULT
-from pipeline.core.retries import after_query, after_submit
+from pipeline.core.retries import after_query
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
+from pipeline.core.submitting import after_submit
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.redis_keys import LEDGER_VERSION

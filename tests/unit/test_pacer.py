@@ -11,9 +11,10 @@ from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed, tokens_a_row
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
-from pipeline.core.retries import after_query, after_submit
+from pipeline.core.retries import after_query
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
+from pipeline.core.submitting import after_submit
 from pipeline.core.timetable import read_timetables, timetables_of
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.flows import pacing

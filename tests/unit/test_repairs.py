@@ -26,8 +26,9 @@ from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.records import Attempt, Ending, RowRecord, Unfit, ending_packed, pack, unpack
 from pipeline.core.repairs import LEAST_CAP, MOST_CAP, after_fewer_repairs, repair_body, with_best
-from pipeline.core.retries import after_lost_post, after_query, after_submit
+from pipeline.core.retries import after_query
 from pipeline.core.steps import Step, abandoned, cancelled
+from pipeline.core.submitting import Sent, after_lost_post, after_submit
 
 NOW = 1_800_000_000_000
 POLICY = Policy(repairs=2, max_attempts=2)
@@ -67,7 +68,9 @@ def query(answer, record=FIRST, policy=POLICY, judge=judge):
 
 
 def submit(answer, record, policy=POLICY, asked=("m", 0)):
-    return after_submit(answer, record, policy, SCHEDULE, now_ms=NOW, troubles=0, chance=0.0, asked=asked)
+    return after_submit(
+        answer, record, policy, SCHEDULE, now_ms=NOW, troubles=0, chance=0.0, sent=Sent(model=asked[0], cap=asked[1])
+    )
 
 
 def asked_again(answer=BAD, policy=POLICY, record=FIRST):

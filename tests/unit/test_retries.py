@@ -20,13 +20,15 @@ from pipeline.core.answers import (
     Throttled,
     Trouble,
 )
+from pipeline.core.closing import backoff
 from pipeline.core.costs import Price
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.observations import Observed
 from pipeline.core.policy import Policy
 from pipeline.core.polling import parse_schedule
 from pipeline.core.records import Attempt, RowRecord
-from pipeline.core.retries import after_late_id, after_lost_post, after_query, after_submit, backoff
+from pipeline.core.retries import after_query
+from pipeline.core.submitting import after_late_id, after_lost_post, after_submit
 
 NOW = 1_800_000_000_000
 POLICY = Policy(lease_s=10.0)

@@ -14,6 +14,7 @@
 --        trouble  what a person should see
 --        doubt    the POST may have been billed without an id
 --        lane     what was throttled, 'posts' or 'polls'
+--        answered the POST brought the end of its generation: it counts as accepted, and there is no id to save
 --        keeps    1 where the row's reservation is kept since it may have been billed, -1 where it is in flight again
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
@@ -70,12 +71,15 @@ local function keep(row, by)
   add('kept', by)
 end
 
+-- generations that the API has in hand: of a run whose POSTs are held open those that are being sent, too
 local function pending_now()
   do_it()
   local pending = 0
   for _, run in ipairs(redis.call('SMEMBERS', KEYS[12])) do
-    if redis.call('HGET', ARGV[4] .. run .. ':meta', 'polls') ~= '0' then
+    local says = redis.call('HMGET', ARGV[4] .. run .. ':meta', 'polls', 'holds')
+    if says[1] ~= '0' then
       pending = pending + redis.call('ZCARD', ARGV[4] .. run .. ':pending')
+      if says[2] == '1' then pending = pending + redis.call('ZCARD', ARGV[4] .. run .. ':submitting') end
     end
   end
   return pending
@@ -100,12 +104,13 @@ local function congested(lane, wait, token)
     tonumber(redis.call('HGET', KEYS[11], prefix .. 'answered') or 0) + done)
 end
 
-local function tested(how)
+-- `beside` counts a tester that was in flight until now
+local function tested(how, beside)
   tester = nil
   redis.call('HDEL', KEYS[11], 'tester', 'tester_until')
   if how == '' then return end
   redis.call('HINCRBY', KEYS[11], 'tested_n', 1)
-  redis.call('HSET', KEYS[11], 'tested', how, 'tested_in_flight', pending_now())
+  redis.call('HSET', KEYS[11], 'tested', how, 'tested_in_flight', pending_now() + beside)
 end
 
 local function account_says(few)
@@ -236,7 +241,7 @@ local function paid(line)
     troubles = 0
     redis.call('HSET', KEYS[11], 'troubles', 0)
   end
-  put(ids, line)
+  if line ~= '' then put(ids, line) end
   add('accepted', 1)
 end
 
@@ -275,10 +280,11 @@ local function apply(i, row)
     put(told, ARGV[i + 11])
   end
   if few.keeps then keep(row, few.keeps) end
+  local carried_out = line ~= '' or few.answered
   if from == 'submitting' and tester == ARGV[i + 1] then
-    tested(line ~= '' and 'accepted' or few.lane == 'posts' and 'refused' or '')
+    tested(carried_out and 'accepted' or few.lane == 'posts' and 'refused' or '', few.answered and 1 or 0)
   end
-  if line ~= '' then paid(line) end
+  if carried_out then paid(line) end
 end
 
 local rows, tokens = {}, {}
