@@ -1,10 +1,12 @@
 """The APIs that a worker's child speaks, each made at its first use: one for an address and a way to be answered."""
 
-from pipeline.core.policy import ASYNC, FOLLOWS, HOLDS
+from pipeline.core.modes import OPENAI
+from pipeline.core.policy import ASYNC, FOLLOWS, HOLDS, SYNC_STREAM
 from pipeline.edges.clock import unix_seconds
 from pipeline.edges.foxapi import FoxApi
 from pipeline.edges.http import HttpDoor
 from pipeline.edges.http_transport import PATIENT, HttpSettings
+from pipeline.edges.openai_api import OpenAiApi
 from pipeline.edges.videos import SendsVideos
 from pipeline.ports import Api, Clock, RunCard
 from workers.settings import WorkerSettings
@@ -31,6 +33,9 @@ class Apis:
         if self._key is None:
             raise RuntimeError("a worker without a key was asked to send")
         mode = card.policy.mode
+        if card.api == OPENAI:
+            stream = mode == SYNC_STREAM
+            return OpenAiApi(card.base_url, self._key, self._door(mode), clock=unix_seconds, stream=stream)
         return FoxApi(card.base_url, self._key, self._door(mode), clock=unix_seconds, mode=mode)
 
     def _door(self, mode: str) -> HttpDoor:

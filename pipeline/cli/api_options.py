@@ -12,6 +12,12 @@ def _base_url(context: click.Context, parameter: click.Parameter, value: str | N
     return base_url_for(context.params.get("api", FOXAPI), value)
 
 
+offline = click.option(
+    "--offline",
+    envvar="VIDBATCH_OFFLINE",
+    is_flag=True,
+    help="Do not ask the API which models it has and what the balance is; without a key it is not asked anyway.",
+)
 api = click.option(
     "--api",
     envvar="VIDBATCH_API",
@@ -19,8 +25,8 @@ api = click.option(
     default=FOXAPI,
     show_default=True,
     is_eager=True,  # what the address has to be depends on it
-    help="Which API is spoken there: openai is any server of OpenAI's chat completions that takes video_url parts, such "
-    "as vLLM, OpenRouter or Gemini's compatible endpoint. It needs --base-url, and a model.",
+    help="Which API is spoken there: openai is any server of OpenAI's chat completions that takes video_url parts, "
+    "such as vLLM, OpenRouter or Gemini's compatible endpoint. It needs --base-url, and a model.",
 )
 base_url = click.option(
     "--base-url",

@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "VIDBATCH_API_KEY_FILE": "a file that holds the API key",
     "VIDBATCH_API": "which API is spoken there: foxapi or openai",
     "VIDBATCH_BASE_URL": "the API's address",
+    "VIDBATCH_OFFLINE": "whether a plan asks the API nothing",
     "VIDBATCH_REDIS": "a Redis server; without one a private server is used",
     "VIDBATCH_MODEL": "the model where the manifest names none",
     "VIDBATCH_PROMPT": "the prompt where the manifest has none",

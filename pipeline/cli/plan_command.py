@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from pipeline.cli import limit_options, media_options, options, question_options
+from pipeline.cli import api_options, limit_options, media_options, options, question_options
 from pipeline.cli.asking import question_of, schema_described
-from pipeline.cli.configuration import Configuration
+from pipeline.cli.configuration import Configuration, known_key
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
 from pipeline.cli.out_option import OUT
+from pipeline.cli.plan_models import account_lines, account_object, asked
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
 from pipeline.cli.planning import plan_into, videos_of
 from pipeline.cli.preflight_text import preflight_lines, preflight_object
@@ -27,6 +28,7 @@ from pipeline.cli.preparing import (
     unfinished_of,
 )
 from pipeline.edges.clock import local_now
+from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
@@ -58,6 +60,7 @@ def _reckoned_limits(command: options.Command) -> options.Command:
 @options.max_total_tokens
 @options.by
 @_reckoned_limits
+@api_options.offline
 @options.json_output
 @click.pass_obj
 def command(
@@ -95,16 +98,21 @@ def command(
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
         looked = _looked_at(folder, given) if given["preflight"] else None
+    told = asked(given, known_key(configuration, process_environment()))
     if as_json:
         goes_on = {} if unfinished is None else {"unfinished_run": unfinished.run_id}
-        told = {**described, **goes_on, **promises(given, described, local_now()), "first_rejections": rejections}
-        told |= preflight_object(looked)
-        click.echo(orjson.dumps(told))
+        told_more = {**promises(given, described, local_now()), **account_object(told, described["models"])}
+        click.echo(
+            orjson.dumps(
+                {**described, **goes_on, **told_more, "first_rejections": rejections, **preflight_object(looked)}
+            )
+        )
     else:
         if unfinished is not None:
             click.echo(f"run {unfinished.run_id} of these rows is not finished: `vidbatch run` goes on with it")
         lines = plan_lines(described, rejections, "written to rejects.parquet by `vidbatch run`")
-        for line in (*lines, *promise_lines(given, described, local_now())):
+        account = () if told is None else account_lines(told, described["models"])
+        for line in (*lines, *promise_lines(given, described, local_now()), *account):
             click.echo(line)
         for line in preflight_lines(looked) if looked is not None else ():
             click.echo(line)

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from pipeline.cli.options import budget_of
+from pipeline.cli.plan_models import thinking_lines
 from pipeline.cli.screen import cost_text
 from pipeline.core.answering import AnswerStatus
 from pipeline.core.budget import Budget
@@ -43,6 +44,7 @@ def plan_lines(
     models = ", ".join(f"{model} ({count:,})" for model, count in described["models"].items())
     if models:
         yield f"models: {models}; {_counted(described['videos'], 'video', 'videos')}; API {described['base_url']}"
+        yield from thinking_lines(described)
         yield from _schema_lines(described)
         yield from _price_lines(described)
 

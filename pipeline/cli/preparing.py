@@ -118,6 +118,7 @@ def sifted(
             videos=summary.videos,
             prompt_characters=summary.prompt_characters,
             lengths=summary.lengths,
+            thinking=summary.thinking,
         )
     from pipeline.edges.sifting import sift  # noqa: PLC0415 - DuckDB is loaded only where there is something to compare
 
@@ -280,11 +281,13 @@ def _description(
 
 def counts_of(sifted: Sifted) -> dict[str, Any]:
     """What becomes of the rows that are no rejections, as `run.json` keeps it."""
+    thinking = sifted.thinking.described()
     return {
         "requests": sifted.requests,
         "duplicates": sifted.duplicates,
         "reused": sifted.reused.total(),
         "reused_outcomes": dict(sifted.reused),
+        **({"thinking": thinking} if thinking else {}),
     }
 
 

@@ -32,8 +32,8 @@ class _Settings(BaseModel):
 
     model_config = _STRICT
 
-    api: Literal["foxapi", "openai"] | None = None
     base_url: str | None = None
+    api: Literal["foxapi", "openai"] | None = None
     redis: str | None = None
     model: str | None = None
     prompt: str | None = None

@@ -50,7 +50,7 @@ The set of codes is open. A code that is not here ends the row: asking again is 
 an invalid parameter or an empty balance does not pass by waiting.
 """
 
-_MOVED: Final[Mapping[int, str]] = {
+MOVED: Final[Mapping[int, str]] = {
     301: "the resource lives elsewhere; this server did not act",
     307: "the same, for now, and the method must be kept: by definition the request is still to be made",
     308: "the same, for good",
@@ -58,7 +58,7 @@ _MOVED: Final[Mapping[int, str]] = {
 """Redirects that are plain refusals. 302 and 303 are not among them: both are also how a server answers a POST that
 it has carried out, so they are ambiguous."""
 
-_PERHAPS_DONE: Final[Mapping[int, str]] = {
+PERHAPS_DONE: Final[Mapping[int, str]] = {
     408: "gateways use it for a slow service behind them as well as for a slow client",
     409: "a conflict may be with what this very request created",
     499: "a proxy gave up on the connection; the service behind it may not have",
@@ -108,7 +108,7 @@ def read_submit(
             return NotNow(problem, read_retry_after(headers, now=now, longest=longest_retry_after))
         case 429:
             return Throttled(problem, read_retry_after(headers, now=now, longest=longest_retry_after))
-        case _ if status in _MOVED or (400 <= status < 500 and status not in _PERHAPS_DONE):  # noqa: PLR2004
+        case _ if status in MOVED or (400 <= status < 500 and status not in PERHAPS_DONE):  # noqa: PLR2004
             return Refused(problem)
         case _:
             return Ambiguous(problem)

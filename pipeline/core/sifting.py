@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.core.estimates import Lengths
+from pipeline.core.models import Thinking
 
 
 @dataclass(slots=True)
@@ -17,3 +18,4 @@ class Sifted:
     videos: int = 0
     prompt_characters: int = 0
     lengths: Lengths = field(default_factory=Lengths)
+    thinking: Thinking = field(default_factory=Thinking)

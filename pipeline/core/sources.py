@@ -6,12 +6,12 @@ manifest itself, is looked at by `other_sources`, and becomes a reference.
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import orjson
 
 from pipeline.core.cells import UnfitError
+from pipeline.core.models import MOST_VIDEOS_OF_MODEL
 from pipeline.core.other_sources import (
     EXTENSIONS,
     NO_SOURCES,
@@ -23,7 +23,6 @@ from pipeline.core.other_sources import (
 )
 
 MOST_VIDEOS = 10
-MOST_VIDEOS_OF_MODEL: Mapping[str, int] = MappingProxyType({"nemotron-3-nano-omni": 1})
 VIDEO_COLUMNS = ("video_url", "video_urls")
 YOUTUBE_HOSTS = frozenset(
     {"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be", "www.youtu.be"}

@@ -220,6 +220,8 @@ class _Split:
         for model, seconds in zip(models.to_pylist(), _cells(rows["carried"], DURATION), strict=True):
             if seconds:
                 sifted.lengths.add(model, seconds)
+        for asked in rows.group_by(["model", "reasoning", "max_tokens"]).aggregate([([], "count_all")]).to_pylist():
+            sifted.thinking.add(asked["model"], asked["reasoning"], asked["max_tokens"], asked["count_all"])
         self._requests.add(rows)
 
     def _keep(self, rows: pa.Table, told: pa.Table) -> None:

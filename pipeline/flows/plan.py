@@ -15,6 +15,7 @@ import orjson
 from pipeline.core.errors import UsageError
 from pipeline.core.estimates import DURATION, Lengths
 from pipeline.core.fingerprints import Fingerprints, RowIds
+from pipeline.core.models import Thinking
 from pipeline.core.other_sources import NO_SOURCES, Sources
 from pipeline.core.prompts import NO_COLUMN, NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults, RawRow, Rejection, Request, reject, to_request
@@ -59,6 +60,7 @@ class PlanSummary:
     videos: int
     lengths: Lengths
     repeated: bool = False
+    thinking: Thinking = field(default_factory=Thinking)
 
 
 def plan(
@@ -178,6 +180,7 @@ class Tally:
     lengths: Lengths = field(default_factory=Lengths)
     hashes: Fingerprints = field(default_factory=Fingerprints)
     repeated: bool = False
+    thinking: Thinking = field(default_factory=Thinking)
     digest: "_Digest" = field(default_factory=sha256)
 
     def count_request(self, request: Request, request_hash: str) -> None:
@@ -186,6 +189,7 @@ class Tally:
         self.prompt_characters += len(request.prompt)
         self.videos += len(request.video_urls)
         self.models[request.model] += 1
+        self.thinking.add(request.model, request.reasoning, request.max_tokens)
         named = (request_hash, request.row_id, request.prompt_name, request.carried)
         self.digest.update(orjson.dumps(named, option=orjson.OPT_SORT_KEYS))
         if not self.repeated:
@@ -221,6 +225,7 @@ class Tally:
             videos=self.videos,
             lengths=self.lengths,
             repeated=self.repeated,
+            thinking=self.thinking,
         )
 
 

@@ -1,5 +1,7 @@
 """An answer gathered from chunks: what it holds, how it ends, and where a broken stream goes on."""
 
+import tracemalloc
+
 import orjson
 import pytest
 
@@ -230,3 +232,20 @@ def test_what_was_reached_grows_with_progress_alone():
     assert answer.go_on() is None
     assert (taken(CHUNKS[:4], answer).reached, answer.counted) == (6, 4)
     assert taken(CHUNKS[4:8], answer).reached == 8
+
+
+def test_many_answers_at_once_take_little_more_room_than_their_text():
+    text = chunk(content="eight by")
+
+    def gathered():
+        answer = StreamAnswer()
+        for _ in range(500):
+            answer.take(text)
+        return answer
+
+    gathered()
+    tracemalloc.start()
+    answers = [gathered() for _ in range(20)]
+    taken_up = tracemalloc.get_traced_memory()[0] / len(answers)
+    tracemalloc.stop()
+    assert 4_000 < taken_up < 8_000
