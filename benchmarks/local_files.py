@@ -2,8 +2,8 @@
 
     python benchmarks/local_files.py [--files 200] [--megabytes 15] [--workers 2] [--upload]
 
-Writes files that begin as MP4 and hold random bytes, runs `vidbatch run` on them against a simulator, and tells the peak
-of each process's resident memory.
+Writes files that begin as MP4 and hold random bytes, runs `vidbatch run` on them against a simulator, and tells the
+peak of each process's resident memory.
 """
 
 import argparse

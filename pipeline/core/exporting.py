@@ -40,6 +40,7 @@ TABLES = frozenset({Format.CSV, Format.JSONL, Format.PARQUET, Format.DUCKDB, For
 """Formats that hold whichever columns are asked for; the others are made of some."""
 
 NO_VIDEO = "no video"
+NO_FILE = "a video that is no file and has no URL"
 NO_ANSWER = "no answer"
 NO_MOMENTS = "no timestamps in the answer"
 """Why a format has no place for a row."""

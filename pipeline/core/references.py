@@ -84,10 +84,10 @@ def videos_in(body: bytes) -> list[str]:
 
 def asked_digest(body: bytes, videos: tuple[str, ...]) -> str:
     """SHA-256 of what a body asks: of a file or inline video it is the content that counts, wherever it lies."""
-    if any(video.startswith(_KEPT) for video in videos):
-        named = [_by_content(video) for video in videos]
-        asked = orjson.loads(body)
-        body = orjson.dumps({**asked, "video_urls": named})
+    for video in videos:  # this runs for every row, so without a generator
+        if video.startswith(_KEPT):
+            body = orjson.dumps({**orjson.loads(body), "video_urls": [_by_content(each) for each in videos]})
+            break
     return sha256(body).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """Exports for FiftyOne: a folder that it imports as videos with temporal detections, or with the answer's fields.
 
-FiftyOne reads videos from files, so the folder says where to get them: `videos.curl` fetches each into `data/`. Times
+FiftyOne reads videos from files, so the folder says where to get them: `videos.curl` fetches each into `data/`, where
+those that are files of this machine are links. Times
 stay seconds in `labels.json`, since only the video tells its frames.
 """
 
@@ -14,8 +15,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from pipeline.core.exporting import NO_VIDEO, file_stem
+from pipeline.core.exporting import NO_FILE, NO_VIDEO, file_stem
 from pipeline.core.moments import Moment, moments_in
+from pipeline.core.references import InlineData, StoreVideo, read_reference
 from pipeline.edges.export_files import json_items
 from pipeline.edges.export_view import View
 from pipeline.edges.export_webvtt import rows_of
@@ -39,6 +41,7 @@ _INDEX = b'{"type":"eta.core.datasets.LabeledVideoDataset","description":"vidbat
 _README = """# Videos and annotations for FiftyOne
 
 Fetch all videos first, in this folder: `curl --parallel --config videos.curl`.
+Videos that were files of the machine that exported are links in `data/`.
 Then, for moments as temporal detections:
 
     import fiftyone as fo
@@ -66,9 +69,16 @@ def write_fiftyone(view: View, folder: Path) -> Mapping[str, int]:
                 left_out[NO_VIDEO] += 1
                 continue
             url = row["video_urls"][0]
+            reference = read_reference(url)
+            if isinstance(reference, InlineData | StoreVideo):
+                left_out[NO_FILE] += 1
+                continue
             stem = file_stem(row["place"], row["row_id"], row["prompt_name"])
             video, labels = f"data/{stem}{_ending(url)}", f"labels/{stem}.json"
-            curl.write(f"url = {_curl_text(url)}\noutput = {_curl_text(video)}\n")
+            if reference is None:
+                curl.write(f"url = {_curl_text(url)}\noutput = {_curl_text(video)}\n")
+            else:
+                (folder / video).symlink_to(reference.path)
             (folder / labels).write_bytes(orjson.dumps(_video_labels(row)))
             add_labels(orjson.dumps(stem) + b":" + orjson.dumps(_detections(row)))
             add_index(orjson.dumps({"data": video, "labels": labels}))

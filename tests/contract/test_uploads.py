@@ -1,6 +1,7 @@
 """Who uploads a file, and where it lies from then on: in memory and in Redis alike."""
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 
 import pytest
@@ -46,8 +47,10 @@ def run(coroutine):
 
 
 async def until(holds):
+    tick = asyncio.Event()
     while not await holds():
-        await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(tick.wait(), 0.01)
 
 
 def test_a_file_is_found_by_account_and_hash_for_as_long_as_it_is_kept(world):

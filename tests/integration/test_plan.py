@@ -114,8 +114,10 @@ def test_the_schema_of_a_row_says_what_the_core_checks():
     assert columns["video_urls"]["maxItems"] == sources.MOST_VIDEOS
     assert columns["model"]["default"] == DEFAULT_MODEL
     assert all(ending in schema["$defs"]["video"]["description"] for ending in sources.EXTENSIONS)
-    pattern = re.compile(schema["$defs"]["video"]["pattern"])
-    assert pattern.search("https://x.example/a.mp4")
+    patterns = [re.compile(one["pattern"]) for one in schema["$defs"]["video"]["anyOf"]]
+    kinds = ["https://x.example/a.mp4", "s3://bucket/a.mp4", "data:video/mp4;base64,AAAA", "a b.mp4", "file:///a.mp4"]
+    assert [[bool(pattern.search(kind)) for pattern in patterns].index(True) for kind in kinds] == [0, 1, 2, 3, 4]
+    assert not any(pattern.search("ftp://x.example/a.mp4") for pattern in patterns)
 
 
 def test_the_summary_counts_what_is_asked():

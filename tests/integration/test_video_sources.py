@@ -123,3 +123,53 @@ def test_a_file_in_many_rows_is_uploaded_once_by_two_workers(simulator, library,
     assert len(found) == 50
     assert all(found[f"v{i}"]["content"].endswith(digest([clip("still.mp4")], f"Describe {i}.")) for i in range(50))
     assert api.summary()["uploads"] == 1, api.summary()
+
+
+def test_refused_sources_are_rejected_by_the_command_with_their_reasons(library, type_in, tmp_path):
+    os.mkfifo(library / "pipe.mp4")
+    (library / "link.mp4").symlink_to(tmp_path / "outside.mp4")
+    (library / "text.mp4").write_text("no video at all")
+    named = ["/etc/passwd", "file:///proc/self/environ", "../../x.mp4", "library/link.mp4", "library/text.mp4"]
+    manifest = written(
+        tmp_path / "v.jsonl", [{"video_url": url, "prompt": "p"} for url in [*named, "library/pipe.mp4"]]
+    )
+    code, said = type_in("plan", manifest, "--offline", "--media-root", library)
+    assert code == 1
+    for reason in ("outside", "a link leads out", "this begins with 'no video at all'", "a regular file"):
+        assert reason in said, said
+    assert "--media-root DIR" in type_in("plan", manifest, "--offline")[1]
+    code, said = type_in("plan", manifest, "--offline", VIDBATCH_MEDIA_ROOT=f"{library}{os.pathsep}{tmp_path}")
+    assert "a link leads out" not in said, said
+
+
+def test_a_run_goes_on_only_where_its_files_may_be_read(simulator, library, type_in, tmp_path):
+    api = simulator(latency="0.1s")
+    manifest = written(tmp_path / "videos.jsonl", [{"video_url": "library/still.mp4", "prompt": "p"}])
+    words = ("run", manifest, "--out", tmp_path / "out", "--base-url", api.base_url, "--yes")
+    code, said = type_in(*words, "--media-root", library, VIDBATCH_API_KEY="")
+    assert code == 4, said
+    (planned,) = (tmp_path / "out" / "runs").iterdir()
+    (planned / "begun").write_text("{}")
+    code, said = type_in(*words)
+    assert code == 2, said
+    assert f"--media-root: run {planned.name} sends files of {library}; found none" in said
+
+
+def test_a_plan_is_looked_at_before_it_is_paid_for(simulator, library, type_in, tmp_path):
+    api = simulator(fast=False)
+    urls = [f"{api.base_url}/media/still.mp4", f"{api.base_url}/media/absent.mp4", "library/still.mp4"]
+    manifest = written(tmp_path / "v.jsonl", [{"video_url": url, "prompt": "p"} for url in [*urls, urls[1]]])
+    words = ("plan", manifest, "--offline", "--preflight", "--media-root", library)
+    code, said = type_in(*words)
+    assert code == 1
+    assert "preflight: 3 videos looked at, 1 gone" in said, said
+    code, said = type_in(*words, "--max-duration", "0.1", "--json")
+    told = orjson.loads(said)["preflight"]
+    assert told["by_code"] == {"preflight_too_long": 2, "preflight_dead": 1}, said
+    out, before = tmp_path / "out", len(api.posts())
+    common = ("--base-url", api.base_url, "--yes", "--media-root", library, "--poll", "fixed:100ms")
+    code, said = type_in("run", manifest, "--out", out, "--preflight", *common)
+    assert code == 1, said
+    found = annotations(out)
+    assert {row["error_code"] for row in found.values() if row["outcome"] == "refused"} == {"preflight_dead"}
+    assert len(api.posts()) - before == 2

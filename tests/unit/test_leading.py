@@ -319,7 +319,15 @@ def told(scene, monkeypatch, repairs):
     """How often the run asks again after a command that gave `repairs`, or nothing."""
     carried = []
     given = dict.fromkeys(("max_cost", "max_total_tokens", "redis_url", "by"))
-    given |= {"yes": True, "workers": 1, "poll": "adaptive", "poll_cost": 1.0, "on_unknown": "hold", "detach": False}
+    given |= {
+        "yes": True,
+        "workers": 1,
+        "poll": "adaptive",
+        "poll_cost": 1.0,
+        "on_unknown": "hold",
+        "detach": False,
+        "mode": None,
+    }
     given |= {"media_root": (), "inline_limit": 0, "upload": False, "preflight": False, "max_duration": None}
     monkeypatch.setattr(sending, "api_key", lambda *_: Secret("k"))
     monkeypatch.setattr(sending, "share_of", lambda _: NOTHING_GIVEN)

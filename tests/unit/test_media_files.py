@@ -152,7 +152,7 @@ def test_a_root_that_is_not_there_may_come_back(tmp_path):
 def test_a_root_that_a_command_names_must_be_there(tmp_path):
     (tmp_path / "file").touch()
     for path in ("absent", "file"):
-        with pytest.raises(SettingsError, match="--media-root: found .*; allowed is a folder"):
+        with pytest.raises(SettingsError, match=r"--media-root: found .*; allowed is a folder"):
             real_roots([tmp_path / path], "--media-root")
     (tmp_path / "link").symlink_to(tmp_path)
     assert real_roots([tmp_path / "link", tmp_path], "--media-root") == (str(Path(os.path.realpath(tmp_path))),)

@@ -47,6 +47,18 @@ def test_no_runs_need_no_tickets():
     assert due() == []
 
 
+def test_a_run_whose_files_nobody_may_read_is_polled_and_not_sent():
+    run = replace(QUIET, ready=1, ready_due=1, pending_due=1, media_roots=("/films/a", "/more"))
+
+    def served(*roots):
+        one_each = dict.fromkeys(Role, 1)
+        return {ticket.role for ticket in tickets_due([run], Capacity(one_each, dict.fromkeys(Role, 0), None, roots))}
+
+    assert served() == {Role.POLL}
+    assert served(("/films", "/mo"), ("/more",)) == {Role.POLL}
+    assert served((), ("/more", "/films")) == {Role.SUBMIT, Role.POLL}
+
+
 def test_a_ticket_names_its_run_and_its_role():
     assert due(replace(QUIET, ready=1, ready_due=1)) == [Ticket(Role.SUBMIT, "run-1")]
 

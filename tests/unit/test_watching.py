@@ -286,6 +286,16 @@ def test_what_the_workers_lack_is_said_in_one_sentence(cards, told):
     assert bool(said) == bool(told)
 
 
+def test_a_run_whose_files_nobody_may_read_says_which_folders_are_needed():
+    async def act(*roots):
+        ledger = MemoryLedger(lambda: 0)
+        await ledger.register_worker(replace(worker("submit", "poll", "write", "control"), media_roots=roots))
+        return await lacking(ledger, "key", ("/films",))
+
+    assert "--media-root /films" in asyncio.run(act("/more"))
+    assert asyncio.run(act("/more", "/films")) == ""
+
+
 def test_redis_away_for_long_is_given_up():
     scene = Scene()
 
