@@ -99,4 +99,11 @@ def _lines_completed(files: Iterable[Path]) -> int:
 def environment(place: Place, given: Mapping[str, str]) -> dict[str, str]:
     """Nothing of the person's own settings of vidbatch; its key, which the scripts have under their own name."""
     kept = {name: value for name, value in given.items() if not name.startswith("VIDBATCH_")}
-    return {**kept, "VIDBATCH_STATE": str(place.state), "VIDBATCH_API_KEY": KEY, "API_KEY": KEY, "COLUMNS": "200"}
+    return {
+        **kept,
+        "VIDBATCH_STATE": str(place.state),
+        "VIDBATCH_API_KEY": KEY,
+        "API_KEY": KEY,
+        "COLUMNS": "200",
+        "VIDBATCH_OFFLINE": "1",
+    }

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.cli.asking import question_of
 from pipeline.cli.configuration import Configuration, known_key
 from pipeline.cli.ending import report
+from pipeline.cli.plan_models import account_lines, asked
 from pipeline.cli.plan_text import plan_lines, promise_lines
 from pipeline.cli.preparing import Prepared, first_rejections, prepare
 from pipeline.cli.screen import Screen
@@ -71,7 +72,11 @@ def carry_on(
     else:
         rejections = first_rejections(prepared.folder, 5) if described["rejections"] else []
         lines = plan_lines(described, rejections, str(prepared.folder.path / "rejects.parquet"))
-        found = partial(found_before, given, described["base_url"], known_key(configuration, process_environment()))
-        for line in (*lines, *promise_lines(given, described, local_now(), found)):
+        key = known_key(configuration, process_environment())
+        found = partial(found_before, given, described["base_url"], key)
+        # where nobody is asked whether to send, nobody waits to read it
+        told = None if given["yes"] else asked(given, key)
+        account = () if told is None else account_lines(told, described["models"])
+        for line in (*lines, *promise_lines(given, described, local_now(), found), *account):
             screen.say(line)
     return send(prepared, configuration, screen, given, waiting, as_json=as_json)

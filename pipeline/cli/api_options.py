@@ -12,6 +12,12 @@ def _base_url(context: click.Context, parameter: click.Parameter, value: str | N
     return base_url_for(context.params.get("api", FOXAPI), value)
 
 
+offline = click.option(
+    "--offline",
+    envvar="VIDBATCH_OFFLINE",
+    is_flag=True,
+    help="Do not ask the API which models it has and what the balance is; without a key it is not asked anyway.",
+)
 api = click.option(
     "--api",
     envvar="VIDBATCH_API",

@@ -9,22 +9,24 @@ from typing import Any
 import click
 import orjson
 
-from pipeline.cli import limit_options, options, question_options
+from pipeline.cli import api_options, limit_options, media_options, options, question_options
 from pipeline.cli.asking import question_of, schema_described
-from pipeline.cli.configuration import Configuration
+from pipeline.cli.configuration import Configuration, known_key
 from pipeline.cli.estimating import estimate_of, refuse_unpriced
 from pipeline.cli.out_option import OUT
+from pipeline.cli.plan_models import account_lines, account_object, asked
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
+from pipeline.cli.planning import plan_into, videos_of
 from pipeline.cli.preparing import (
     answered,
     collections_of,
     counts_of,
     first_rejections,
-    plan_into,
     sifted,
     unfinished_of,
 )
 from pipeline.edges.clock import local_now
+from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
@@ -45,11 +47,13 @@ def _reckoned_limits(command: options.Command) -> options.Command:
     "written there.",
 )
 @question_options.question_options
+@media_options.media_root
 @question_options.refresh
 @options.max_cost
 @options.max_total_tokens
 @options.by
 @_reckoned_limits
+@api_options.offline
 @options.json_output
 @click.pass_obj
 def command(
@@ -64,7 +68,7 @@ def command(
     question = question_of(manifests, given)
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")
-        summary = plan_into(question, folder, strict=given["strict"], progress=None)
+        summary = plan_into(question, folder, videos_of(question), strict=given["strict"], progress=None)
         unfinished = None if out is None else unfinished_of(question, OutFolder(out), summary)
         known = answered(OutFolder(out), question) if out is not None and given["reuse"] else {}
         unsent = sifted(summary, folder, known, collections_of(OutFolder(out)) if known and out is not None else ())
@@ -86,15 +90,17 @@ def command(
             **schema_described(question.schema, question.schema.shape if question.schema else None),
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
+    told = asked(given, known_key(configuration, process_environment()))
     if as_json:
         goes_on = {} if unfinished is None else {"unfinished_run": unfinished.run_id}
-        told = {**described, **goes_on, **promises(given, described, local_now()), "first_rejections": rejections}
-        click.echo(orjson.dumps(told))
+        told_more = {**promises(given, described, local_now()), **account_object(told, described["models"])}
+        click.echo(orjson.dumps({**described, **goes_on, **told_more, "first_rejections": rejections}))
     else:
         if unfinished is not None:
             click.echo(f"run {unfinished.run_id} of these rows is not finished: `vidbatch run` goes on with it")
         lines = plan_lines(described, rejections, "written to rejects.parquet by `vidbatch run`")
-        for line in (*lines, *promise_lines(given, described, local_now())):
+        account = () if told is None else account_lines(told, described["models"])
+        for line in (*lines, *promise_lines(given, described, local_now()), *account):
             click.echo(line)
     refuse_unpriced(options.budget_of(given), list(unsent.models), prices, fixed=False)
     sys.exit(1 if summary.rejections else 0)

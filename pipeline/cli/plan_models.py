@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.core.account import Secret
+from pipeline.core.account_reading import AccountTold, lacking
 from pipeline.core.models import TIGHT_CAP
 from pipeline.core.modes import FOXAPI
 
@@ -24,3 +26,40 @@ def thinking_lines(described: Mapping[str, Any]) -> Iterator[str]:
 
 def _rows(count: int) -> str:
     return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def account_lines(told: AccountTold, models: Mapping[str, int]) -> Iterator[str]:
+    """What the API says of a plan's models and of the balance, one line each; never a reason to plan nothing."""
+    listed = told.models
+    if told.refuses_the_key:
+        yield f"warning: the API refuses the key: {listed.trouble or (told.balance and told.balance.trouble)}"
+        return
+    if listed.trouble:
+        yield f"models at the API: not known ({listed.trouble})"
+    elif missing := lacking(models, listed.value):
+        yield f"warning: the API's list of {len(listed.value):,} models lacks {', '.join(missing)}: rows may be refused"
+    else:
+        yield f"models at the API: {len(listed.value):,}" + (", those of the plan among them" if listed.value else "")
+    if told.balance is not None:
+        balance = told.balance
+        known = f"{balance.value:,.2f} credits" if not balance.trouble else f"not known ({balance.trouble})"
+        yield f"balance: {known}"
+
+
+def account_object(told: AccountTold | None, models: Mapping[str, int]) -> dict[str, Any]:
+    """The same for programs; null where nothing was asked."""
+    if told is None:
+        return {"api_account": None}
+    listed, balance = told.models, told.balance
+    known = {"models": listed.value, "models_lacking": lacking(models, listed.value or ())}
+    trouble = {"models": listed.trouble or None, "balance": (balance.trouble or None) if balance else None}
+    return {"api_account": {**known, "balance": balance.value if balance else None, "trouble": trouble}}
+
+
+def asked(given: Mapping[str, Any], key: Secret | None) -> AccountTold | None:
+    """What the API says before anything is sent; nothing without a key, or where it is not to be asked."""
+    if key is None or given["offline"]:
+        return None
+    from pipeline.edges.api_look import looked  # noqa: PLC0415 - who has no key need not wait for the HTTP client
+
+    return looked(given["api"], given["base_url"], key)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli import options, question_options
+from pipeline.cli import api_options, options, question_options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.early import waiting_worker
 from pipeline.edges.places import Place
@@ -18,6 +18,7 @@ from pipeline.edges.places import Place
 @question_options.question_options
 @question_options.refresh
 @options.sending_options
+@api_options.offline
 @options.json_output
 @click.pass_obj
 def command(

@@ -24,7 +24,7 @@ from pipeline.edges.memory_permits import Granted, granted, hand_out, paced_late
 from pipeline.edges.memory_run import MemoryRun
 from pipeline.edges.memory_snapshot import snapshot_of
 from pipeline.edges.redis_late import LATE_LEASE_MS
-from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, LateClaim, RunCard
+from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, LateClaim, RowSeen, RunCard
 
 
 class MemoryLedger(MemoryAccounts):
@@ -190,6 +190,12 @@ class MemoryLedger(MemoryAccounts):
         taken = Claimed(row_index, run.new_token(holder, now), record, claimed_at_ms=now)
         self._hold(run, State.SUBMITTING, [taken], now)
         return taken
+
+    async def row_seen(self, run_id: str, row_index: int) -> RowSeen:
+        """Where one row stands."""
+        run = self._runs[run_id]
+        stands = [State.DONE] * (row_index in run.done) + [at for at, rows in run.rows.items() if row_index in rows]
+        return RowSeen(next(iter(stands), None), run.records.get(row_index, RowRecord()))
 
     async def put_back(self, run_id: str, row: Claimed) -> None:
         """Return a row of `take_ready` unchanged."""

@@ -1,6 +1,6 @@
 """Streams of events as answers: one connection's events gathered, and a POST that is answered with a stream."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pipeline.core.answers import Ambiguous, Answered, Completion, Failed, Problem, SubmitAnswer
 from pipeline.core.reading import RETRYABLE_FAILURES
@@ -9,15 +9,20 @@ from pipeline.core.sse import SseEvent, SseParser
 from pipeline.core.stream_answer import StreamAnswer, StreamState
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply, HttpStream
 from pipeline.edges.masking import Masking
+from pipeline.edges.payload import Payload
 
 _ENDS_WITHIN_S = 1.0
 """After the last event comes nothing but the end of the body; one that does not come costs the connection."""
 
 
-async def gathered(stream: HttpStream, answer: StreamAnswer, mask: Masking) -> Problem | None:
+Hear = Callable[[StreamAnswer], None]
+"""Looks at an answer as it is being written."""
+
+
+async def gathered(stream: HttpStream, answer: StreamAnswer, mask: Masking, hear: Hear | None = None) -> Problem | None:
     """Take a connection's events until the answer is whole or the connection ends; what broke it off, if anything.
 
-    The stream is closed. `answer` tells how far it came.
+    The stream is closed. `answer` tells how far it came; `hear` is called after each piece.
     """
     parser = SseParser()
     try:
@@ -28,6 +33,8 @@ async def gathered(stream: HttpStream, answer: StreamAnswer, mask: Masking) -> P
                     if answer.state is StreamState.WHOLE:
                         await stream.finish(_ENDS_WITHIN_S)
                     return None
+            if hear is not None:
+                hear(answer)
     except DoorError as error:
         return error.problem
     finally:
@@ -41,7 +48,7 @@ def completion_in(answer: StreamAnswer, mask: Masking) -> Completion:
 
 
 async def posted(
-    door: HttpDoor, url: str, headers: Mapping[str, str], body: bytes, mask: Masking
+    door: HttpDoor, url: str, headers: Mapping[str, str], body: bytes | Payload, mask: Masking
 ) -> HttpReply | SubmitAnswer:
     """Send one POST that is to be answered with a stream, and read that to its end; a whole reply where none came.
 

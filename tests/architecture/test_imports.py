@@ -98,6 +98,11 @@ DOORS = (
         "one client of an object store a process, made after the fork, and one place that knows what its refusals mean",
     ),
     Door(
+        ("botocore", "boto3"),
+        ("pipeline/edges/object_signing.py",),
+        "one place signs, and nothing that it makes goes anywhere but over the wire",
+    ),
+    Door(
         ("duckdb",), ("pipeline/edges/duck.py",), "one place says how much memory a query may take, and what it loads"
     ),
     Door(

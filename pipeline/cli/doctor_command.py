@@ -1,0 +1,108 @@
+"""`vidbatch doctor`."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+import click
+import orjson
+
+from pipeline.cli import api_options, options
+from pipeline.cli.configuration import Configuration, known_key
+from pipeline.cli.out_option import OUT
+from pipeline.core import checkup
+from pipeline.core.checkup import Finding, Level
+from pipeline.core.costs import Price
+from pipeline.core.errors import VidbatchError
+from pipeline.core.modes import FOXAPI
+from pipeline.core.requests import DEFAULT_MODEL
+from pipeline.edges.clock import local_now
+from pipeline.edges.disk import free_bytes
+from pipeline.edges.embedded import server_binary, state_folder
+from pipeline.edges.environment import process_environment
+from pipeline.edges.places import Place
+
+_COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
+
+
+@click.command(name="doctor")
+@api_options.api
+@api_options.base_url
+@click.option("--model", envvar="VIDBATCH_MODEL", help="The model that is to be asked [default: gemini-2.5-pro].")
+@options.redis_url
+@click.option("--out", type=OUT, help="Folder of a dataset, whose disk is looked at, too.")
+@options.json_output
+@click.pass_obj
+def command(configuration: Configuration, /, as_json: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
+    """Look at everything that a run needs: the API, the key, models, balance, price, Redis and disk. Send nothing.
+
+    It ends with 1 where something is wrong that would stop a run.
+    """
+    found: list[Finding] = []
+    for finding in _look(configuration, given, process_environment(), local_now().date()):
+        found.append(finding)
+        if not as_json:
+            _say(finding)
+    if as_json:
+        click.echo(orjson.dumps([asdict(finding) for finding in found]))
+    sys.exit(1 if any(finding.level is Level.ERROR for finding in found) else 0)
+
+
+def _say(finding: Finding) -> None:
+    level = click.style(f"{finding.level:7}", fg=_COLOURS[finding.level])
+    click.echo(f"{level}  {finding.name}: {finding.found}")
+    if finding.todo:
+        click.echo(f"         {finding.todo}")
+
+
+def _look(
+    configuration: Configuration, given: Mapping[str, Any], environment: Mapping[str, str], today: date
+) -> Iterator[Finding]:
+    model = given["model"] or (DEFAULT_MODEL if given["api"] == FOXAPI else None)
+    yield from _api(configuration, given, environment, model)
+    price = None if model is None else configuration.prices.get(model)
+    yield from checkup.of_price(model, None if price is None else Price(**price), today)
+    yield from _redis(given["redis_url"], environment)
+    yield from _disks(given["out"], environment)
+
+
+def _api(
+    configuration: Configuration, given: Mapping[str, Any], environment: Mapping[str, str], model: str | None
+) -> Iterator[Finding]:
+    try:
+        key = known_key(configuration, environment)
+    except VidbatchError as error:
+        yield checkup.error("key", str(error), checkup.NO_KEY.todo)
+        return
+    if key is None:
+        yield checkup.NO_KEY
+        return
+    from pipeline.edges.api_look import looked  # noqa: PLC0415 - who has no key need not wait for the HTTP client
+
+    yield from checkup.of_api(looked(given["api"], given["base_url"], key), given["base_url"], model)
+
+
+def _redis(url: str | None, environment: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        if url is None:
+            yield checkup.ok("Redis", f"a private one is used: {server_binary(environment.get('PATH'))}")
+            return
+        from pipeline.edges.redis_facts import facts_of  # noqa: PLC0415 - only where a server is named
+
+        yield from checkup.of_redis(facts_of(url))
+    except VidbatchError as error:
+        yield checkup.error("Redis", str(error), "see that it runs, and give its address with --redis")
+    except ValueError:
+        yield checkup.error("Redis", "the address is none", "give one such as redis://host:6379/0 with --redis")
+
+
+def _disks(out: Place | None, environment: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        state = state_folder(environment)
+        yield checkup.of_disk("state folder", str(state), free_bytes(state) or 0)
+    except (VidbatchError, OSError) as error:
+        yield checkup.error("state folder", str(error), "set VIDBATCH_STATE to a folder that you may write to")
+    if out is not None and (free := free_bytes(out)) is not None:
+        yield checkup.of_disk("OUT", str(out), free)
