@@ -130,6 +130,9 @@ def _words(given: Mapping[str, object], state: Path) -> Iterable[str]:
             continue
         if name in {"schema", "prompts"} and not isinstance(value, str | Path):
             yield from (option.opts[0], str(_kept(_json_of(value, name), f".{name}.json", state)))
+        elif option.multiple and isinstance(value, list | tuple):
+            for one in value:
+                yield from (option.opts[0], str(one))
         elif isinstance(value, bool) and option.is_flag:
             yield from [option.opts[0]] if value else option.secondary_opts[:1]
         else:

@@ -1,15 +1,19 @@
 """Videos that stand in the manifest: their bytes are kept once, and a reference stands for them everywhere."""
 
+import os
 from base64 import b64encode
 from hashlib import sha256
 
 import pytest
 
+from pipeline.cli.door import _words
 from pipeline.core.cells import UnfitError
-from pipeline.core.other_sources import LARGEST_INLINE, Sources, without_payloads
+from pipeline.core.other_sources import LARGEST_INLINE, GoneVideo, Sources, without_payloads
 from pipeline.core.references import asked_digest, has_references, read_reference, videos_in
 from pipeline.core.requests import Defaults, Rejection, to_request
 from pipeline.core.sources import videos_of
+from pipeline.edges.inline_videos import InlineVideos
+from pipeline.edges.places import out_place
 
 MP4 = b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + b"v" * 1000
 
@@ -100,3 +104,31 @@ def test_an_object_is_named_as_it_was_written():
 def test_what_is_no_object_is_a_fault(written):
     with pytest.raises(UnfitError):
         videos_of({"video_url": written}, "m")
+
+
+def test_a_run_that_asks_again_has_the_videos_of_the_first_one(tmp_path):
+    first, again = InlineVideos(tmp_path / "one"), InlineVideos(tmp_path / "two")
+    first.copy_to(again)
+    first.keep("d1", MP4)
+    first.keep("d1", MP4)
+    first.copy_to(again)
+    with again.opened("d1") as video:
+        assert (video.size, os.pread(video.descriptor, 10_000, 0)) == (len(MP4), MP4)
+    with pytest.raises(GoneVideo), again.opened("d2"):
+        pass
+
+
+def test_a_runs_videos_lie_in_a_store_where_its_dataset_does(store):
+    kept = InlineVideos(out_place(f"s3://{store.bucket()}/set") / "runs" / "r")
+    kept.keep("d1", MP4)
+    with kept.opened("d1") as video:
+        assert os.pread(video.descriptor, 10_000, 0) == MP4
+    with pytest.raises(GoneVideo), kept.opened("d2"):
+        pass
+
+
+def test_from_python_several_roots_are_given_as_a_list(tmp_path):
+    assert list(_words({"media_root": ["/a", tmp_path], "upload": True}, tmp_path)) == [
+        *("--media-root", "/a", "--media-root", str(tmp_path)),
+        "--upload",
+    ]

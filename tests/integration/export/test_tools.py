@@ -1,6 +1,7 @@
 """Exports for other tools hold what those tools ask for: by Label Studio's own checks, and the formats as published."""
 
 import json
+import os
 import re
 from xml.etree import ElementTree as ET
 
@@ -8,6 +9,8 @@ import jsonschema_rs
 import pytest
 import webvtt
 from label_studio_sdk.label_interface import LabelInterface
+
+from pipeline.core.references import file_reference, inline_reference
 
 EVENT = {
     "type": "object",
@@ -213,3 +216,21 @@ def test_fields_with_names_that_fiftyone_has_itself_get_others(dataset, row, wri
     assert [one["name"] for one in attributes] == ["run", "row_id", "model", "outcome", "answer_id", *wanted]
     [[detection]] = json.loads((path / "labels.json").read_bytes())["labels"].values()
     assert (detection["label"], list(detection["attributes"])) == ("about id", wanted)
+
+
+def test_fiftyone_finds_files_by_links_and_fetches_only_urls(dataset, row, written, tmp_path):
+    (tmp_path / "a b.mp4").write_bytes(b"video")
+    digest = "0" * 64
+    videos = {
+        "url": "https://videos.example/a.mp4",
+        "file": file_reference(os.fsencode(tmp_path / "a b.mp4"), 5, digest),
+        "store": "s3://bucket/a.mp4",
+        "inline": inline_reference("video/mp4", 5, digest),
+    }
+    made = dataset()
+    made.run("r1", *[row(name, more={"video": video}) for name, video in videos.items()])
+    path, left_out = written(made, "fiftyone")
+    assert (path / "videos.curl").read_text(encoding="utf-8").count("url = ") == 1
+    (link,) = (path / "data").iterdir()
+    assert link.read_bytes() == b"video"
+    assert left_out == {"a video that is no file and has no URL": 2}
