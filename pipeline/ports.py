@@ -139,6 +139,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class RowSeen:
+    """Where a row stands, without touching it; no state before it was fed, and after it left the ledger."""
+
+    state: State | None
+    record: RowRecord
+
+
+@dataclass(frozen=True, slots=True)
 class LateClaim:
     """Late ids to be asked for, and the server's time in ms since 1970.
 
@@ -303,6 +311,10 @@ class Ledger(Protocol):
 
     async def snapshot(self, run_id: str) -> RunSnapshot | None:
         """What the run looks like now; nothing for an unknown run."""
+
+    async def row_seen(self, run_id: str, row_index: int) -> RowSeen:
+        """Where one row stands, for whoever watches it."""
+        ...
 
     async def account_seen(self, account: str) -> AccountSeen:
         """What an account looks like now."""

@@ -5,23 +5,33 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
+from typing import TextIO
 
 import click
 import orjson
 
 from pipeline.cli import options
+from pipeline.cli.configuration import Configuration, known_key
 from pipeline.cli.ending import EXIT, end
 from pipeline.cli.following import watch_run
 from pipeline.cli.ledger_access import known_run, ledger_url
 from pipeline.cli.preparing import found
+from pipeline.cli.row_view import Written, follow_row, row_named
 from pipeline.cli.screen import Screen, Speedometer
 from pipeline.cli.status_command import as_object
 from pipeline.cli.watching import Stop, Stopped
+from pipeline.core.account import Secret, key_fingerprint
 from pipeline.core.deadline import Outlook, forecast_object
+from pipeline.core.errors import UsageError
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import RunSnapshot
 from pipeline.core.waiting import waits_for
-from pipeline.edges.clock import local_now
+from pipeline.edges.clock import local_now, unix_seconds
+from pipeline.edges.environment import process_environment
+from pipeline.edges.foxapi import FoxApi
+from pipeline.edges.http import HttpDoor
+from pipeline.edges.http_transport import PATIENT
 from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
@@ -33,15 +43,56 @@ from pipeline.ports import RunCard
 @options.redis_url
 @options.by
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each change, for programs.")
-def command(run_id: str, redis_url: str | None, by: datetime | None, as_json: bool) -> None:
+@click.option(
+    "--follow",
+    "row",
+    metavar="ROW",
+    help="Show one row's answer as it is being written, in a run with --mode stream: by its id, or # and its index. "
+    "What the model thinks goes to stderr. It ends with 0 once the row completed, and with 1 if it did not.",
+)
+@click.pass_obj
+def command(
+    configuration: Configuration,
+    run_id: str,
+    redis_url: str | None,
+    by: datetime | None,
+    as_json: bool,
+    row: str | None,
+) -> None:
     """Follow RUN until it ends, without leading it: Ctrl-C closes the view, and the run goes on.
 
     It ends as the run's own command does, with its exit code; with 0 when it was closed.
     """
     screen = Screen(quiet=as_json)
     with ledger_url(redis_url) as url:
-        code = asyncio.run(_watch(url, run_id, screen, by, as_json=as_json))
+        if row is None:
+            code = asyncio.run(_watch(url, run_id, screen, by, as_json=as_json))
+        else:
+            code = asyncio.run(_follow(url, run_id, row, known_key(configuration, process_environment())))
     sys.exit(code)
+
+
+async def _follow(url: str, run_id: str, name: str, key: Secret | None) -> int:
+    """Show one row; nothing of it is changed, and nothing is sent that costs."""
+    ledger, door = RedisLedger(url), HttpDoor(PATIENT)
+    try:
+        _, card = await known_run(ledger, run_id)
+        folder = _folder_here(card)
+        if folder is None:
+            raise UsageError(f"--follow: {card.out} is not to be seen from here, and holds the run's rows")
+        is_its_own = key is not None and key_fingerprint(key.reveal()) == card.key_fingerprint
+        api = FoxApi(card.base_url, key, door, clock=unix_seconds) if key is not None and is_its_own else None
+        written = Written(think=partial(_out, sys.stderr), write=partial(_out, sys.stdout))
+        say = partial(click.echo, err=True)
+        return await follow_row(card, ledger, folder, row_named(folder, name), api, written, say)
+    finally:
+        await door.close()
+        await ledger.close()
+
+
+def _out(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()
 
 
 async def _watch(url: str, run_id: str, screen: Screen, by: datetime | None, *, as_json: bool) -> int:

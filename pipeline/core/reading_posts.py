@@ -5,7 +5,7 @@ As in `reading`, nothing here may raise on any body, and what is not plainly an 
 
 from functools import partial
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pipeline.core import loose
 from pipeline.core.answers import Accepted, Ambiguous, Answered, Completion, Failed, Running, SubmitAnswer, Trouble
@@ -38,7 +38,7 @@ def stream_path(told: object, base_url: str, generation_id: str) -> str:
         return ""
     try:
         url, base = urlsplit(told), urlsplit(base_url)
-        elsewhere = bool(url.netloc) and (url.scheme, url.hostname, url.port) != (base.scheme, base.hostname, base.port)
+        elsewhere = bool(url.netloc) and _origin(url) != _origin(base)
         strange = elsewhere or (url.scheme and not url.netloc) or url.username or url.query or url.fragment
     except ValueError:
         return ""
@@ -47,6 +47,10 @@ def stream_path(told: object, base_url: str, generation_id: str) -> str:
         return ""
     usual = unquote(usual_stream(generation_id))
     return "" if unquote(url.path) in (usual, base.path.rstrip("/") + usual) else url.path
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 def read_answer(status: int, document: object, body: bytes) -> SubmitAnswer:

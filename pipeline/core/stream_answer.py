@@ -80,6 +80,12 @@ class StreamAnswer:
         """Whether a chunk told why the answer ends, so that all of its text is there."""
         return self._finish is not None and self.state is StreamState.GOING_ON and not self._expects
 
+    @property
+    def said(self) -> tuple[str, str]:
+        """What was thought and what was written so far; the last character may be half there."""
+        thought, written = ((text or b"").decode("utf-8", "ignore") for text in (self._reasoning, self._content))
+        return thought, written
+
     def take(self, event: SseEvent | SseTooLarge) -> StreamState:
         """Take the next event of a connection; `state` afterwards. What comes after an end changes nothing."""
         if self.state is not StreamState.GOING_ON:

@@ -15,7 +15,7 @@ from pipeline.core.reading_posts import stream_path, usual_stream
 from pipeline.core.stream_answer import StreamAnswer, StreamState
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply
 from pipeline.edges.masking import Masking
-from pipeline.edges.streams import completion_in, gathered
+from pipeline.edges.streams import Hear, completion_in, gathered
 
 FRUITLESS: Final = 4
 """So many connections in a row may bring no chunk that was not there before; the query tells the end as well."""
@@ -44,7 +44,7 @@ class Follower:
         self._mask = mask
         self._read = read
 
-    async def follow(self, generation_id: str, stream: str) -> QueryAnswer:
+    async def follow(self, generation_id: str, stream: str, hear: Hear | None = None) -> QueryAnswer:
         """What a stream tells of its generation; Running where it does not tell enough."""
         path = stream_path(stream, self._base, generation_id)
         url = f"{self._origin}{path}" if path else f"{self._base}{usual_stream(generation_id)}"
@@ -55,7 +55,7 @@ class Follower:
         while True:
             reached = answer.reached
             try:
-                if (told := await self._connection(url, offset, answer)) is not None:
+                if (told := await self._connection(url, offset, answer, hear)) is not None:
                     return told
             except DoorError as error:
                 trouble = Trouble(self._mask.problem(error.problem))
@@ -65,12 +65,14 @@ class Follower:
             await asyncio.sleep(_wait_s(fruitless))
             offset = answer.go_on()
 
-    async def _connection(self, url: str, offset: int | None, answer: StreamAnswer) -> QueryAnswer | None:
+    async def _connection(
+        self, url: str, offset: int | None, answer: StreamAnswer, hear: Hear | None
+    ) -> QueryAnswer | None:
         """What one connection tells of the generation; nothing where another one is to go on."""
         came = await self._door.stream("GET", url if offset is None else f"{url}?offset={offset}", self._headers)
         if isinstance(came, HttpReply):
             return self._not_streamed(came, offset, answer)
-        broke = await gathered(came, answer, self._mask)
+        broke = await gathered(came, answer, self._mask, hear)
         if answer.state is StreamState.WHOLE or (broke is None and answer.is_finished):
             return Completed(completion_in(answer, self._mask))
         if answer.state in (StreamState.FAILED, StreamState.UNREADABLE):

@@ -19,7 +19,7 @@ from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
 from pipeline.edges.http_stream import EVENTS
 from pipeline.edges.http_transport import Headers
 from pipeline.edges.masking import Masking
-from pipeline.edges.streams import posted
+from pipeline.edges.streams import Hear, posted
 
 
 class FoxApi:
@@ -95,9 +95,9 @@ class FoxApi:
         except DoorError as error:
             return Trouble(self._mask.problem(error.problem))
 
-    async def follow(self, generation_id: str, stream: str = "") -> QueryAnswer:
+    async def follow(self, generation_id: str, stream: str = "", hear: Hear | None = None) -> QueryAnswer:
         """Follow a generation's stream to its end, over as many connections as that takes."""
-        return await self._follower.follow(generation_id, stream)
+        return await self._follower.follow(generation_id, stream, hear)
 
     def _read_query(self, reply: HttpReply) -> QueryAnswer:
         masked = self._mask.reply(reply)

@@ -19,12 +19,12 @@ from pipeline.core.snapshot import RESULTS_BYTES, RunSnapshot, RunState
 from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_accounts import MemoryAccounts
 from pipeline.edges.memory_clock import Jump
-from pipeline.edges.memory_lists import milliseconds
+from pipeline.edges.memory_lists import milliseconds, until_next_of
 from pipeline.edges.memory_permits import Granted, granted, hand_out, paced_late, paced_polls
 from pipeline.edges.memory_run import MemoryRun
 from pipeline.edges.memory_snapshot import snapshot_of
 from pipeline.edges.redis_late import LATE_LEASE_MS
-from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, LateClaim, RunCard
+from pipeline.ports import Batch, Claim, Claimed, Commit, FedRow, LateClaim, RowSeen, RunCard
 
 
 class MemoryLedger(MemoryAccounts):
@@ -173,7 +173,7 @@ class MemoryLedger(MemoryAccounts):
         troubles = self._account(run).troubles
         due = run.due(state, now, limit)
         if not due:
-            return Claim((), now, troubles, *run.until_next(state, now))
+            return Claim((), now, troubles, *until_next_of(run.rows[state], now))
         token = run.new_token(holder, now)
         rows = [Claimed(row, token, run.records.get(row, RowRecord())) for row in due]
         if state is State.SUBMITTING:
@@ -190,6 +190,12 @@ class MemoryLedger(MemoryAccounts):
         taken = Claimed(row_index, run.new_token(holder, now), record, claimed_at_ms=now)
         self._hold(run, State.SUBMITTING, [taken], now)
         return taken
+
+    async def row_seen(self, run_id: str, row_index: int) -> RowSeen:
+        """Where one row stands."""
+        run = self._runs[run_id]
+        stands = [State.DONE] * (row_index in run.done) + [at for at, rows in run.rows.items() if row_index in rows]
+        return RowSeen(next(iter(stands), None), run.records.get(row_index, RowRecord()))
 
     async def put_back(self, run_id: str, row: Claimed) -> None:
         """Return a row of `take_ready` unchanged."""

@@ -1,5 +1,6 @@
 """The plain structures of the ledger in memory: leases, and lists that are read in noted ranges."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.ports import Batch
@@ -8,6 +9,17 @@ from pipeline.ports import Batch
 def milliseconds(seconds: float) -> int:
     """Whole ms, as the scripts count."""
     return round(seconds * 1000)
+
+
+def due_of(rows: Mapping[int, int], now: int, limit: int) -> list[int]:
+    """Of rows with their "not before" those whose time has come, in order."""
+    came = [(score, str(row), row) for row, score in rows.items() if score <= now]
+    return [row for _, _, row in sorted(came)[:limit]]
+
+
+def until_next_of(rows: Mapping[int, int], now: int) -> tuple[int, str]:
+    """How long until a row's time comes, in ms, and why there was none."""
+    return (max(1, min(rows.values()) - now), "not before") if rows else (250, "empty")
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from pipeline.core.permits import (
     waiter,
 )
 from pipeline.edges.memory_account import MemoryAccount
+from pipeline.edges.memory_lists import until_next_of
 from pipeline.edges.memory_run import MemoryRun
 
 
@@ -47,7 +48,7 @@ def granted(run: MemoryRun, account: MemoryAccount, runs: Sequence[MemoryRun], l
         wanted, bound = left, "budget"
     due = len(run.due(State.READY, now, len(run.rows[State.READY])))
     if due == 0:
-        return Granted(0, *run.until_next(State.READY, now))
+        return Granted(0, *until_next_of(run.rows[State.READY], now))
     if wanted <= 0:
         return Granted(0, 500, "budget")
     if due < wanted:

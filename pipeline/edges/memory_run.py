@@ -21,7 +21,7 @@ from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
 from pipeline.core.steps import MISSING, Step
 from pipeline.edges.memory_account import MemoryAccount
-from pipeline.edges.memory_lists import Leases, NotedList, milliseconds
+from pipeline.edges.memory_lists import Leases, NotedList, due_of, milliseconds
 from pipeline.edges.redis_wire import accepted_line, in_one_line, told
 from pipeline.ports import Commit, FedRow, RunCard
 
@@ -123,14 +123,7 @@ class MemoryRun:
 
     def due(self, state: State, now: int, limit: int) -> list[int]:
         """Rows whose time has come, in order."""
-        came = [(score, str(row), row) for row, score in self.rows[state].items() if score <= now]
-        return [row for _, _, row in sorted(came)[:limit]]
-
-    def until_next(self, state: State, now: int) -> tuple[int, str]:
-        """How long until a row's time comes, and why there was none."""
-        if not self.rows[state]:
-            return 250, "empty"
-        return max(1, min(self.rows[state].values()) - now), "not before"
+        return due_of(self.rows[state], now, limit)
 
     def new_token(self, holder: str, now: int) -> str:
         """The token of one more claim."""
@@ -256,7 +249,7 @@ class MemoryRun:
 
     def _spend(self, used: Settled) -> None:
         tokens = {"prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens}
-        self.counts.update({**tokens, "cost_micro": used.cost_micro})
+        self.counts.update(tokens, cost_micro=used.cost_micro)
         if self.held is not None:
             self.counts["over_tokens"] += max(0, sum(tokens.values()) - self.held.tokens)
             self.counts["over_micro"] += max(0, used.cost_micro - self.held.cost_micro)

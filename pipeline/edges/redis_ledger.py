@@ -52,7 +52,7 @@ from pipeline.edges.redis_wire import (
     taken_over,
     unpack_card,
 )
-from pipeline.ports import Claim, Claimed, Commit, FedRow, RunCard
+from pipeline.ports import Claim, Claimed, Commit, FedRow, RowSeen, RunCard
 
 POLL_AHEAD_MS = 500
 """A poll shift takes about this long to begin, so polls due within it count as due."""
@@ -195,6 +195,12 @@ class RedisLedger(RedisAccounts):
         """Take one row out of `ready`, to adopt a late id."""
         reply = await self._take(run_id, holder, row_index, "", 0)
         return None if reply is None else Claimed(row_index, reply[1].decode(), unpack(reply[2]), b"", reply[0])
+
+    async def row_seen(self, run_id: str, row_index: int) -> RowSeen:
+        """Where one row stands."""
+        keys = [RunKeys(run_id)(name) for name in ("ready", "submitting", "pending", "records", "done")]
+        state, record = await self._door.script("row_seen", keys, [row_index])
+        return RowSeen(State(state.decode()) if state else None, unpack(record))
 
     async def put_back(self, run_id: str, row: Claimed) -> None:
         """Return a row of `take_ready` unchanged."""

@@ -1,6 +1,6 @@
 """Streams of events as answers: one connection's events gathered, and a POST that is answered with a stream."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pipeline.core.answers import Ambiguous, Answered, Completion, Failed, Problem, SubmitAnswer
 from pipeline.core.reading import RETRYABLE_FAILURES
@@ -14,10 +14,14 @@ _ENDS_WITHIN_S = 1.0
 """After the last event comes nothing but the end of the body; one that does not come costs the connection."""
 
 
-async def gathered(stream: HttpStream, answer: StreamAnswer, mask: Masking) -> Problem | None:
+Hear = Callable[[StreamAnswer], None]
+"""Looks at an answer as it is being written."""
+
+
+async def gathered(stream: HttpStream, answer: StreamAnswer, mask: Masking, hear: Hear | None = None) -> Problem | None:
     """Take a connection's events until the answer is whole or the connection ends; what broke it off, if anything.
 
-    The stream is closed. `answer` tells how far it came.
+    The stream is closed. `answer` tells how far it came; `hear` is called after each piece.
     """
     parser = SseParser()
     try:
@@ -28,6 +32,8 @@ async def gathered(stream: HttpStream, answer: StreamAnswer, mask: Masking) -> P
                     if answer.state is StreamState.WHOLE:
                         await stream.finish(_ENDS_WITHIN_S)
                     return None
+            if hear is not None:
+                hear(answer)
     except DoorError as error:
         return error.problem
     finally:

@@ -3,44 +3,26 @@
 It needs no key and therefore answers only peers on this machine.
 """
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
 
 from pipeline.core.errors import SettingsError
-from pipeline.simulator.arrivals import Arrivals
 from pipeline.simulator.completions import error_body
 from pipeline.simulator.faults import NOT_FOUND
 from pipeline.simulator.generations import Generations
 from pipeline.simulator.messages import Request, Response
 from pipeline.simulator.parsing import a_number
-from pipeline.simulator.settings import SimulatorSettings, changed_live, shown
+from pipeline.simulator.settings import changed_live, shown
+from pipeline.simulator.state import State
+from pipeline.simulator.traffic import Traffic
+from pipeline.simulator.uploads import Uploads
 from pipeline.simulator.validation import Refusal
 
 _MOST_ROWS = 10_000
 _FORBIDDEN = Refusal(403, "permission_error", "The admin endpoint answers only this machine.")
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Counts of what came over the wire, by status, or by the word for what came instead of a whole answer.
-
-    The arrivals tell of each when it came and what it was told.
-    `faults` counts what was injected, by the name of the switch without its `_rate`.
-    """
-
-    posts: int = 0
-    queries: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    post_answers: Counter[str] = field(default_factory=Counter)
-    query_answers: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    post_arrivals: Arrivals = field(default_factory=Arrivals)
-    query_arrivals: Arrivals = field(default_factory=Arrivals)
 
 
 def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
@@ -61,6 +43,13 @@ def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
         "queries_received": traffic.queries,
         "query_answers": dict(traffic.query_answers),
         "polls": books.polls,
+        "uploads": traffic.upload_answers["200"],
+        "upload_answers": dict(traffic.upload_answers),
+        "stream_connections": traffic.streams,
+        "stream_answers": dict(traffic.stream_answers),
+        "stream_chunks": traffic.chunks,
+        "open_streams": traffic.open_streams,
+        "max_open_streams": traffic.most_open_streams,
         "open": books.open,
         "max_open": books.most_open,
         "completed": books.totals.completed,
@@ -75,16 +64,13 @@ def summary(generations: Generations, traffic: Traffic) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
 class Admin:
-    """The admin routes, over whatever simulator the callables reach."""
+    """The admin routes."""
 
-    generations: Callable[[], Generations]
-    traffic: Callable[[], Traffic]
-    settings: Callable[[], SimulatorSettings]
-    change: Callable[[SimulatorSettings], None]
-    reset: Callable[[], None]
-    refuse: Callable[[float], None]
+    def __init__(self, state: State, uploads: Uploads, refuse: Callable[[float], None]) -> None:
+        self._state = state
+        self._uploads = uploads
+        self._refuse = refuse
 
     def handle(self, request: Request) -> Response:
         """Answer a request below /admin/."""
@@ -92,18 +78,21 @@ class Admin:
             return Response(403, error_body(_FORBIDDEN))
         match request.method, request.path:
             case "GET", "/admin/summary":
-                return _json(summary(self.generations(), self.traffic()))
+                return _json(summary(self._state.generations, self._state.traffic))
             case "GET", "/admin/posts":
                 return self._posts(request.query)
             case "GET", "/admin/arrivals":
                 return self._arrivals(request.query)
+            case "GET", "/admin/uploads":
+                return _json({"count": len(self._uploads.rows()), "uploads": self._uploads.rows()})
             case "GET", "/admin/settings":
-                return _json(shown(self.settings()))
+                return _json(shown(self._state.settings))
             case "POST", "/admin/settings":
                 return self._set(request.body)
             case "POST", "/admin/reset":
-                self.reset()
-                return _json(summary(self.generations(), self.traffic()))
+                self._state.reset()
+                self._uploads.reset()
+                return _json(summary(self._state.generations, self._state.traffic))
             case "POST", "/admin/refuse":
                 return self._refuse_connections(request.query)
         return Response(404, error_body(NOT_FOUND))
@@ -113,27 +102,27 @@ class Admin:
             seconds = a_number(parse_qs(query).get("seconds", [""])[-1])
         except SettingsError as error:
             return _refused(f"seconds: {error}")
-        self.refuse(seconds)
+        self._refuse(seconds)
         return _json({"refusing_s": seconds})
 
     def _posts(self, query: str) -> Response:
         page = _page(query)
         if page is None:
             return _NO_PAGE
-        return _json({"count": self.generations().books.accepted, "posts": self.generations().rows(*page)})
+        return _json({"count": self._state.generations.books.accepted, "posts": self._state.generations.rows(*page)})
 
     def _arrivals(self, query: str) -> Response:
         page = _page(query)
         if page is None:
             return _NO_PAGE
-        kinds = {"posts": self.traffic().post_arrivals, "polls": self.traffic().query_arrivals}
+        kinds = {"posts": self._state.traffic.post_arrivals, "polls": self._state.traffic.query_arrivals}
         kind = parse_qs(query).get("kind", [""])[-1]
         if kind not in kinds:
             return _refused(f"kind: found {kind!r}; allowed are {', '.join(kinds)}.")
         arrivals = kinds[kind]
         return _json({"count": len(arrivals), "arrivals": arrivals.rows(*page)})
 
-    def _set(self, body: bytes) -> Response:
+    def _set(self, body: bytes | bytearray) -> Response:
         try:
             changes = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -141,10 +130,10 @@ class Admin:
         if not isinstance(changes, dict):
             return _refused("The body must be a JSON object of settings.")
         try:
-            self.change(changed_live(self.settings(), changes))
+            self._state.change(changed_live(self._state.settings, changes))
         except SettingsError as error:
             return _refused(str(error))
-        return _json(shown(self.settings()))
+        return _json(shown(self._state.settings))
 
 
 def _json(value: object) -> Response:

@@ -4,46 +4,34 @@ It knows nothing of sockets: `App.handle` takes a whole request and returns a wh
 delays it.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from functools import partial
-from typing import Any
 
-import orjson
-
-from pipeline.simulator import faults
-from pipeline.simulator.admin import Admin, Traffic
-from pipeline.simulator.arrivals import Arrivals, told
-from pipeline.simulator.completions import error_body
-from pipeline.simulator.distortions import distorted, server_error
-from pipeline.simulator.faults import Bucket, Chances, Fault, drawn
+from pipeline.simulator.admin import Admin
 from pipeline.simulator.generations import Generations, Viewer
-from pipeline.simulator.latency import Latency
 from pipeline.simulator.media import Shelf
-from pipeline.simulator.messages import Answer, NoAnswer, Request, Response, kind
+from pipeline.simulator.messages import Answer, Request, Response
+from pipeline.simulator.queries import TASK_PREFIX, Queries
 from pipeline.simulator.settings import SimulatorSettings
-from pipeline.simulator.validation import Refusal, check, most_videos
+from pipeline.simulator.state import State, as_json, refused
+from pipeline.simulator.stream_route import StreamRoute, is_stream_path
+from pipeline.simulator.submissions import Submissions
+from pipeline.simulator.tasks import SUBMIT_PATH
+from pipeline.simulator.traffic import Traffic
+from pipeline.simulator.uploads import FILES_PREFIX, UPLOAD_PATH, Uploads
+from pipeline.simulator.validation import Refusal, most_videos
 
-SUBMIT_PATH = "/v1/llm/generations"
-TASK_PREFIX = "/v1/tasks/"
+__all__ = ["SUBMIT_PATH", "TASK_PREFIX", "App"]
+
 MEDIA_PREFIX = "/media/"
 MODELS_PATH = "/v1/configs/llm_generations_models"
 CREDITS_PATH = "/v1/account/credits"
 
 _NO_ROUTE = Refusal(404, "not_found", "There is nothing at this path.")
 _WRONG_METHOD = Refusal(405, "invalid_request_error", "This path does not take this method.")
-_BAD_KEY = Refusal(401, "authentication_error", "The API key is missing or not accepted.")
-_UNKNOWN_STATUS = "archiving"
-_TOO_MANY = 429
-
-
-def _refuse(refusal: Refusal, headers: tuple[tuple[str, str], ...] = ()) -> Response:
-    return Response(refusal.status, error_body(refusal), headers=headers)
 
 
 class App:
-    """One simulator's state behind its routes."""
+    """One simulator's routes over its state."""
 
     def __init__(
         self,
@@ -54,40 +42,35 @@ class App:
         wall: Callable[[], float],
     ) -> None:
         """`clock` is monotonic seconds, `wall` unix seconds; no viewer means fast mode."""
-        self.settings = settings
-        self._chances = Chances.of(settings)
+        self._state = State(settings, viewer, clock, wall)
         self._shelf = shelf
-        self._viewer = viewer
-        self._clock = clock
-        self._wall = wall
-        self._retired: list[Generations] = []
+        self._submissions = Submissions(self._state)
+        self._queries = Queries(self._state)
+        self._streams = StreamRoute(self._state)
+        self.uploads = Uploads(self._state)
+        self.intake = self.uploads.intake
+        """Says of a request whose head has come who takes its body."""
         self.on_refuse: Callable[[float], None] = lambda _seconds: None  # set by whoever listens
-        self._admin = Admin(
-            generations=lambda: self.generations,
-            traffic=lambda: self.traffic,
-            settings=lambda: self.settings,
-            change=self.change,
-            reset=self.reset,
-            refuse=self.refuse,
-        )
-        self._start_afresh()
+        self._admin = Admin(self._state, self.uploads, self.refuse)
 
-    def _start_afresh(self) -> None:
-        self.generations = Generations(self.settings, self._clock, self._wall, self._viewer)
-        self.traffic = Traffic()
-        self._submit_bucket = Bucket(self._clock())
-        self._query_bucket = Bucket(self._clock())
+    @property
+    def settings(self) -> SimulatorSettings:
+        """The switches as they stand."""
+        return self._state.settings
+
+    @property
+    def generations(self) -> Generations:
+        """What was accepted since the last reset."""
+        return self._state.generations
+
+    @property
+    def traffic(self) -> Traffic:
+        """What came since the last reset."""
+        return self._state.traffic
 
     def change(self, settings: SimulatorSettings) -> None:
         """Take these settings from now on; what was accepted ends as it was drawn."""
-        self.settings = settings
-        self._chances = Chances.of(settings)
-        self.generations.settings = settings
-
-    def reset(self) -> None:
-        """Forget every generation and count; settings stay, old ids get 404."""
-        self._retired.append(self.generations)
-        self._start_afresh()
+        self._state.change(settings)
 
     def refuse(self, seconds: float) -> None:
         """Have connections refused for so long; those that stand get one more answer."""
@@ -95,183 +78,59 @@ class App:
 
     async def close(self) -> None:
         """Stop what generations are doing."""
-        for generations in (*self._retired, self.generations):
-            await generations.close()
+        await self._state.close()
+        self.uploads.close()
 
     def handle(self, request: Request) -> Answer | Awaitable[Answer]:
         """Answer one request."""
         path = request.path
         if path == SUBMIT_PATH:
-            return self._only("POST", request, self._counted_submit)
+            return self._only("POST", request, self._submissions.handle)
         if path.startswith(TASK_PREFIX):
-            return self._only("GET", request, self._counted_query)
+            return self._only("GET", request, self._queries.handle)
+        if is_stream_path(path):
+            return self._only("GET", request, self._streams.handle)
         if path.startswith(MEDIA_PREFIX):
-            return self._media(request)
+            return self._read_only(request, self._media)
+        if path == UPLOAD_PATH:
+            return self._only("POST", request, self.uploads.handle)
+        if path.startswith(FILES_PREFIX):
+            return self._read_only(request, self.uploads.serve)
         if path.startswith("/admin/"):
             return self._admin.handle(request)
         if path == MODELS_PATH:
             return self._only("GET", request, self._models)
         if path == CREDITS_PATH:
             return self._only("GET", request, self._credits)
-        return _refuse(_NO_ROUTE)
+        return refused(_NO_ROUTE)
 
     def _only(
         self, method: str, request: Request, route: Callable[[Request], Answer | Awaitable[Answer]]
     ) -> Answer | Awaitable[Answer]:
-        return route(request) if request.method == method else _refuse(_WRONG_METHOD)
+        return route(request) if request.method == method else refused(_WRONG_METHOD)
 
-    # Who asks.
+    def _read_only(self, request: Request, route: Callable[[Request], Answer]) -> Answer:
+        return route(request) if request.method in ("GET", "HEAD") else refused(_WRONG_METHOD)
 
-    def _locked(self, request: Request) -> Response | None:
-        scheme, _, key = (request.authorization or "").partition(" ")
-        accepted = self.settings.keys
-        if scheme.lower() == "bearer" and (key in accepted if accepted else len(key) > 3 and key.startswith("sk-")):  # noqa: PLR2004 - sk- and something
-            return None
-        return _refuse(replace(_BAD_KEY, status=self.settings.auth_error_status))
-
-    def _note(self, arrivals: Arrivals, answer: Answer) -> None:
-        status = told(answer)
-        wait_s = faults.retry_after_s(self.settings) if status == _TOO_MANY else None
-        arrivals.note(self._clock() + self.generations.books.epoch, status, wait_s)
-
-    # Submit.
-
-    def _counted_submit(self, request: Request) -> Answer | Awaitable[Answer]:
-        accepted_before = self.generations.books.accepted
-        answer = self._submit(request)
-        self._note(self.traffic.post_arrivals, answer)
-        self.traffic.posts += 1
-        self.traffic.post_answers[kind(answer)] += 1
-        if self.generations.books.accepted == accepted_before:
-            self.traffic.refused[kind(answer)] += 1
-        return self._delayed(answer, self.settings.submit_delay)
-
-    def _submit(self, request: Request) -> Answer:
-        locked = self._locked(request)
-        if locked is not None:
-            return locked
-        submission = check(request.body, self.settings)
-        if isinstance(submission, Refusal):
-            return _refuse(submission)
-        barred = self._barred()
-        if barred is not None:
-            return barred
-        sequence, task = self.generations.accept(submission)
-        answer = self._told(task)
-        answer.receipt = partial(self.generations.books.answer, sequence)
-        fault = drawn(self._chances.after_submit, self.generations.rng)
-        return answer if fault is None else self._accepted_wrongly(sequence, task, answer, fault)
-
-    def _accepted_wrongly(self, sequence: int, task: dict[str, Any], answer: Response, fault: Fault) -> Answer:
-        if fault is Fault.DUPLICATE_ID:
-            another = self.generations.another_id(sequence)
-            if another is None:
-                return answer
-            answer = self._told({**task, "id": another})
-        self.traffic.faults[fault.value] += 1
-        return distorted(answer, fault, self.settings)
-
-    def _barred(self) -> Answer | None:
-        """Return why a valid POST is not accepted now, if it isn't."""
-        settings, now = self.settings, self.generations.now()
-        if not self._submit_bucket.admits(settings.submit_per_minute, settings.burst, now):
-            return self._throttled()
-        books = self.generations.books
-        if settings.balance is not None and books.totals.cost >= settings.balance:
-            return _refuse(faults.BALANCE_EMPTY)
-        if settings.max_open is not None and books.open >= settings.max_open:
-            return _refuse(faults.TOO_MANY_OPEN, faults.retry_after(settings, self._wall()))
-        fault = drawn(self._chances.before_submit, self.generations.rng)
-        return None if fault is None else self._faulty(fault)
-
-    def _throttled(self) -> Response:
-        return _refuse(faults.THROTTLED, faults.retry_after(self.settings, self._wall()))
-
-    def _faulty(self, fault: Fault) -> Answer:
-        self.traffic.faults[fault.value] += 1
-        match fault:
-            case Fault.SUBMIT_THROTTLE | Fault.QUERY_THROTTLE:
-                return self._throttled()
-            case Fault.NO_CHANNEL:
-                return _refuse(faults.NO_CHANNEL)
-            case Fault.QUERY_MISSING:
-                return _refuse(faults.NOT_FOUND)
-            case Fault.HANGUP_BEFORE:
-                return NoAnswer.HANGUP
-        return server_error(self.settings.error_status)
-
-    def _told(self, task: dict[str, Any]) -> Response:
-        if self.settings.credits_reported:
-            task["usage"] = {"credits_reserved": 1.0, "user_group": "default"}
-        return Response(200, orjson.dumps(task))
-
-    def _delayed(self, answer: Answer, delay: Latency) -> Answer | Awaitable[Answer]:
-        return answer if delay.is_zero else _later(answer, delay.draw(self.generations.rng))
-
-    # Query.
-
-    def _counted_query(self, request: Request) -> Answer | Awaitable[Answer]:
-        answer = self._query(request)
-        self._note(self.traffic.query_arrivals, answer)
-        self.traffic.queries += 1
-        self.traffic.query_answers[kind(answer)] += 1
-        return self._delayed(answer, self.settings.query_delay)
-
-    def _query(self, request: Request) -> Answer:
-        locked = self._locked(request)
-        if locked is not None:
-            return locked
-        if not self._query_bucket.admits(self.settings.query_per_minute, self.settings.burst, self._clock()):
-            return self._throttled()
-        fault = drawn(self._chances.before_query, self.generations.rng)
-        if fault is not None:
-            return self._faulty(fault)
-        hidden = self.settings.refresh_hides_results and "sync_upstream=true" in request.query
-        task = self.generations.query(request.path[len(TASK_PREFIX) :], results_hidden=hidden)
-        if task is None:
-            return _refuse(faults.NOT_FOUND)
-        if task["results"] is not None and self._drew(drawn(self._chances.completed_query, self.generations.rng)):
-            task["results"] = None
-        fault = drawn(self._chances.after_query, self.generations.rng)
-        return self._told(task) if fault is None else self._answered_wrongly(task, fault)
-
-    def _drew(self, fault: Fault | None) -> bool:
-        if fault is not None:
-            self.traffic.faults[fault.value] += 1
-        return fault is not None
-
-    def _answered_wrongly(self, task: dict[str, Any], fault: Fault) -> Answer:
-        self.traffic.faults[fault.value] += 1
-        if fault is Fault.UNKNOWN_STATUS:
-            return self._told({**task, "status": _UNKNOWN_STATUS, "results": None, "error": None})
-        return distorted(self._told(task), fault, self.settings)
-
-    # The rest.
-
-    def _media(self, request: Request) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return _refuse(_WRONG_METHOD)
-        return self._shelf.find(request.path[len(MEDIA_PREFIX) :]) or _refuse(_NO_ROUTE)
+    def _media(self, request: Request) -> Answer:
+        return self._shelf.find(request.path[len(MEDIA_PREFIX) :], request.range) or refused(_NO_ROUTE)
 
     def _models(self, request: Request) -> Response:
-        locked = self._locked(request)
-        if locked is not None:
-            return locked
         known = most_videos(self.settings.models)
         models = [{"id": name, "capabilities": ["video", "text"]} for name in known]
-        return Response(200, orjson.dumps({"object": "list", "data": models}))
+        return self._state.locked(request) or as_json({"object": "list", "data": models})
 
     def _credits(self, request: Request) -> Response:
-        locked = self._locked(request)
+        locked = self._state.locked(request)
         if locked is not None:
             return locked
         self.generations.now()
         used = self.generations.books.totals.cost
         balance = self.settings.balance
-        left = None if balance is None else max(0.0, balance - used)
-        return Response(200, orjson.dumps({"credits": left, "used": used}))
-
-
-async def _later(answer: Answer, delay_s: float) -> Answer:
-    await asyncio.sleep(delay_s)
-    return answer
+        told = {"credits": None if balance is None else max(0.0, balance - used), "used": used}
+        match self.settings.credits_shape:
+            case "flat":
+                return as_json(told)
+            case "nested":
+                return as_json({"data": told})
+        return refused(_NO_ROUTE)

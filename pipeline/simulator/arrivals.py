@@ -7,7 +7,7 @@ bytes a request, so that a million of them take some 15 MB. It must never cost a
 import math
 import struct
 
-from pipeline.simulator.messages import Answer, Flood, Response
+from pipeline.simulator.messages import Answer, Flood, Response, Streamed
 
 NO_STATUS = 0
 """Stands for an answer that was not meant to arrive whole: a hangup, a silence, a cut."""
@@ -17,7 +17,7 @@ def told(answer: Answer) -> int:
     """Return the status that the client gets to see, or `NO_STATUS`."""
     if type(answer) is Response:  # nearly always, and cheaper than isinstance
         return answer.status
-    return answer.response.status if isinstance(answer, Flood) else NO_STATUS
+    return answer.response.status if isinstance(answer, Flood | Streamed) else NO_STATUS
 
 
 # Unix seconds, status, seconds of Retry-After; a number that is none stands for a Retry-After that was not given.

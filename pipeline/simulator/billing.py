@@ -15,19 +15,25 @@ from typing import Any
 OPEN = "open"
 COMPLETED = "completed"
 
+ASYNC, SYNC, STREAM, SYNC_STREAM = MODES = ("async", "sync", "stream", "sync-stream")
+
 # Above this many prompt tokens both prices change (docs/foxapi.md §6).
 _LONG_PROMPT = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a POST asked for, as far as it is kept; `max_tokens` 0 means no limit, hashes are 32 bytes."""
+    """What a POST asked for, as far as it is kept; `max_tokens` 0 means no limit, hashes are 32 bytes.
+
+    `mode` is one of `MODES`, by what the POST said of sync and stream.
+    """
 
     model: str
     prompt_sha256: bytes
     video_urls: tuple[str, ...]
     max_tokens: int = 0
     reasoning: bool = False
+    mode: str = ASYNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def cost_of(charge: Charge, prices: Sequence[float]) -> float:
 
 # One record: what was asked, what is planned, what has happened, whether it was answered. Four layouts, so that each
 # part is written alone.
-_ASKED = struct.Struct("<dHQ?32s")
+_ASKED = struct.Struct("<dHQ?B32s")
 _PLANNED = struct.Struct("<dH5L32s")
 _HAPPENED = struct.Struct("<HL")
 _ANSWERED = struct.Struct("<?")
@@ -124,7 +130,8 @@ class Books:
         """Record a POST before it is answered; return its sequence number. It stays open until `plan`."""
         self.settle(now)
         model = _index(self._models, asked.model)
-        self._records += _ASKED.pack(now, model, asked.max_tokens, asked.reasoning, asked.prompt_sha256) + _UNPLANNED
+        more = (asked.max_tokens, asked.reasoning, MODES.index(asked.mode), asked.prompt_sha256)
+        self._records += _ASKED.pack(now, model, *more) + _UNPLANNED
         self._urls += "\n".join(asked.video_urls).encode()
         self._url_ends.append(len(self._urls))
         self.accepted += 1
@@ -189,15 +196,22 @@ class Books:
         accepted_at = self.accepted_at(sequence)
         return _share(now - accepted_at, self._planned(sequence)[0] - accepted_at)
 
-    def read(self, sequence: int) -> Post:
-        """Return one accepted POST with what it has billed: nothing while it is open."""
-        accepted_at, model, max_tokens, reasoning, prompt_sha256 = _ASKED.unpack_from(self._records, sequence * _RECORD)
-        ends_at, _, *tokens, digest = self._planned(sequence)
+    def ends_at(self, sequence: int) -> float:
+        """Return when the generation will end, in the clock's seconds; never, while that is not planned."""
+        return self._planned(sequence)[0]  # type: ignore[no-any-return]
+
+    def read(self, sequence: int, *, foreseen: bool = False) -> Post:
+        """Return one accepted POST with what it has billed, nothing while it is open; or, foreseen, as it will end."""
+        asked = _ASKED.unpack_from(self._records, sequence * _RECORD)
+        accepted_at, model, max_tokens, reasoning, mode, prompt_sha256 = asked
+        ends_at, planned, *tokens, digest = self._planned(sequence)
         outcome, polls = self._happened(sequence)
+        outcome = planned if foreseen else outcome
+        urls = self._urls_of(sequence)
         charge = Charge(*tokens) if outcome else Charge()
         return Post(
             sequence=sequence,
-            asked=Asked(self._models[model], prompt_sha256, self._urls_of(sequence), max_tokens, reasoning),
+            asked=Asked(self._models[model], prompt_sha256, urls, max_tokens, reasoning, MODES[mode]),
             received_at=accepted_at + self.epoch,
             latency_s=ends_at - accepted_at,
             outcome=self._words[outcome],

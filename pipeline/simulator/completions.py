@@ -163,6 +163,7 @@ def post_row(post: Post, generation_id: str) -> dict[str, Any]:
         "sequence": post.sequence,
         "id": generation_id,
         "model": post.asked.model,
+        "mode": post.asked.mode,
         "prompt_sha256": post.asked.prompt_sha256.hex(),
         "video_urls": post.asked.video_urls,
         "received_at": post.received_at,

@@ -6,6 +6,7 @@ For the framing alone; it must never know what an answer says.
 import asyncio
 import socket
 import struct
+from collections.abc import Callable, Iterable
 
 from pipeline.simulator.messages import Flood, chunk, encode_chunked_head
 
@@ -62,3 +63,35 @@ class Tap:
         while not self.open:
             self._opened = asyncio.get_running_loop().create_future()
             await self._opened
+
+
+class Outlet:
+    """The sink of a streamed answer: its pieces become chunks of one connection, or just its bytes."""
+
+    def __init__(self, transport: asyncio.Transport, tap: Tap, ended: Callable[[bool], None], *, chunked: bool) -> None:
+        """`ended` learns that the body is whole, and whether the answer deserves its receipt."""
+        self._chunked = chunked
+        self._transport = transport
+        self._tap = tap
+        self._ended = ended
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client reads what was written."""
+        return self._tap.open
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Send these pieces, as one chunk each."""
+        if not self._transport.is_closing():
+            self._transport.write(b"".join(map(chunk, pieces) if self._chunked else pieces))
+
+    def end(self, *, receipted: bool) -> None:
+        """Send the last chunk."""
+        if self._chunked and not self._transport.is_closing():
+            self._transport.write(chunk(b""))
+        self._ended(receipted)
+
+    def reset(self) -> None:
+        """Break off after what was written."""
+        if not self._transport.is_closing():
+            write_and_reset(self._transport, b"")

@@ -7,6 +7,7 @@ import io
 import math
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import av
 
@@ -66,10 +67,14 @@ def invented(seed: bytes) -> Facts:
     return Facts(frames / fps, width, height, fps, frames, 1 + seed[4] % 12, has_audio=seed[5] % 4 > 0)
 
 
-def measure(video: bytes) -> Facts:
+def measure(video: bytes | Path) -> Facts:
     """Decode a whole video and return its facts; raises NotAVideo. Blocks for as long as decoding takes."""
     try:
-        with av.open(io.BytesIO(video), "r") as container:
+        # Opened here, as what opens names itself would also open what a file names.
+        with (
+            io.BytesIO(video) if isinstance(video, bytes) else video.open("rb") as file,
+            av.open(file, "r") as container,
+        ):
             if not container.streams.video:
                 raise NotAVideo("there is no video stream in it.")
             return _measured(container)

@@ -5,7 +5,7 @@ does not move the others of a seeded run.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum
@@ -40,6 +40,26 @@ class Fault(Enum):
     FLOOD = "flood"
     UNKNOWN_STATUS = "unknown_status"
     NULL_RESULTS = "null_results"
+
+
+class UploadFault(Enum):
+    """Ways in which an upload can go wrong; each is named like the switch of its rate."""
+
+    THROTTLE = "upload_throttle"
+    ERROR = "upload_error"
+
+
+class StreamFault(Enum):
+    """Ways in which one connection to a stream can go wrong; each is named like the switch of its rate."""
+
+    SILENCE = "stream_silence"
+    CUT = "stream_cut"
+    ERROR = "stream_error"
+    MISSING = "stream_missing"
+
+
+Dice = Callable[[str], random.Random]
+"""Chance of its own for each name."""
 
 
 _BEFORE_SUBMIT = (Fault.SUBMIT_THROTTLE, Fault.NO_CHANNEL, Fault.ERROR_BEFORE, Fault.HANGUP_BEFORE)
@@ -87,6 +107,18 @@ def drawn(odds: Odds, rng: random.Random) -> Fault | None:
         if rng.random() < rate:
             return fault
     return None
+
+
+def happens(fault: UploadFault | StreamFault, settings: SimulatorSettings, dice: Dice) -> bool:
+    """Tell whether it does this time; a rate of zero asks no dice."""
+    return _happens(getattr(settings, f"{fault.value}_rate"), dice(fault.value))
+
+
+def stream_fault(settings: SimulatorSettings, dice: Dice, *, may_be_cut: bool) -> StreamFault | None:
+    """Draw what goes wrong in the middle of one connection, or nothing."""
+    faults = (StreamFault.SILENCE, StreamFault.CUT, StreamFault.ERROR)
+    drawn = next((fault for fault in faults if happens(fault, settings, dice)), None)
+    return None if drawn is StreamFault.CUT and not may_be_cut else drawn
 
 
 @dataclass(frozen=True, slots=True)

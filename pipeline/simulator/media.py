@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from pipeline.simulator.messages import Response
+from pipeline.simulator.files import bytes_answer, file_answer
+from pipeline.simulator.messages import Answer
 
-_CONTENT_TYPES = {
+CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".mpeg": "video/mpeg",
     ".mpg": "video/mpeg",
@@ -15,6 +16,7 @@ _CONTENT_TYPES = {
 }
 # Small clips are asked for again and again; what goes beyond this is read from disk each time.
 _CACHE_BYTES = 64 << 20
+_LARGE = 4 << 20
 
 
 class Shelf:
@@ -25,15 +27,18 @@ class Shelf:
         self._cache: dict[Path, tuple[int, bytes]] = {}
         self._cached_bytes = 0
 
-    def find(self, name: str) -> Response | None:
-        """Return the file of this percent-encoded name; None when there is none or it is no plain name."""
+    def find(self, name: str, asked: str = "") -> Answer | None:
+        """Return the file of this percent-encoded name, or a range of it; None when there is none of a plain name."""
         plain = unquote(name)
         if not plain or plain.startswith(".") or any(character in plain for character in "/\\\0"):
             return None
         for folder in self._folders:
             path = folder / plain
-            if path.suffix.lower() in _CONTENT_TYPES and path.is_file():
-                return Response(200, self._read(path), _CONTENT_TYPES[path.suffix.lower()])
+            content_type = CONTENT_TYPES.get(path.suffix.lower())
+            if content_type is not None and path.is_file():
+                if path.stat().st_size > _LARGE:
+                    return file_answer(path, asked, content_type)
+                return bytes_answer(self._read(path), asked, content_type)
         return None
 
     def _read(self, path: Path) -> bytes:

@@ -1,24 +1,50 @@
 """Requests and answers as values: what crosses between the framing and the routes, and an answer's bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
+from typing import Protocol
 
 JSON = "application/json"
 HTML = "text/html"
+EVENTS = "text/event-stream"
+
+
+class Intake(Protocol):
+    """Whoever takes a request's body as it comes."""
+
+    @property
+    def most_bytes(self) -> int:
+        """The longest body that is taken."""
+        ...
+
+    def take(self, data: bytes) -> None:
+        """Take the next bytes."""
+        ...
+
+    def drop(self) -> None:
+        """Forget all of it: there will be no whole body."""
+        ...
 
 
 @dataclass(slots=True)
 class Request:
-    """One whole request; `authorization` lives as long as its handling."""
+    """One whole request; `authorization` lives as long as its handling.
+
+    `intake` has taken the body, where somebody takes it as it comes.
+    """
 
     method: str
     path: str
     query: str
     authorization: str | None
-    body: bytes
+    body: bytes | bytearray
     from_loopback: bool
+    host: str = "localhost"
+    content_type: str = ""
+    range: str = ""
+    intake: Intake | None = None
 
 
 @dataclass(slots=True)
@@ -57,13 +83,60 @@ class Flood:
     padding: int
 
 
-Answer = Response | NoAnswer | Cut | Flood
+class Sink(Protocol):
+    """The receiving end of a streamed answer."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client reads what was written; else one had better wait."""
+        ...
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Send these pieces of the body, as one chunk each."""
+        ...
+
+    def end(self, *, receipted: bool) -> None:
+        """End the body; the receipt is called only where the answer deserves it."""
+        ...
+
+    def reset(self) -> None:
+        """Break the connection off after what was written."""
+        ...
+
+
+class Source(Protocol):
+    """Whoever writes a streamed answer."""
+
+    def begin(self, sink: Sink) -> None:
+        """Write from now on, and never within this call."""
+        ...
+
+    def drop(self) -> None:
+        """Learn that nobody reads any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer whose body is written piece by piece; `response` is its head, and has no body.
+
+    It goes out in chunks unless its length is known.
+    """
+
+    response: Response
+    source: Source
+    length: int | None = None
+
+
+Answer = Response | NoAnswer | Cut | Flood | Streamed
 
 
 def kind(answer: Answer) -> str:
     """Return the word under which an answer is counted: the status where a whole one was meant to go out."""
     if isinstance(answer, Response):
         return str(answer.status)
+    if isinstance(answer, Streamed):
+        return str(answer.response.status)
     return answer.value if isinstance(answer, NoAnswer) else type(answer).__name__.lower()
 
 
@@ -87,9 +160,14 @@ def _head_end(response: Response, *, keep_alive: bool) -> bytes:
 
 def encode(response: Response, *, keep_alive: bool, with_body: bool = True) -> bytes:
     """Return the answer as it goes on the wire."""
-    end = _head_end(response, keep_alive=keep_alive)
-    head = b"%bContent-Length: %d%b" % (_prelude(response), len(response.body), end)
+    head = encode_head(response, len(response.body), keep_alive=keep_alive)
     return head + response.body if with_body else head
+
+
+def encode_head(response: Response, length: int, *, keep_alive: bool) -> bytes:
+    """Return the head of an answer whose body has this length."""
+    end = _head_end(response, keep_alive=keep_alive)
+    return b"%bContent-Length: %d%b" % (_prelude(response), length, end)
 
 
 def encode_cut(response: Response) -> bytes:

@@ -74,6 +74,14 @@ def a_whole_number(value: object) -> int:
     return int(number)
 
 
+def a_base(value: object) -> int:
+    """Read what counting begins with."""
+    number = a_whole_number(value)
+    if number > 1:
+        raise SettingsError(f"expected 0 or 1, not {value!r}.")
+    return number
+
+
 def an_offset(value: object) -> int:
     """Read whole seconds, forward or back."""
     number = _real(value)

@@ -2,62 +2,68 @@
 
 It is written by hand over httptools because a simulator that costs more than the client under test measures itself.
 Keep-alive, pipelining, Content-Length and chunked bodies; a body beyond the bound is a proxy's 413 with HTML, bytes
-that are no HTTP are a 400. It must never keep or log a header.
+that are no HTTP are a 400.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import cast
 
-import httptools
+from pipeline.simulator.delivery import Outlet, Tap, was_reset, write_and_reset
+from pipeline.simulator.messages import (
+    Answer,
+    Cut,
+    Flood,
+    NoAnswer,
+    Request,
+    Response,
+    Source,
+    Streamed,
+    encode,
+    encode_chunked_head,
+    encode_cut,
+    encode_head,
+)
+from pipeline.simulator.reader import Accept, Reader
 
-from pipeline.simulator.delivery import Tap, was_reset, write_and_reset
-from pipeline.simulator.messages import HTML, Answer, Cut, Flood, NoAnswer, Request, Response, encode, encode_cut
-
-# Bytes of an unfinished request head. One read may also hold the body before it, hence generous.
-_LONGEST_HEAD = 1 << 20
 # How long a client that is sending a refused body may go on, so that it reads the answer and not a reset.
 _LINGER_S = 2.0
 
 Handle = Callable[[Request], Answer | Awaitable[Answer]]
 
-_TOO_LARGE = Response(
-    413,
-    b"<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n"
-    b"<body>\r\n<center><h1>413 Request Entity Too Large</h1></center>\r\n</body>\r\n</html>\r\n",
-    HTML,
-)
-_MALFORMED = Response(400, b'{"error":{"message":"Malformed HTTP request.","type":"invalid_request_error"}}')
-
 
 class Connection(asyncio.Protocol):
     """One client connection; requests are answered in the order in which they came."""
 
-    def __init__(self, handle: Handle, max_body_bytes: int, connections: set["Connection"]) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        max_body_bytes: int,
+        connections: set["Connection"],
+        accept: Accept = lambda _request: None,
+    ) -> None:
         """`connections` is the server's set of the living: this one enters and leaves it by itself."""
         self._handle = handle
-        self._max_body_bytes = max_body_bytes
         self._connections = connections
-        self._parser = httptools.HttpRequestParser(self)
         # What is to be answered, in order: requests, and last perhaps the refusal of what was none.
         self._waiting: deque[tuple[Request, bool] | Response] = deque()
         self._task: asyncio.Future[Answer] | asyncio.Future[None] | None = None
+        self._source: Source | None = None  # of the streamed answer that is under way
         self._receipt: Callable[[bool], None] | None = None  # of the last answer, while it may still prove lost
         self._retiring = False
-        self._deaf = False  # no further request is taken from this connection
         self._refusal_sent = False
         self._tap = Tap()
         self._reading_paused = False
-        self._head_bytes = 0
-        self._begin()
+        self._reader = Reader(max_body_bytes, accept, self._take, self._waiting.append, self._carry_on)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport and whether the peer sits on this machine."""
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         host = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._from_loopback = host.startswith(("127.", "::ffff:127.")) or host == "::1"
+        self._reader.from_loopback = host.startswith(("127.", "::ffff:127.")) or host == "::1"
         self._connections.add(self)
 
     def eof_received(self) -> None:
@@ -78,10 +84,14 @@ class Connection(asyncio.Protocol):
         if exc is not None:
             self._lose_answer()
         self._connections.discard(self)
-        self._deaf = True
+        self._reader.deaf = True
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
+        if self._source is not None:
+            self._source.drop()
+            self._source = None
+        self._reader.drop()
 
     def close(self) -> None:
         """Close at once, as a server that stops does."""
@@ -93,96 +103,17 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, then answer outside the parser, so that a bug is not mistaken for a malformed request."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Nothing is upgraded here: the request is answered, and the connection ends with it.
-            self._deaf = True
-        except httptools.HttpParserError:
-            self._in_head = False
-            self._body_ended = True
-            self._reject(_MALFORMED)
-        if self._in_head or self._head_bytes:
-            self._guard_head(len(data))
+        self._reader.feed(data)
+        if self._reader.body_ended:
+            self._close_after_refusal()
         if self._waiting:
             self._answer_waiting()
 
-    def _guard_head(self, received: int) -> None:
-        self._head_bytes = self._head_bytes + received if self._in_head else 0
-        if self._head_bytes > _LONGEST_HEAD:
-            self._body_ended = True
-            self._reject(_MALFORMED)
-
-    # What httptools calls, in the order of a request.
-
-    def _begin(self) -> None:
-        self._in_head = False
-        self._url = b""
-        self._authorization: str | None = None
-        self._announced = 0
-        self._expects_continue = False
-        self._body: list[bytes] = []
-        self._body_bytes = 0
-        self._body_ended = False
-
-    def on_message_begin(self) -> None:
-        """Start a request."""
-        self._begin()
-        self._in_head = True
-
-    def on_url(self, url: bytes) -> None:
-        """Take the request target; it may come in pieces."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Look at the three headers that matter here."""
-        known = name.lower()
-        if known == b"authorization":
-            self._authorization = value.decode("latin-1")
-        elif known == b"content-length":
-            self._announced = int(value) if value.isdigit() else 0
-        elif known == b"expect":
-            self._expects_continue = value.lower() == b"100-continue"
-
-    def on_headers_complete(self) -> None:
-        """Refuse a body that is announced too large before it is sent."""
-        self._in_head = False
-        if self._announced > self._max_body_bytes:
-            self._reject(_TOO_LARGE)
-        elif self._expects_continue and not self._deaf:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        """Collect the body, up to the bound."""
-        self._body_bytes += len(body)
-        if self._body_bytes > self._max_body_bytes:
-            self._body.clear()
-            self._reject(_TOO_LARGE)
-        elif not self._deaf:
-            self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        """Queue the whole request."""
-        self._body_ended = True
-        if self._deaf:
-            self._close_after_refusal()
-            return
-        path, _, query = self._url.decode("latin-1").partition("?")
-        request = Request(
-            method=self._parser.get_method().decode("latin-1"),
-            path=path,
-            query=query,
-            authorization=self._authorization,
-            body=self._body[0] if len(self._body) == 1 else b"".join(self._body),
-            from_loopback=self._from_loopback,
-        )
-        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
+    def _take(self, request: Request, keep_alive: bool) -> None:
         self._waiting.append((request, keep_alive))
 
-    def _reject(self, response: Response) -> None:
-        if not self._deaf:
-            self._deaf = True
-            self._waiting.append(response)
+    def _carry_on(self) -> None:
+        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Answers, in order.
 
@@ -227,6 +158,8 @@ class Connection(asyncio.Protocol):
             case Flood():
                 self._task = asyncio.ensure_future(self._tap.pour(answer, self._transport, keep_alive=keep_alive))
                 self._task.add_done_callback(lambda task: self._poured(task, answer.response, keep_alive))
+            case Streamed():
+                self._stream(answer, request, keep_alive)
             case Cut(response):
                 self._stop_listening()
                 write_and_reset(self._transport, encode_cut(response))
@@ -246,13 +179,36 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _stop_listening(self) -> None:
-        self._deaf = True
+        self._reader.deaf = True
         self._waiting.clear()
 
     def _poured(self, task: "asyncio.Future[None]", response: Response, keep_alive: bool) -> None:
         if self._ended(task):
             task.result()
             self._sent(response, keep_alive)
+            self._answer_waiting()
+
+    def _stream(self, answer: Streamed, request: Request, keep_alive: bool) -> None:
+        response, length = answer.response, answer.length
+        if length is None:
+            self._transport.write(encode_chunked_head(response, keep_alive=keep_alive))
+        else:
+            self._transport.write(encode_head(response, length, keep_alive=keep_alive))
+        if request.method == "HEAD":
+            self._sent(response, keep_alive)
+            return
+        # Answers keep their order: what comes behind waits for the end of this one.
+        self._task, self._source = asyncio.get_running_loop().create_future(), answer.source
+
+        def ended(receipted: bool) -> None:
+            self._ran_out(response, receipted, keep_alive)
+
+        answer.source.begin(Outlet(self._transport, self._tap, ended, chunked=length is None))
+
+    def _ran_out(self, response: Response, receipted: bool, keep_alive: bool) -> None:
+        self._task = self._source = None
+        if not self._transport.is_closing():
+            self._sent(response if receipted else replace(response, receipt=None), keep_alive)
             self._answer_waiting()
 
     def _refuse(self, response: Response) -> None:
@@ -262,7 +218,7 @@ class Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_later(_LINGER_S, self._transport.close)
 
     def _close_after_refusal(self) -> None:
-        if self._refusal_sent and self._body_ended:
+        if self._refusal_sent and self._reader.body_ended:
             self._transport.close()
 
     # Backpressure: a client that sends faster than it reads waits.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.core.errors import SystemTrouble
 from pipeline.simulator.app import App
 from pipeline.simulator.clips import SHIPPED_FOLDER
 from pipeline.simulator.downloads import Downloads
@@ -51,9 +52,11 @@ async def serve(settings: SimulatorSettings) -> RunningServer:
     folders = [SHIPPED_FOLDER] if settings.media_folder is None else [SHIPPED_FOLDER, settings.media_folder]
     downloads = None if settings.fast else Downloads(settings.max_video_bytes)
     app = App(settings, Shelf(folders), downloads, loop.time, time.time)
+    if downloads is not None:
+        downloads.own = app.uploads.path_of
     connections: set[Connection] = set()
     listener = Listener(
-        lambda: Connection(app.handle, settings.max_body_bytes, connections), settings.host, settings.port
+        lambda: Connection(app.handle, settings.max_body_bytes, connections, app.intake), settings.host, settings.port
     )
 
     def refuse(seconds: float) -> None:
@@ -62,7 +65,13 @@ async def serve(settings: SimulatorSettings) -> RunningServer:
             connection.retire()
 
     app.on_refuse = refuse
-    await listener.open()
+    try:
+        await listener.open()
+    except SystemTrouble:
+        await app.close()
+        if downloads is not None:
+            await downloads.close()
+        raise
     return RunningServer(app, settings.host, listener.port, listener, connections, downloads)
 
 

@@ -12,6 +12,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.simulator.latency import Latency, parse_latency
 from pipeline.simulator.parsing import (
     Parse,
+    a_base,
     a_choice,
     a_duration,
     a_flag,
@@ -41,6 +42,10 @@ _WHOLE_OR_NONE = optional(a_whole_number)
 _NUMBER_OR_NONE = optional(a_number)
 _DURATION_OR_NONE = optional(a_duration)
 _GARBLED_KIND = a_choice(*GARBLED_KINDS)
+_SYNC_ERRORS = a_choice("status", "task", "error")
+_FRAMING = a_choice("named", "bare")
+_STREAM_USAGE = a_choice("off", "last", "extra")
+_CREDITS_SHAPE = a_choice("flat", "nested", "none")
 
 # Dollars a million tokens: input, output, and both for prompts above 200k tokens (docs/foxapi.md §6).
 LIST_PRICES = (1.25, 10.0, 2.5, 15.0)
@@ -99,6 +104,34 @@ class SimulatorSettings:
     answered_model: str = _option("", a_text, "model that answers name, instead of the one asked for")
     refresh_hides_results: bool = _option(False, a_flag, "with sync_upstream=true a completed task has no results")
 
+    reasoning_required: tuple[str, ...] = _option((), names, "models that get 422 unless reasoning is true")
+    sync_limit: float | None = _option(
+        None,
+        _DURATION_OR_NONE,
+        "seconds after which a sync POST gets 504, or its stream is cut, the generation going on",
+    )
+    sync_errors: str = _option(
+        "task",
+        _SYNC_ERRORS,
+        "how a sync POST tells of a failed generation: HTTP 500, a failed task, or an error with 200",
+    )
+    sync_task: bool = _option(False, a_flag, "a sync POST is answered with a task and not with a bare ChatCompletion")
+    sync_stream_framing: str = _option(
+        "named", _FRAMING, "events of a stream that answers a POST: named, or bare with [DONE] at the end"
+    )
+    stream_named: bool = _option(True, a_flag, "events of a task's stream are named")
+    stream_offset_base: int = _option(0, a_base, "what offset counts a stream's first chunk as: 0 or 1")
+    stream_chunks: int = _option(0, a_whole_number, "chunks of an answer's content; 0 is one for 8 characters")
+    stream_usage: str = _option(
+        "off", _STREAM_USAGE, "usage in streams: off, in the last chunk, or in an extra one without choices"
+    )
+    stream_kept: float = _option(900.0, a_duration, "seconds for which a stream is kept after its generation's end")
+    stream_gone_status: int = _option(410, a_status, "status of a stream that is kept no longer")
+    stream_url_absolute: bool = _option(False, a_flag, "a task names its stream by a whole URL and not by its path")
+    upload_kept: float = _option(72 * 3600.0, a_duration, "seconds for which an uploaded file is kept")
+    upload_url_relative: bool = _option(False, a_flag, "an upload's url is a path and not a whole URL")
+    credits_shape: str = _option("flat", _CREDITS_SHAPE, "body of the balance: flat, nested, or none (404)")
+
     invalid_answers: float = _option(0.0, a_rate, "answers that fit no schema, once for each video and prompt")
     stubborn_answers: float = _option(0.0, a_rate, "of the invalid answers, those that stay so however often one asks")
     truncated_answers: float = _option(
@@ -149,6 +182,20 @@ class SimulatorSettings:
         0.0, a_rate, "GETs of a completed task without its results; the next may have them"
     )
     lost_results_rate: float = _option(0.0, a_rate, "generations that complete, are billed and never have results")
+    stream_missing_rate: float = _option(0.0, a_rate, "GETs of a stream answered with an untrue 404")
+    stream_silence_rate: float = _option(0.0, a_rate, "streams that stop in the middle, the connection left open")
+    stream_cut_rate: float = _option(0.0, a_rate, "streams reset in the middle")
+    stream_error_rate: float = _option(0.0, a_rate, "streams that end in an error, the generation completing")
+    stream_cut_after_bytes: int = _option(
+        0, a_whole_number, "bytes of its body after which every connection to a stream is reset; 0 is never"
+    )
+    stream_cuts: int | None = _option(
+        None, _WHOLE_OR_NONE, "connections of one generation that are reset, and then no more; none is all"
+    )
+    stream_piece_bytes: int = _option(0, a_whole_number, "bytes of each piece that a stream is written in; 0 is any")
+    stream_comments: bool = _option(False, a_flag, "streams have comments between events, and CRLF line ends")
+    upload_throttle_rate: float = _option(0.0, a_rate, "uploads answered with 429")
+    upload_error_rate: float = _option(0.0, a_rate, "uploads answered with a server error, no file kept")
     created_skew_s: int = _option(0, an_offset, "seconds by which `created` is wrong; negative is the past")
 
 

@@ -26,7 +26,9 @@ _YOUTUBE = re.compile(
     r"https?://(?:(?:www\.|m\.)?youtube\.com/watch\?(?:.*&)?v=[\w-]+|youtu\.be/[\w-]+).*", re.IGNORECASE
 )
 _YOUTUBE_SHORTS = re.compile(r"https?://(?:www\.|m\.)?youtube\.com/shorts/.*", re.IGNORECASE)
-_DATA_URI = re.compile(r"data:video/[\w.+-]+;base64,[A-Za-z0-9+/]+={0,2}")
+_DATA_URI = re.compile(r"data:video/[\w.+-]+;base64,")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_LOOKED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def most_videos(models: tuple[str, ...]) -> dict[str, int]:
     return {name: int(most) if most.isdecimal() else MOST_VIDEOS for name, _, most in pairs}
 
 
-def check(body: bytes, settings: SimulatorSettings) -> Submission | Refusal:
+def check(body: bytes | bytearray, settings: SimulatorSettings) -> Submission | Refusal:
     """Judge one POST body."""
     try:
         fields: Any = orjson.loads(body)
@@ -167,8 +169,8 @@ def _wrong_request(fields: dict[str, Any], settings: SimulatorSettings) -> Refus
         return _invalid(f"The model {model} is not supported.", "model_not_supported")
     if len(urls) > models[model]:
         return _invalid(f"The model {model} takes at most {models[model]} video(s).", "model_rule_violation")
-    if fields.get("sync") or fields.get("stream"):
-        return _invalid("sync and stream are not available here.", "unsupported_advanced_options")
+    if model in settings.reasoning_required and not fields.get("reasoning"):
+        return _invalid(f"The model {model} needs reasoning to be true.", "model_rule_violation")
     for url in urls:
         problem = _wrong_url(url, model, strict=settings.strict_urls)
         if problem is not None:
@@ -178,9 +180,21 @@ def _wrong_request(fields: dict[str, Any], settings: SimulatorSettings) -> Refus
     return None
 
 
+def _is_data_uri(url: str) -> bool:
+    """Tell whether a URI holds base64, looking at a large one piece by piece."""
+    head = _DATA_URI.match(url)
+    if head is None:
+        return False
+    ends = next((len(url) - padding for padding in (2, 1) if url.endswith("=" * padding)), len(url))
+    pieces = (url[at : min(at + _LOOKED_AT_ONCE, ends)] for at in range(head.end(), ends, _LOOKED_AT_ONCE))
+    return ends > head.end() and all(
+        piece.isascii() and not piece.encode().translate(None, _BASE64) for piece in pieces
+    )
+
+
 def _wrong_url(url: str, model: str, *, strict: bool) -> Refusal | None:
     if url.startswith("data:"):
-        return None if _DATA_URI.fullmatch(url) else _invalid("A data URI must be data:video/<type>;base64,<payload>.")
+        return None if _is_data_uri(url) else _invalid("A data URI must be data:video/<type>;base64,<payload>.")
     if not _HTTP_URL.fullmatch(url):
         return _invalid("Each of video_urls must be an http(s) URL or a data URI.")
     if not strict or _VIDEO_FILE.fullmatch(url):

@@ -18,6 +18,7 @@ from pipeline.core.answers import (
     Accepted,
     AccountRefused,
     Ambiguous,
+    Answered,
     Completed,
     Completion,
     Failed,
@@ -81,6 +82,9 @@ SUBMIT_ANSWERS = st.sampled_from(
         Refused(A),
         Refused(B),
         Ambiguous(B),
+        Answered(Completion(content="é", prompt_tokens=3, completion_tokens=1, cost=0.25)),
+        Answered(Completion(content="?", prompt_tokens=4, completion_tokens=2)),
+        Failed(A, retryable=True),
     ]
 )
 QUERY_ANSWERS = st.sampled_from(
@@ -114,6 +118,7 @@ class Interleavings(RuleBasedStateMachine):
         super().__init__()
         self.pairs, self.call = pairs, call
         self.policy = Policy(
+            mode="sync",
             poll="fixed:1s",
             lease_s=2.0,
             max_attempts=2,
@@ -132,7 +137,9 @@ class Interleavings(RuleBasedStateMachine):
         self.card = RunCard(
             RUN, ACCOUNT, "https://api", "key", "out", "secret", "e1", ROWS, self.policy, detached=False, budget=BUDGET
         )
+        polled = replace(self.policy, mode="async")
         rival = replace(self.card, run_id=RIVAL, total=RIVAL_ROWS, detached=True, priority=30, budget=Budget())
+        rival = replace(rival, policy=polled)
         assert self.both("open_run", rival, recover_until=0, ended={}, done=Rows())
         assert self.both("feed", RIVAL, 0, RIVAL_ROWS, [FedRow(row, b"") for row in range(RIVAL_ROWS)])
         self.fed = 0
@@ -287,7 +294,7 @@ class Interleavings(RuleBasedStateMachine):
         if kind == "submit":
             self.serial += 1
             answer = Accepted(f"task-{self.serial}") if isinstance(submit_answer, Accepted) else submit_answer
-            return after_submit(answer, row.record, self.policy, SCHEDULE, **common)
+            return after_submit(answer, row.record, self.policy, SCHEDULE, **common, judge=judge)
         return after_lost_post(
             row.record, self.policy, B, now_ms=self.now(), sent_at_ms=row.claimed_at_ms, token=row.before or None
         )
@@ -321,7 +328,7 @@ class Interleavings(RuleBasedStateMachine):
             expected.append(fits)
             if fits:
                 del self.given[commit.row_index]
-                self.accepted += commit.step.event in {Event.ACCEPTED, Event.ADOPTED}
+                self.accepted += commit.step.event in {Event.ACCEPTED, Event.ADOPTED} or commit.step.answered
                 if commit.step.state is State.DONE:
                     assert commit.row_index not in self.ended
                     self.ended.add(commit.row_index)
