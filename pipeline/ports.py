@@ -47,6 +47,23 @@ class Api(Protocol):
         """
 
 
+class Uploads(Protocol):
+    """Which files were uploaded by an account, and who uploads one. LedgerUnavailable when away."""
+
+    async def find(self, account: str, digest: str) -> str | None:
+        """Where a file lies that was uploaded and is still kept there."""
+
+    async def keep(self, account: str, digest: str, url: str, seconds: float) -> None:
+        """Remember for so long where a file lies."""
+
+    async def take(self, account: str, digest: str, holder: str, seconds: float) -> bool:
+        """Be the one who uploads a file, or go on being it; False while another is."""
+        ...
+
+    async def release(self, account: str, digest: str, holder: str) -> None:
+        """Be it no longer."""
+
+
 class Clock(Protocol):
     """Seconds that only ever grow, and sleeping; simulated in tests."""
 
@@ -86,6 +103,8 @@ class RunCard:
     """Which API is spoken at `base_url`."""
     media_roots: tuple[str, ...] = ()
     """Folders of the videos that are files: a worker that may not read them all sends nothing of the run."""
+    inline: bool = False
+    """Whether the run's own folder holds videos: who sends its rows must see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +412,8 @@ class WorkerCard:
     shifts: int
     key_fingerprints: tuple[str, ...]
     ledger_version: int
+    media_roots: tuple[str, ...] = ()
+    """Folders whose files it may read."""
 
 
 @dataclass(frozen=True, slots=True)

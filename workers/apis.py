@@ -1,32 +1,35 @@
 """The APIs that a worker's child speaks, each made at its first use: one for an address and a way to be answered."""
 
-from pipeline.core.account import Secret
 from pipeline.core.modes import OPENAI
-from pipeline.core.policy import FOLLOWS, HOLDS, SYNC_STREAM
+from pipeline.core.policy import ASYNC, FOLLOWS, HOLDS, SYNC_STREAM
 from pipeline.edges.clock import unix_seconds
 from pipeline.edges.foxapi import FoxApi
 from pipeline.edges.http import HttpDoor
 from pipeline.edges.http_transport import PATIENT, HttpSettings
 from pipeline.edges.openai_api import OpenAiApi
-from pipeline.ports import Api, RunCard
+from pipeline.edges.videos import SendsVideos
+from pipeline.ports import Api, Clock, RunCard
+from workers.settings import WorkerSettings
+from workers.videos import Videos
 
 
 class Apis:
     """The doors and APIs of one process and its key."""
 
-    def __init__(self, key: Secret | None) -> None:
-        self._key = key
+    def __init__(self, settings: WorkerSettings, clock: Clock) -> None:
+        self._key = settings.key
+        self._videos = Videos(settings, clock)
         self._doors: dict[HttpSettings, HttpDoor] = {}
-        self._apis: dict[tuple[str, str, str], Api] = {}
+        self._apis: dict[tuple[str, str, str], SendsVideos] = {}
 
     def of(self, card: RunCard) -> Api:
         """The API of a run."""
         spoken = (card.api, card.base_url, card.policy.mode)
         if spoken not in self._apis:
             self._apis[spoken] = self._made(card)
-        return self._apis[spoken]
+        return self._videos.over(self._apis[spoken], card, self._door(ASYNC))
 
-    def _made(self, card: RunCard) -> Api:
+    def _made(self, card: RunCard) -> SendsVideos:
         if self._key is None:
             raise RuntimeError("a worker without a key was asked to send")
         mode = card.policy.mode
@@ -44,5 +47,6 @@ class Apis:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._videos.close()
         for door in self._doors.values():
             await door.close()

@@ -87,6 +87,7 @@ class _Pulse:
             shifts=self._settings.shifts,
             key_fingerprints=(key_fingerprint(key.reveal()),) if key else (),
             ledger_version=LEDGER_VERSION,
+            media_roots=self._settings.media_roots,
         )
         await self._ledger.register_worker(card)
 

@@ -21,6 +21,7 @@ from pipeline.core.answers import Completion
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.lead import place_of
+from pipeline.core.media_roots import covers
 from pipeline.core.policy import FOLLOWS, HOLDS
 from pipeline.core.snapshot import RunState
 from pipeline.core.spilling import SpillHead, is_spilled
@@ -73,7 +74,7 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._clock = MachineClock()
         self._ledger = RedisLedger(settings.redis_url)
-        self._apis = Apis(settings.key)
+        self._apis = Apis(settings, self._clock)
         self._folders: dict[str, LocalRunFolder] = {}
         self._judging: tuple[str, Judge] | None = None
         self._spill = SpillFolder(settings.state)
@@ -156,13 +157,21 @@ class Runtime:
         """Whether this worker holds the run's key, or sees the run's files, whichever the role needs."""
         if role in {Role.SUBMIT, Role.POLL}:
             key = self._settings.key
-            return key is not None and key_fingerprint(key.reveal()) == card.key_fingerprint
+            if key is None or key_fingerprint(key.reveal()) != card.key_fingerprint:
+                return False
+            return role is Role.POLL or self._reads_videos(card)
         if self._folder(card).holds(card.token):
             return True
         _log.warning(
             "%s does not hold this run's files", card.out, extra={"event": "storage_absent", "run": card.run_id}
         )
         return False
+
+    def _reads_videos(self, card: RunCard) -> bool:
+        """Whether this worker sees all that the run's rows may hold: files, and what its folder keeps."""
+        if not covers(self._settings.media_roots, card.media_roots):
+            return False
+        return not card.inline or self._folder(card).holds(card.token)
 
     async def _most(self, role: Role) -> int:
         """Live shifts of one run at a time: writing and feeding are one person's work."""

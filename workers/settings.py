@@ -14,6 +14,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.tickets import Role
 from pipeline.edges.embedded import state_path
 from pipeline.edges.environment import key_from, process_environment
+from pipeline.edges.media_files import media_roots
 from pipeline.edges.redis_keys import QUEUES
 
 SHIFT_S = 10.0
@@ -69,6 +70,8 @@ class WorkerSettings:
     coordinator_pid: int | None
     state: Path
     """Where this machine keeps what could not be recorded."""
+    media_roots: tuple[str, ...] = ()
+    """Folders whose files it may read and send; real paths."""
 
     @property
     def children(self) -> int:
@@ -87,6 +90,7 @@ def settings_from(environment: Mapping[str, str]) -> WorkerSettings:
         key=key_from(environment),
         coordinator_pid=int(coordinator) if coordinator else None,
         state=state_path(environment),
+        media_roots=media_roots(environment.get("VIDBATCH_MEDIA_ROOT", "")),
     )
 
 

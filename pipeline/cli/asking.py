@@ -31,6 +31,8 @@ class Question:
     prompts: tuple[Prompt | None, ...] = tuple(NO_PROMPT)
     schema: "AnswerSchema | None" = None
     api: str = FOXAPI
+    roots: tuple[str, ...] = ()
+    """Folders whose files may be read: not what is asked, but how it is read."""
 
     def digest(self) -> str:
         """SHA-256 over the manifests' bytes and everything else that is asked."""
@@ -62,7 +64,8 @@ def question_of(manifests: tuple[Path, ...], given: Mapping[str, Any]) -> Questi
     schema = question_options.schema_of(given)
     defaults = question_options.defaults_of(given, schema)
     prompts = question_options.prompts_of(given)
-    return Question(manifests, defaults, given["base_url"], given["limit"], prompts, schema, given["api"])
+    base_url, limit, roots = given["base_url"], given["limit"], given["media_root"]
+    return Question(manifests, defaults, base_url, limit, prompts, schema, given["api"], roots)
 
 
 def identity_in(described: Mapping[str, Any]) -> str:

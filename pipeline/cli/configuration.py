@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "VIDBATCH_PROMPT": "the prompt where the manifest has none",
     "VIDBATCH_WORKERS": "submit and poll shifts at a time",
     "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control",
+    "VIDBATCH_MEDIA_ROOT": "folders whose video files may be read and sent, separated as in PATH",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
     "VIDBATCH_MODE": "how answers come",
     "VIDBATCH_POLL": "the polling schedule",

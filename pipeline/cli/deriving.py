@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from pipeline.cli.family import Family, family, the_run
+from pipeline.cli.planning import INLINE, MEDIA_ROOTS
 from pipeline.cli.preparing import Prepared, asked_before, new_run_id, origin, refuse_when_busy
 from pipeline.cli.wording import SELECTION, cancel_words
 from pipeline.core.columns import SCHEMA_VERSION
@@ -22,6 +23,7 @@ from pipeline.core.rows import Rows
 from pipeline.core.standing import COLLECTS, RETRY_OF, TURN, End, Remains, Selection
 from pipeline.edges.clock import time_of_day_us
 from pipeline.edges.embedded import new_token
+from pipeline.edges.inline_videos import InlineVideos
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
@@ -42,7 +44,13 @@ class Nothing:
 def prepare_retry(out: OutFolder, run_id: str, selection: Selection) -> Prepared | Nothing:
     """Find the unfinished retry of this selection, or plan one. RunConflict when OUT is busy or RUN unfinished."""
     extra = {RETRY_OF: run_id, SELECTION: selection.described()}
-    return _prepare(out, run_id, extra, selection.takes, lambda _folder, _chosen: None)
+
+    def note(folder: LocalRunFolder, _chosen: Sequence[End]) -> None:
+        run = the_run(out, run_id)
+        if run.described().get(INLINE):
+            InlineVideos(run.path).copy_to(InlineVideos(folder.path))
+
+    return _prepare(out, run_id, extra, selection.takes, note)
 
 
 def prepare_collection(out: OutFolder, run_id: str, make_sure: Callable[[], object]) -> Prepared | Nothing:
@@ -138,7 +146,7 @@ def _description(
 ) -> dict[str, Any]:
     """The description of the run that it comes from, with another plan."""
     inherited = {name: relatives.described[name] for name in ("base_url", "manifests", "carried")}
-    asked = ("api", "answer_schema", "schema_digest", "answer_shape")
+    asked = ("api", "answer_schema", "schema_digest", "answer_shape", MEDIA_ROOTS, INLINE)
     inherited |= {name: relatives.described[name] for name in asked if name in relatives.described}
     prices = relatives.described["prices"]
     return {

@@ -66,6 +66,7 @@ def _watch(card: RunCard, screen: Screen, by: datetime | None) -> Watch:
     return Watch(
         run_id=card.run_id,
         key_fingerprint=card.key_fingerprint,
+        media_roots=card.media_roots,
         holder=holder_name(),
         show=screen.show,
         say=screen.say,

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.cli.estimating import price_list
+from pipeline.cli.planning import INLINE, MEDIA_ROOTS
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.sharing import Share, shared
 from pipeline.core.account import Secret, key_fingerprint
@@ -36,6 +37,8 @@ class Operation:
     capped: bool = False
     by: datetime | None = None
     share: Share | None = None
+    media_roots: tuple[str, ...] = ()
+    """Folders whose files the private worker may read."""
 
 
 def new_epoch() -> str:
@@ -70,5 +73,7 @@ def card_of(prepared: Prepared, operation: Operation, known: RunCard | None = No
         prices=price_list(described["prices"]),
         api=described.get("api", FOXAPI),
         answers={name: described[name] for name in ANSWERS if name in described},
+        media_roots=tuple(described.get(MEDIA_ROOTS, ())),
+        inline=bool(described.get(INLINE)),
     )
     return shared(card, operation.share, known)

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from pipeline.cli import limit_options, mode_option, repair_option
+from pipeline.cli import limit_options, media_options, mode_option, repair_option
 from pipeline.cli.out_option import OUT
 from pipeline.core.budget import Budget
 from pipeline.core.deadline import parse_by
@@ -153,6 +153,7 @@ _SENDING = (
         "until `vidbatch retry --unknown`.",
     ),
     repair_option.repair,
+    *media_options.SENDING,
     *limit_options.SENDING,
     max_cost,
     max_total_tokens,

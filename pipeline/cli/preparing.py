@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.cli.asking import Question, identity_in, schema_described
 from pipeline.cli.estimating import estimate_of
+from pipeline.cli.planning import look_again, plan_into, videos_described, videos_of
 from pipeline.cli.wording import again_words, cancel_words
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
@@ -20,12 +21,10 @@ from pipeline.core.lead import moved
 from pipeline.core.sifting import Sifted
 from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, parent_of
 from pipeline.edges.embedded import new_token
-from pipeline.edges.manifests import read_rows
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
-from pipeline.edges.requests_file import RejectsWriter, RequestsWriter
 from pipeline.edges.run_folder import LocalRunFolder
-from pipeline.flows.plan import PlanSummary, plan
+from pipeline.flows.plan import PlanSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +56,14 @@ def prepare(
     ask = question.digest()
     out.make()
     with out.planning():
-        if (same := asked_before(out, ask)) and _goes_on(same, out, prices, refresh=refresh):
+        if (same := asked_before(out, ask)) and _goes_on(same, question, out, prices, refresh=refresh):
             return same
         fresh = out.run(new_run_id())
         try:
-            summary = plan_into(question, fresh, strict=strict, progress=progress)
-            asked = asked_before(out, ask) or _same_requests(out, summary, question)
-            if asked and not asked.finished and _goes_on(asked, out, prices, refresh=refresh):
+            videos = videos_of(question, fresh)
+            summary = plan_into(question, fresh, videos, strict=strict, progress=progress)
+            asked = _still_the_same(asked_before(out, ask), summary) or _same_requests(out, summary, question)
+            if asked and not asked.finished and _still_goes_on(asked, out, prices, refresh=refresh):
                 fresh.discard()
                 return asked
             refuse_when_busy(out)
@@ -74,6 +74,7 @@ def prepare(
                 return asked
             described = _description(question, fresh, summary, unsent, ask, names, prices)
             described |= schema_described(question.schema, shape)
+            described |= videos_described(videos)
             described |= {"refresh": True} if refresh else {}
             described["estimate"] = estimate_of(unsent, described["prices"], out.path, tokens_per_second)
             fresh.describe(described)
@@ -81,6 +82,13 @@ def prepare(
             fresh.discard()
             raise
     return Prepared(fresh, described, resumed=False, finished=False)
+
+
+def _still_the_same(asked: Prepared | None, summary: PlanSummary) -> Prepared | None:
+    """A run of the same manifest, unless its files hold something else by now."""
+    if asked is None or (asked.resumed and not asked.finished):
+        return asked
+    return asked if asked.described["requests_digest"] == summary.requests_digest else None
 
 
 def answered(out: OutFolder, question: Question) -> dict[str, list[Place]]:
@@ -130,8 +138,25 @@ def found(folder: LocalRunFolder) -> Prepared:
     return Prepared(folder, folder.described(), resumed=folder.begun, finished=folder.summary() is not None)
 
 
-def _goes_on(planned: Prepared, out: OutFolder, prices: Mapping[str, Mapping[str, Any]], *, refresh: bool) -> bool:
-    """Whether a command of these rows goes on with a run that there is, without looking at the manifest again.
+def _goes_on(
+    planned: Prepared,
+    question: Question,
+    out: OutFolder,
+    prices: Mapping[str, Mapping[str, Any]],
+    *,
+    refresh: bool,
+) -> bool:
+    """Whether a command of these rows goes on with a run that there is, without looking at the manifest again."""
+    under_way = planned.resumed and not planned.finished
+    if not under_way and look_again(question, planned.described, finished=planned.finished):
+        return False
+    return _still_goes_on(planned, out, prices, refresh=refresh)
+
+
+def _still_goes_on(
+    planned: Prepared, out: OutFolder, prices: Mapping[str, Mapping[str, Any]], *, refresh: bool
+) -> bool:
+    """The same where the rows are known to be these.
 
     A finished one is all that is left to tell where none of its rows is to be asked again.
     """
@@ -168,27 +193,6 @@ def begin(prepared: Prepared, place: str, identity: str) -> None:
                 f"{prepared.folder.path / 'begun'} first"
             )
         prepared.folder.begin(place, identity)
-
-
-def plan_into(
-    question: Question, folder: LocalRunFolder, *, strict: bool, progress: Callable[[int], None] | None
-) -> PlanSummary:
-    """Plan the manifest into a run's folder."""
-    metadata = {"vidbatch.run_id": folder.run_id, "vidbatch.schema_version": str(SCHEMA_VERSION)}
-    with (
-        RequestsWriter(folder.draft / "requests.parquet", metadata) as requests,
-        RejectsWriter(folder.draft / "rejects.parquet") as rejects,
-    ):
-        return plan(
-            read_rows(list(question.manifests)),
-            question.defaults,
-            prompts=question.prompts,
-            requests_sink=requests,
-            rejects_sink=rejects,
-            limit=question.limit,
-            strict=strict,
-            progress=progress,
-        )
 
 
 def new_run_id() -> str:

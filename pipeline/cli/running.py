@@ -121,8 +121,9 @@ class _Supervision:
 
 
 def worker_environment(operation: Operation) -> dict[str, str]:
-    """The environment of the private worker: the key, where there is one, and from no second place."""
+    """The environment of the private worker: the key, where there is one, and from no second place; whose files."""
     kept = {name: value for name, value in operation.environment.items() if not name.startswith("VIDBATCH_API_KEY")}
+    kept["VIDBATCH_MEDIA_ROOT"] = os.pathsep.join(operation.media_roots)
     return kept if operation.key is None else {**kept, "VIDBATCH_API_KEY": operation.key.reveal()}
 
 

@@ -9,8 +9,10 @@ import click
 from pipeline.cli.configuration import Configuration, api_key
 from pipeline.cli.ending import end
 from pipeline.cli.estimating import refuse_unpriced
+from pipeline.cli.media_options import policy_of
 from pipeline.cli.operation import Operation
 from pipeline.cli.options import budget_of
+from pipeline.cli.planning import check_roots
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.running import carry_out
 from pipeline.cli.screen import Screen
@@ -35,6 +37,7 @@ def send(
 ) -> int:
     """Ask, unless the run was begun before, and carry it out; the exit code. `given` are the operational options."""
     described = prepared.described
+    check_roots(described, given["media_root"], prepared.folder.run_id)
     mode = mode_for(described.get("api", FOXAPI), given["mode"])
     if not prepared.folder.cancelled:
         fixed = prepared.resumed or RETRY_OF in described
@@ -61,6 +64,7 @@ def send(
             poll_cost=given["poll_cost"],
             on_unknown=given["on_unknown"],
             repairs=prepared.folder.repairs,
+            **policy_of(given),
         ),
         detach=given["detach"],
         key=key,
@@ -68,6 +72,7 @@ def send(
         capped=capped,
         by=given["by"],
         share=share_of(given),
+        media_roots=given["media_root"],
     )
     screen.estimate = described.get("estimate")
     with screen:

@@ -74,7 +74,7 @@ async def _look(url: str, run_id: str | None) -> tuple[list[Stand], list[str]]:
 
 async def _stand(ledger: Ledger, run_id: str) -> Stand:
     run, card = await known_run(ledger, run_id)
-    lack = await lacking(ledger, card.key_fingerprint)
+    lack = await lacking(ledger, card.key_fingerprint, card.media_roots)
     return Stand(run, lack, waits_for(run, lack, card.policy.generation_deadline_s))
 
 

@@ -1,12 +1,13 @@
 """Follow a run until it ends or a person is needed, and say in which way it stopped."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from pipeline.cli.interrupts import Interrupts
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lead import LEAD_S, lead_lock
+from pipeline.core.media_roots import covers
 from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.ports import Clock, Ledger
@@ -66,6 +67,7 @@ class Watch:
     news: Callable[[RunSnapshot], str | None] = lambda _run: None
     takes_over: bool = True
     before_lead: Callable[[], Awaitable[None]] = _nothing
+    media_roots: tuple[str, ...] = ()
 
 
 async def follow(watch: Watch, ledger: Ledger, clock: Clock) -> Stop:
@@ -146,7 +148,7 @@ class _Look:
 
     async def _tell_if_lonely(self) -> None:
         if self._clock.monotonic() - self._started > LONELY_S and self._once("lonely"):
-            lack = await lacking(self._ledger, self._watch.key_fingerprint)
+            lack = await lacking(self._ledger, self._watch.key_fingerprint, self._watch.media_roots)
             if lack:
                 self._watch.say(lack)
 
@@ -198,7 +200,7 @@ def stopped(run: RunSnapshot) -> Stop | None:
 OTHER_VERSION = "the living workers are of another version of vidbatch: replace them by workers of this one"
 
 
-async def lacking(ledger: Ledger, key_fingerprint: str) -> str:
+async def lacking(ledger: Ledger, key_fingerprint: str, media_roots: Sequence[str] = ()) -> str:
     """What the living workers lack for this run, in one sentence; nothing when they suffice.
 
     A run without a key's fingerprint has nothing to send or to ask for.
@@ -216,4 +218,9 @@ async def lacking(ledger: Ledger, key_fingerprint: str) -> str:
     served = {role for worker in workers if key_fingerprint in worker.key_fingerprints for role in worker.roles}
     if key_fingerprint and not served >= {"submit", "poll"}:
         return "no worker holds this run's API key: start one with the same VIDBATCH_API_KEY"
+    if media_roots and not any(
+        covers(worker.media_roots, media_roots) for worker in workers if "submit" in worker.roles
+    ):
+        given = " ".join(f"--media-root {root}" for root in media_roots)
+        return f"no worker may read this run's files: start one with {given}"
     return ""

@@ -1,8 +1,10 @@
 """`vidbatch worker`."""
 
+import os
+
 import click
 
-from pipeline.cli import options
+from pipeline.cli import media_options, options
 from pipeline.cli.configuration import Configuration
 from pipeline.core.errors import SettingsError
 from pipeline.edges.environment import become_worker, process_environment
@@ -25,8 +27,11 @@ from pipeline.edges.environment import become_worker, process_environment
     show_default=True,
     help="Submit shifts, and poll shifts, at a time.",
 )
+@media_options.media_root
 @click.pass_obj
-def command(configuration: Configuration, redis_url: str | None, roles: str, workers: int) -> None:
+def command(
+    configuration: Configuration, redis_url: str | None, roles: str, workers: int, media_root: tuple[str, ...]
+) -> None:
     """Serve runs that were handed to a Redis server, until SIGTERM; then finish what is in hand."""
     if not redis_url:
         raise SettingsError("--redis: a worker needs the Redis server of the fleet, such as redis://host:6379/0")
@@ -34,4 +39,5 @@ def command(configuration: Configuration, redis_url: str | None, roles: str, wor
     if configuration.file.api_key_file and not environment.get("VIDBATCH_API_KEY"):
         environment.setdefault("VIDBATCH_API_KEY_FILE", configuration.file.api_key_file)
     environment |= {"VIDBATCH_REDIS": redis_url, "VIDBATCH_ROLES": roles, "VIDBATCH_WORKERS": str(workers)}
+    environment["VIDBATCH_MEDIA_ROOT"] = os.pathsep.join(media_root)
     become_worker(environment)

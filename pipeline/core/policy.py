@@ -17,6 +17,10 @@ HOLDS = frozenset((SYNC, SYNC_STREAM))
 """Modes in which the POST brings the answer, and is held open until then."""
 
 
+MOST_INLINE = 15_000_000
+"""Bytes that base64 makes 20 MB of, which is the most that a request may hold."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """Seconds unless said otherwise. ValueError for a number that is out of bounds."""
@@ -51,6 +55,18 @@ class Policy:
     missing_polls: int = 3
     missing_for_s: float = 60.0
     """A 404 for an accepted id is believed after this many of them over this long."""
+
+    inline_limit: int = MOST_INLINE
+    """Bytes of a row's files, all together, that are sent within its request; larger ones are uploaded first."""
+
+    upload: bool = False
+    """Whether files are uploaded, however small they are."""
+
+    preflight: bool = False
+    """Whether each video is looked at right before its row is sent."""
+
+    max_duration_s: float = 0.0
+    """With preflight, a video that is longer is refused, as far as its header tells; 0 for no such bound."""
 
     stream_kept_s: float = 840.0
     """The API keeps a stream for 15 minutes: a generation older than this is asked for instead."""
@@ -90,6 +106,8 @@ class Policy:
             value, default = getattr(self, bound.name), bound.default
             if isinstance(default, str):
                 continue
+            if isinstance(default, bool):
+                continue
             whole = isinstance(default, int)
             least, most = _BOUNDS.get(bound.name, (1 if whole else 0, math.inf))
             fits = math.isfinite(value) and least <= value <= most and (isinstance(value, int) or not whole)
@@ -104,7 +122,13 @@ class Policy:
 MOST_REPAIRS = 10
 """A model that did not find the form in so many tries does not find it."""
 
-_BOUNDS = {"poll_cost": (0.001, 86_400), "missing_for_s": (0, math.inf), "repairs": (0, MOST_REPAIRS)}
+_BOUNDS = {
+    "poll_cost": (0.001, 86_400),
+    "missing_for_s": (0, math.inf),
+    "repairs": (0, MOST_REPAIRS),
+    "inline_limit": (0, MOST_INLINE),
+    "max_duration_s": (0, math.inf),
+}
 """Numbers that are neither any above 0 nor a whole one from 1 on."""
 
 

@@ -6,7 +6,6 @@ reads a file or a clock. This code runs for every row of the largest manifests, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from hashlib import sha256
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,7 +16,9 @@ from pipeline.core.cells import Fault, UnfitError
 from pipeline.core.errors import SettingsError
 from pipeline.core.fingerprints import RowIds
 from pipeline.core.instructing import instructed
+from pipeline.core.other_sources import NO_SOURCES, Sources, without_payloads
 from pipeline.core.prompts import Prompt
+from pipeline.core.references import asked_digest
 from pipeline.core.sources import VIDEO_COLUMNS, videos_of
 
 DEFAULT_MODEL = "gemini-2.5-pro"
@@ -85,8 +86,8 @@ class Request:
 
     @property
     def request_hash(self) -> str:
-        """SHA-256 of the body, 64 hex digits, computed at each call."""
-        return sha256(self.body()).hexdigest()
+        """SHA-256 of the body, 64 hex digits, computed at each call; the same wherever a file lies."""
+        return asked_digest(self.body(), self.video_urls)
 
 
 def asked_in(body: bytes) -> tuple[str, int]:
@@ -166,11 +167,13 @@ def to_request(
     prompt: Prompt | None = None,
     place: int | None = None,
     known: RowIds | None = None,
+    sources: Sources = NO_SOURCES,
 ) -> Request | Rejection:
     """Turn one row's cells into a request, or say why not.
 
     `prompt` is what it is asked, `place` the row's in the manifest where that is not its index. `known` holds the ids
-    of the rows before, so that a second use of an id is a rejection; it learns this row's.
+    of the rows before, so that a second use of an id is a rejection; it learns this row's. `sources` look at videos
+    that are no URLs.
     """
     place = row_index if place is None else place
     given_id: str | None = None
@@ -178,7 +181,7 @@ def to_request(
         given_id = cells.row_id(raw.get("id"))
         carried = _carried(raw)
         row_id = _claimed(str(place) if given_id is None else given_id, place, known)
-        return _request(raw, row_index, row_id, line, defaults, prompt, carried)
+        return _request(raw, row_index, row_id, line, defaults, prompt, carried, file, sources)
     except UnfitError as unfit:
         name = None if prompt is None else prompt.name
         return reject(RawRow(file, line, raw), unfit.fault, row_index=row_index, row_id=given_id, prompt_name=name)
@@ -197,7 +200,7 @@ def reject(
         field=fault.field,
         found=_shown(fault.found),
         allowed=fault.allowed,
-        row=cells.as_json(written).encode()[:ROW_BYTES].decode("utf-8", "ignore"),
+        row=without_payloads(cells.as_json(written)).encode()[:ROW_BYTES].decode("utf-8", "ignore"),
         prompt_name=prompt_name,
     )
 
@@ -210,13 +213,15 @@ def _request(
     defaults: Defaults,
     prompt: Prompt | None,
     carried: Mapping[str, str | None],
+    file: str,
+    sources: Sources,
 ) -> Request:
     """Check every field that the API knows; raise `UnfitError` at the first that it would not take."""
     get = raw.get
     model = cells.model(get("model")) or defaults.model or defaults.fallback_model
     if model is None:
         raise UnfitError("model", "", "a model in the row, or one for all rows with --model: this API has no default")
-    videos = videos_of(raw, model)
+    videos = videos_of(raw, model, file, sources)
     text = _prompt(raw, prompt)
     if defaults.instruction is not None:
         text = _instructed(text, defaults.instruction)
@@ -281,5 +286,5 @@ def _carried(raw: Mapping[str, object]) -> dict[str, str | None]:
 
 
 def _shown(found: object) -> str:
-    text = found if isinstance(found, str) else cells.as_json(found)
+    text = without_payloads(found if isinstance(found, str) else cells.as_json(found))
     return text[:FOUND_CHARACTERS].encode("utf-8", "backslashreplace").decode()

@@ -89,6 +89,8 @@ class RunSnapshot:
     led: bool = True
     """Whether a command leads the run, or it needs none: else nothing is sent."""
     key_fingerprint: str = ""
+    media_roots: tuple[str, ...] = ()
+    """Folders that whoever sends its rows has to read."""
     account: str = ""
     account_answered: int = 0
     """POSTs that the account accepted, of all runs."""

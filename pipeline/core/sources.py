@@ -1,6 +1,7 @@
 """Which videos a row may name: the source rules of the FoxAPI contract (docs/foxapi.md, sections 1 and 5).
 
-Everything here is judged from the text alone; nothing is ever looked up, opened or downloaded.
+A plain URL is judged from its text alone, and nothing is looked up or downloaded. What is a file, or stands in the
+manifest itself, is looked at by `other_sources`, and becomes a reference.
 """
 
 import re
@@ -11,10 +12,18 @@ import orjson
 
 from pipeline.core.cells import UnfitError
 from pipeline.core.models import MOST_VIDEOS_OF_MODEL
+from pipeline.core.other_sources import (
+    EXTENSIONS,
+    NO_SOURCES,
+    Sources,
+    UnfitVideo,
+    inline_video,
+    local_video,
+    store_video,
+)
 
 MOST_VIDEOS = 10
 VIDEO_COLUMNS = ("video_url", "video_urls")
-EXTENSIONS = (".mp4", ".mpeg", ".mpg", ".mov", ".webm")
 YOUTUBE_HOSTS = frozenset(
     {"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be", "www.youtu.be"}
 )
@@ -28,23 +37,46 @@ _DIRECT_FILE = re.compile(
 )
 _HOST = re.compile(r"[^\s/?#@\\<>\"^`{|}%]+")
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _A_LIST = "one URL, a JSON list of URLs, or URLs separated by |"
 
 
-def videos_of(raw: Mapping[str, object], model: str) -> tuple[str, ...]:
-    """Return the row's 1 to 10 checked URLs, in order; raise `UnfitError` for anything else."""
+def videos_of(raw: Mapping[str, object], model: str, file: str = "", sources: Sources = NO_SOURCES) -> tuple[str, ...]:
+    """Return the row's 1 to 10 checked URLs and references, in order; raise `UnfitError` for anything else.
+
+    `file` is the manifest that it stands in, and `sources` look at what is no URL.
+    """
     first = raw.get("video_url")
     if isinstance(first, str) and _DIRECT_FILE.fullmatch(first) and not raw.get("video_urls"):
         return (first,)
     field, cell = _video_cell(raw)
     if isinstance(cell, str) and "|" not in cell and not cell.lstrip().startswith("["):
-        return (checked_url(field, cell.strip(), model),)
+        return (_checked(field, cell.strip(), model, file, sources),)
     urls = _listed(field, cell)
     most = MOST_VIDEOS_OF_MODEL.get(model, MOST_VIDEOS)
     if not 1 <= len(urls) <= most:
         allowed = f"1 to {most} videos" if most > 1 else f"one video: {model} takes no more"
         raise UnfitError(field, f"{len(urls)} videos", allowed)
-    return tuple([checked_url(field, url.strip(), model) for url in urls])
+    return tuple([_checked(field, url.strip(), model, file, sources) for url in urls])
+
+
+def _checked(field: str, video: str, model: str, file: str, sources: Sources) -> str:
+    """What is sent for a video, or its reference where its bytes are told apart from it."""
+    scheme = video[:5].lower()
+    if scheme.startswith("http"):
+        return checked_url(field, video, model)
+    try:
+        if scheme == "data:":
+            return inline_video(video, sources)
+        if scheme == "s3://":
+            return store_video(video)
+        if scheme == "file:" or not (_SCHEME.match(video) or _WINDOWS.match(video)):
+            return local_video(video, file, sources)
+    except UnfitVideo as unfit:
+        found = video if unfit.found is None else unfit.found
+        raise UnfitError(field, found, unfit.allowed) from None
+    return checked_url(field, video, model)
 
 
 def checked_url(field: str, url: str, model: str) -> str:
@@ -57,6 +89,14 @@ def checked_url(field: str, url: str, model: str) -> str:
     if parts.path.lower().endswith(EXTENSIONS):
         return url
     raise UnfitError(field, url, f"a URL whose path ends in {' '.join(EXTENSIONS)}, or a YouTube video")
+
+
+def host_of(url: str) -> str:
+    """The host of a URL; empty where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _video_cell(raw: Mapping[str, object]) -> tuple[str, object]:
@@ -94,12 +134,13 @@ def _listed(field: str, cell: object) -> list[str]:
 
 def _web_address(field: str, url: str) -> SplitResult:
     """Return the parts of an http(s) URL that has a host and bears no credentials."""
-    scheme = url.partition(":")[0].lower()
-    if scheme == "data":
-        raise UnfitError(field, url, "inline videos are not sent by this version: give a public http(s) URL")
-    if scheme not in {"http", "https"}:
-        allowed = "files and other stores are not uploaded by this version: give a public http(s) URL"
-        raise UnfitError(field, url, allowed)
+    if url.partition(":")[0].lower() not in {"http", "https"}:
+        raise UnfitError(
+            field,
+            url,
+            "an http(s) URL, s3://bucket/name.mp4, data:video/mp4;base64,… or a file (/folder/name.mp4, file:///… or "
+            "a name in the manifest's folder)",
+        )
     try:
         parts = urlsplit(url)
         reachable = bool(parts.hostname and _HOST.fullmatch(parts.hostname)) and parts.port != 0

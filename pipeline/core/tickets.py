@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline.core.media_roots import covers
 from pipeline.core.snapshot import RunSnapshot, RunState
 
 
@@ -35,6 +36,8 @@ class Capacity:
     queued: dict[Role, int]
     keys: frozenset[str] | None = None
     """Fingerprints of the keys that the living workers hold; nothing when that does not matter."""
+    roots: tuple[tuple[str, ...], ...] | None = None
+    """The folders that each living sender may read; nothing when that does not matter."""
 
 
 ROWS_A_SHIFT = 64
@@ -45,7 +48,8 @@ def tickets_due(runs: list[RunSnapshot], capacity: Capacity, turn: int = 0) -> l
     """The tickets to issue now: need - what is on its way - live shifts, within each role's capacity.
 
     Runs take turns, so that none waits for another to finish: `turn` says whose turn comes first where two hold as
-    much. A queue that nobody drains gets no more messages, a run whose key nobody holds no tickets to send or poll.
+    much. A queue that nobody drains gets no more messages, a run whose key nobody holds no tickets to send or poll,
+    and one whose files nobody may read none to send.
     """
     first = turn % max(1, len(runs))
     runs = runs[first:] + runs[:first]
@@ -66,6 +70,9 @@ def tickets_due(runs: list[RunSnapshot], capacity: Capacity, turn: int = 0) -> l
 
 
 def _served(run: RunSnapshot, role: Role, capacity: Capacity) -> bool:
+    needs_files = role is Role.SUBMIT and run.media_roots and capacity.roots is not None
+    if needs_files and not any(covers(own, run.media_roots) for own in capacity.roots or ()):
+        return False
     needs_key = role in {Role.SUBMIT, Role.POLL}
     return not needs_key or capacity.keys is None or run.key_fingerprint in capacity.keys
 

@@ -4,7 +4,7 @@ It never raises for anything that the network or the API does, never tries again
 not here), and never lets the key out: what the API echoes is masked before anything reads it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from pipeline.core.account import Secret, checked_base_url
@@ -19,6 +19,7 @@ from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
 from pipeline.edges.http_stream import EVENTS
 from pipeline.edges.http_transport import Headers
 from pipeline.edges.masking import Masking
+from pipeline.edges.payload import NO_VIDEOS, InlineVideo, Payload, spliced
 from pipeline.edges.streams import Hear, posted
 
 
@@ -60,10 +61,13 @@ class FoxApi:
         self._post_headers = Headers({**asked, "accept": accepts, "content-type": "application/json"})
         self._follower = Follower(base, door, Headers({**asked, "accept": EVENTS}), self._mask, self._read_query)
 
-    async def submit(self, body: bytes) -> SubmitAnswer:
-        """Submit one request, `body` being its JSON; at most one request goes over the wire."""
+    async def submit(self, body: bytes, videos: Mapping[str, str | InlineVideo] = NO_VIDEOS) -> SubmitAnswer:
+        """Submit one request, `body` being its JSON; at most one request goes over the wire.
+
+        `videos` are those that are sent as something else than the body has them.
+        """
         try:
-            came = await self._posted(fox_body(body, self._mode))
+            came = await self._posted(spliced(fox_body(body, self._mode), videos))
         except NotSentError as error:
             return NothingSent(self._mask.problem(error.problem))
         except DoorError as error:
@@ -81,7 +85,7 @@ class FoxApi:
         )
         return self._mask.answer(answer)
 
-    async def _posted(self, body: bytes) -> HttpReply | SubmitAnswer:
+    async def _posted(self, body: bytes | Payload) -> HttpReply | SubmitAnswer:
         """What the POST brought: a reply to be read, or the end of a stream."""
         if self._mode == SYNC_STREAM:
             return await posted(self._door, self._submit_url, self._post_headers, body, self._mask)

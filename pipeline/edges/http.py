@@ -11,6 +11,7 @@ import contextlib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -27,6 +28,7 @@ from pipeline.edges.http_stream import (
     too_large,
 )
 from pipeline.edges.http_transport import LARGE, AiohttpTransport, HttpSettings, Prepared
+from pipeline.edges.payload import Payload
 
 __all__ = ["DoorError", "HttpDoor", "HttpReply", "HttpStream", "NoAnswerError", "NotSentError"]
 
@@ -58,7 +60,7 @@ class HttpDoor:
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._closed = False
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpReply:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes | Payload) -> HttpReply:
         """Send one POST, at most once; raises `NotSentError` or `NoAnswerError`."""
         return await self._exchange("POST", url, headers, body, self._whole)
 
@@ -70,7 +72,7 @@ class HttpDoor:
         return await self._exchange("GET", url, headers, None, self._whole)
 
     async def stream(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Payload | None = None
     ) -> HttpReply | HttpStream:
         """Send one GET or POST that is answered with a stream of events, to be closed by the caller.
 
@@ -88,19 +90,24 @@ class HttpDoor:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | Payload | None,
         take: Callable[[httpx.Response], Awaitable[_Came]],
     ) -> _Came:
         if self._closed:
             raise NotSentError(Problem("connect_failed", "The door to the API is closed."))
         try:
             request = Prepared(method, url, headers, body)
-            async with asyncio.timeout(self._settings.total_timeout_s):
+            async with asyncio.timeout(self._settings.total_timeout_s) as limit:
+                if isinstance(body, Payload):  # a large one may take long: the time begins anew with each piece
+                    body.went_on = partial(self._goes_on, limit)
                 return await take(await self._transport.handle_async_request(request))
         except Exception as error:  # noqa: BLE001 - what isn't known to be unsent may have been billed
             failure = _failure(error)
         # Raised outside the handler: a chained exception of the libraries can show the Authorization header.
         raise failure
+
+    def _goes_on(self, limit: asyncio.Timeout) -> None:
+        limit.reschedule(asyncio.get_running_loop().time() + self._settings.total_timeout_s)
 
     async def _whole(self, response: httpx.Response) -> HttpReply:
         stream = response.stream

@@ -10,6 +10,8 @@ from typing import cast
 import aiohttp
 import httpx
 
+from pipeline.edges.payload import Payload
+
 PIECE = 256 * 1024
 """A larger body goes out in pieces, so that one write can't hold up the event loop."""
 
@@ -45,10 +47,14 @@ PATIENT = HttpSettings(read_timeout_s=600, total_timeout_s=720, connections=2_40
 class Pieces(httpx.AsyncByteStream):
     """A large body, in pieces."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = memoryview(body)
+    def __init__(self, body: bytes | Payload) -> None:
+        self._body = body if isinstance(body, Payload) else memoryview(body)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if isinstance(self._body, Payload):
+            async for piece in self._body:
+                yield piece
+            return
         for start in range(0, len(self._body), PIECE):
             yield bytes(self._body[start : start + PIECE])
 
@@ -138,19 +144,20 @@ class Prepared(httpx.Request):
     httpx's own constructor parses the URL and copies the headers, as long as half an exchange takes.
     """
 
-    def __init__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> None:
+    def __init__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Payload | None) -> None:
         self.method = method
         self.url = cast("httpx.URL", url)  # the transport asks for its text only
         self.headers = cast("httpx.Headers", headers)
-        self._whole = body or b""
+        self._whole = b"" if body is None or isinstance(body, Payload) else body
         self.stream = httpx.ByteStream(b"")
-        if len(self._whole) > PIECE:
-            self.headers = cast("httpx.Headers", Headers(headers, **{"content-length": str(len(self._whole))}))
-            self.stream = Pieces(self._whole)
+        length = body.length if isinstance(body, Payload) else len(self._whole)
+        if body is not None and (isinstance(body, Payload) or length > PIECE):
+            self.headers = cast("httpx.Headers", Headers(headers, **{"content-length": str(length)}))
+            self.stream = Pieces(body)
 
     @property
     def content(self) -> bytes:
         """The body, if it goes out as a whole; a larger one is streamed."""
-        if len(self._whole) > PIECE:
+        if isinstance(self.stream, Pieces):
             raise httpx.RequestNotRead
         return self._whole

@@ -1,9 +1,10 @@
-"""Keeps the key out of what an API answers: some echo the header that they were sent.
+"""Keeps secrets out of what an API answers: some echo the header, or the signed URL, that they were sent.
 
 What was read is masked twice: before reading, since reading cuts messages and a cut could leave half a key, and after
 it, for a key that stood in the body with JSON escapes.
 """
 
+import re
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -14,11 +15,15 @@ from pipeline.core.completions import completion_of
 from pipeline.edges.http import HttpReply
 
 _Answer = TypeVar("_Answer")
+_SIGNED = re.compile(
+    rb"(x-amz-(?:signature|security-token|credential)(?:=|%3D|\\u003d))[^&\s\"'<>\\]+", re.ASCII | re.IGNORECASE
+)
+_SIGNATURE = b"[signature]"
 _SHORTEST_MASKED = 8  # a shorter "key" is no secret, and masking it would riddle answers with masks
 
 
 class Masking:
-    """Masks one key."""
+    """Masks one key, and what makes a signed URL work."""
 
     __slots__ = ("_key",)
 
@@ -31,16 +36,18 @@ class Masking:
         return reply if body is reply.body else HttpReply(reply.status, reply.headers, body)
 
     def data(self, data: bytes) -> bytes:
-        """Bytes that do not hold the key."""
+        """Bytes that hold neither the key nor a signature."""
         key = self._key.reveal().encode()
+        if b"-Amz-" in data or b"-amz-" in data:
+            data = _SIGNED.sub(rb"\1" + _SIGNATURE, data)
         return data if len(key) < _SHORTEST_MASKED or key not in data else data.replace(key, MASK.encode())
 
     def answer(self, answer: _Answer) -> _Answer:
         """A value of `core.answers` whose problem and completion, if it has any, do not hold the key."""
         problem, completion = getattr(answer, "problem", None), getattr(answer, "completion", None)
-        if problem is not None and self._key.reveal() in f"{problem.code}\n{problem.message}\n{problem.type}":
-            return cast("_Answer", replace(cast("Any", answer), problem=self.problem(problem)))
-        if completion is not None and self._key.reveal() in (completion.response or ""):
+        if problem is not None and (masked := self.problem(problem)) != problem:
+            return cast("_Answer", replace(cast("Any", answer), problem=masked))
+        if completion is not None and self._is_told(completion.response or ""):
             return cast("_Answer", replace(cast("Any", answer), completion=self._completion(completion)))
         return answer
 
@@ -51,12 +58,12 @@ class Masking:
 
     def problem(self, problem: Problem) -> Problem:
         """A problem whose words do not hold the key."""
-        key = self._key.reveal()
-        if len(key) < _SHORTEST_MASKED:
-            return problem
-        return Problem(
-            problem.code.replace(key, MASK),
-            problem.message.replace(key, MASK),
-            problem.type and problem.type.replace(key, MASK),
-            problem.http_status,
-        )
+        kind = problem.type and self._text(problem.type)
+        return Problem(self._text(problem.code), self._text(problem.message), kind, problem.http_status)
+
+    def _text(self, text: str) -> str:
+        return self.data(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def _is_told(self, text: str) -> bool:
+        data = text.encode("utf-8", "surrogatepass")
+        return self.data(data) != data

@@ -20,6 +20,7 @@ def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int, *, led: bool) 
         run_id=run.card.run_id,
         led=led,
         key_fingerprint=run.card.key_fingerprint,
+        media_roots=run.card.media_roots,
         recover_until=run.recover_until,
         state=run.state,
         now_ms=now,

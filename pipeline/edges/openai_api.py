@@ -3,7 +3,7 @@
 It never raises for anything that the network or the API does, never tries again, and never lets the key out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pipeline.core.account import Secret, checked_base_url
 from pipeline.core.answers import Ambiguous, Missing, NothingSent, Problem, QueryAnswer, Running, SubmitAnswer
@@ -14,6 +14,7 @@ from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
 from pipeline.edges.http_stream import EVENTS
 from pipeline.edges.http_transport import Headers
 from pipeline.edges.masking import Masking
+from pipeline.edges.payload import NO_VIDEOS, InlineVideo, Payload, spliced
 from pipeline.edges.streams import posted
 
 _NO_IDS = Problem("no_generations", "This API keeps no generations: an answer comes on its POST, or not at all.")
@@ -51,17 +52,20 @@ class OpenAiApi:
             }
         )
 
-    async def submit(self, body: bytes) -> SubmitAnswer:
-        """Ask one request, `body` being its JSON as FoxAPI takes it; at most one request goes over the wire."""
+    async def submit(self, body: bytes, videos: Mapping[str, str | InlineVideo] = NO_VIDEOS) -> SubmitAnswer:
+        """Ask one request, `body` being its JSON as FoxAPI takes it; at most one request goes over the wire.
+
+        `videos` are those that are sent as something else than the body has them.
+        """
         try:
-            came = await self._posted(chat_body(body, stream=self._stream))
+            came = await self._posted(spliced(chat_body(body, stream=self._stream), videos))
         except NotSentError as error:
             return NothingSent(self._mask.problem(error.problem))
         except DoorError as error:
             return Ambiguous(self._mask.problem(error.problem))
         return self._mask.answer(self._read(self._mask.reply(came)) if isinstance(came, HttpReply) else as_chat(came))
 
-    async def _posted(self, body: bytes) -> HttpReply | SubmitAnswer:
+    async def _posted(self, body: bytes | Payload) -> HttpReply | SubmitAnswer:
         """What the POST brought: a reply to be read, or the end of a stream."""
         if self._stream:
             return await posted(self._door, self._url, self._headers, body, self._mask)

@@ -99,4 +99,5 @@ def _read_worker(values: dict[str, Any]) -> WorkerCard:
     name, version = values["name"], values["ledger_version"]
     if version != LEDGER_VERSION:
         return served_here(WorkerCard(name, (), 0, (), version))
-    return WorkerCard(name, tuple(values["roles"]), values["shifts"], tuple(values["key_fingerprints"]), version)
+    keys, roots = tuple(values["key_fingerprints"]), tuple(values.get("media_roots", ()))
+    return WorkerCard(name, tuple(values["roles"]), values["shifts"], keys, version, roots)

@@ -106,6 +106,7 @@ def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[An
         run_id=card.run_id,
         led=card.detached or bool(reply[15]),
         key_fingerprint=card.key_fingerprint,
+        media_roots=card.media_roots,
         recover_until=number("recover_until"),
         state=RunState(meta[b"state"].decode()),
         now_ms=reply[0],

@@ -9,6 +9,7 @@ from pipeline.core.sse import SseEvent, SseParser
 from pipeline.core.stream_answer import StreamAnswer, StreamState
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply, HttpStream
 from pipeline.edges.masking import Masking
+from pipeline.edges.payload import Payload
 
 _ENDS_WITHIN_S = 1.0
 """After the last event comes nothing but the end of the body; one that does not come costs the connection."""
@@ -47,7 +48,7 @@ def completion_in(answer: StreamAnswer, mask: Masking) -> Completion:
 
 
 async def posted(
-    door: HttpDoor, url: str, headers: Mapping[str, str], body: bytes, mask: Masking
+    door: HttpDoor, url: str, headers: Mapping[str, str], body: bytes | Payload, mask: Masking
 ) -> HttpReply | SubmitAnswer:
     """Send one POST that is to be answered with a stream, and read that to its end; a whole reply where none came.
 

@@ -16,6 +16,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.estimates import DURATION, Lengths
 from pipeline.core.fingerprints import Fingerprints, RowIds
 from pipeline.core.models import Thinking
+from pipeline.core.other_sources import NO_SOURCES, Sources
 from pipeline.core.prompts import NO_COLUMN, NO_PROMPT, Prompt
 from pipeline.core.requests import Defaults, RawRow, Rejection, Request, reject, to_request
 
@@ -72,16 +73,17 @@ def plan(
     limit: int | None = None,
     strict: bool = False,
     progress: Callable[[int], None] | None = None,
+    sources: Sources = NO_SOURCES,
 ) -> PlanSummary:
     """Judge each row, keep it in its sink and return the counts.
 
     Each row is asked each of the `prompts`. `limit` plans only the first so many rows. `strict` raises `UsageError` at
     the first rejection. `progress` hears the number of rows so far, now and then and at the end. UsageError where no
-    row has a column that the prompt uses.
+    row has a column that the prompt uses. `sources` look at videos that are files, or that stand in the manifest.
     """
     tally = Tally()
     lacking = _Lacking()
-    for row_index, judged in enumerate(_judged(islice(manifest, limit), defaults, prompts)):
+    for row_index, judged in enumerate(_judged(islice(manifest, limit), defaults, prompts, sources)):
         lacking.look_at(judged)
         if isinstance(judged, Request):
             request_hash = judged.request_hash
@@ -102,7 +104,7 @@ def plan(
 
 
 def _judged(
-    manifest: Iterable[RawRow], defaults: Defaults, prompts: Sequence[Prompt | None]
+    manifest: Iterable[RawRow], defaults: Defaults, prompts: Sequence[Prompt | None], sources: Sources
 ) -> Iterator[Request | Rejection]:
     known = RowIds()
     for place, raw in enumerate(manifest):
@@ -119,6 +121,7 @@ def _judged(
                 prompt=prompt,
                 place=place,
                 known=known,
+                sources=sources,
             )
 
 

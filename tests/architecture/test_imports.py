@@ -98,6 +98,11 @@ DOORS = (
         "one client of an object store a process, made after the fork, and one place that knows what its refusals mean",
     ),
     Door(
+        ("botocore", "boto3"),
+        ("pipeline/edges/object_signing.py",),
+        "one place signs, and nothing that it makes goes anywhere but over the wire",
+    ),
+    Door(
         ("duckdb",), ("pipeline/edges/duck.py",), "one place says how much memory a query may take, and what it loads"
     ),
     Door(
@@ -117,7 +122,12 @@ DOORS = (
     ),
     Door(("click", "rich"), ("pipeline/cli/*",), "only the command line speaks to people"),
     Door(("celery", "kombu", "billiard"), ("workers/*",), "the ledger holds the truth; Celery only runs the workers"),
-    Door(("av", "httptools"), ("pipeline/simulator/*",), "making clips and parsing requests is the simulator's part"),
+    Door(("httptools",), ("pipeline/simulator/*",), "parsing requests is the simulator's part"),
+    Door(
+        ("av",),
+        ("pipeline/simulator/*", "pipeline/edges/media_length.py"),
+        "making clips is the simulator's part; of videos that are sent only headers are read",
+    ),
     Door(
         (
             "subprocess",

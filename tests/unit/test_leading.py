@@ -320,6 +320,7 @@ def told(scene, monkeypatch, repairs):
     carried = []
     given = dict.fromkeys(("max_cost", "max_total_tokens", "redis_url", "by"))
     given |= {"yes": True, "workers": 1, "poll": "adaptive", "poll_cost": 1.0, "on_unknown": "hold", "detach": False}
+    given |= {"media_root": (), "inline_limit": 0, "upload": False, "preflight": False, "max_duration": None}
     monkeypatch.setattr(sending, "api_key", lambda *_: Secret("k"))
     monkeypatch.setattr(sending, "share_of", lambda _: NOTHING_GIVEN)
     monkeypatch.setattr(sending, "carry_out", lambda _, operation, *__: carried.append(operation))

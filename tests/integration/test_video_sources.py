@@ -1,0 +1,125 @@
+"""Rows whose videos are files, inline, or in a store: each answer is about the very bytes that its row named."""
+
+import base64
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+
+import httpx
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.simulator.digest import digest
+
+CLIPS = resources.files("pipeline.simulator") / "clips"
+VIDBATCH = str(Path(sys.executable).parent / "vidbatch")
+WITHIN_S = 150
+
+
+def clip(name):
+    return (CLIPS / name).read_bytes()
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A folder of videos, one of them in a folder of its own, and a file beside it that is none of the library's."""
+    root = tmp_path / "library"
+    (root / "deep er").mkdir(parents=True)
+    (root / "still.mp4").write_bytes(clip("still.mp4"))
+    (root / "deep er" / "fäde.webm").write_bytes(clip("fade-with-tone.webm"))
+    (tmp_path / "outside.mp4").write_bytes(clip("still.mp4"))
+    return root
+
+
+@pytest.fixture
+def type_in(tmp_path, state):
+    """Types a command in the test's folder: `type_in("run", …)` returns its exit code and what it said."""
+
+    def run(*words, **variables):
+        told = {**os.environ, "VIDBATCH_STATE": str(state), "VIDBATCH_API_KEY": "sk-test-0123456789", **variables}
+        done = subprocess.run(
+            [VIDBATCH, *map(str, words)], cwd=tmp_path, env=told, capture_output=True, timeout=WITHIN_S, check=False
+        )
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    return run
+
+
+def written(path, rows):
+    path.write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    return path
+
+
+def annotations(out):
+    files = sorted((out / "annotations").rglob("*.parquet"))
+    return {row["row_id"]: row for file in files for row in pq.read_table(file, partitioning=None).to_pylist()}
+
+
+def everything_written(*folders):
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def test_every_kind_of_source_is_answered_about_its_own_bytes(simulator, store, library, type_in, tmp_path, state):
+    api = simulator(fast=False, latency="0.1s")
+    bucket = store.bucket()
+    object_url = f"{store.url}/{bucket}/films/bars one.mp4"
+    assert httpx.put(object_url, content=clip("bars-one-cut.mp4"), trust_env=False).is_success
+    kinds = {
+        "http": (f"{api.base_url}/media/fade-with-tone.mp4", "fade-with-tone.mp4"),
+        "inline": (
+            "data:video/webm;base64," + base64.b64encode(clip("bars-one-cut.webm")).decode(),
+            "bars-one-cut.webm",
+        ),
+        "absolute": (str(library / "still.mp4"), "still.mp4"),
+        "relative": ("library/deep er/fäde.webm", "fade-with-tone.webm"),
+        "url": ((library / "deep er" / "fäde.webm").as_uri(), "fade-with-tone.webm"),
+        "store": (f"s3://{bucket}/films/bars one.mp4", "bars-one-cut.mp4"),
+    }
+    rows = [{"id": name, "video_url": url, "prompt": f"Describe {name}."} for name, (url, _) in kinds.items()]
+    both = [str(library / "still.mp4"), f"s3://{bucket}/films/bars one.mp4"]
+    rows.append({"id": "both", "video_urls": both, "prompt": "Compare."})
+    manifest = written(tmp_path / "videos.jsonl", rows)
+    out = tmp_path / "out"
+
+    common = ("run", manifest, "--base-url", api.base_url, "--media-root", library, "--yes", "--poll", "fixed:100ms")
+    code, said = type_in(*common, "--out", out)
+    assert code == 0, said
+
+    found = annotations(out)
+    assert {row["outcome"] for row in found.values()} == {"completed"}
+    for name, (_, file) in kinds.items():
+        assert found[name]["content"].endswith(digest([clip(file)], f"Describe {name}."))
+    assert found["both"]["content"].endswith(digest([clip("still.mp4"), clip("bars-one-cut.mp4")], "Compare."))
+    still = sha256(clip("still.mp4")).hexdigest()
+    assert found["absolute"]["video_urls"] == [
+        f"file://{library}/still.mp4#size={len(clip('still.mp4'))}&sha256={still}"
+    ]
+    assert found["store"]["video_urls"] == [f"s3://{bucket}/films/bars one.mp4"]
+    payload = base64.b64encode(clip("bars-one-cut.webm"))[:200]
+    told = [path for path in everything_written(out, state) if path != manifest]
+    assert not [path for path in told if payload in path.read_bytes() or b"X-Amz-Signature=" in path.read_bytes()]
+
+    # the same again has nothing to send, and a file that changed is asked anew
+    assert "nothing was sent" in type_in(*common, "--out", out)[1]
+    before = len(api.posts())
+    (library / "still.mp4").write_bytes(clip("bars-three-cuts.mp4"))
+    code, said = type_in(*common, "--out", out)
+    assert code == 0, said
+    assert len(api.posts()) == before + 2, said
+
+
+def test_a_file_in_many_rows_is_uploaded_once_by_two_workers(simulator, library, type_in, tmp_path):
+    api = simulator(fast=False, latency="0.1s")
+    rows = [{"id": f"v{i}", "video_url": "library/still.mp4", "prompt": f"Describe {i}."} for i in range(50)]
+    manifest = written(tmp_path / "videos.jsonl", rows)
+    words = ("--base-url", api.base_url, "--media-root", library, "--upload", "--yes", "--poll", "fixed:100ms")
+    code, said = type_in("run", manifest, "--out", tmp_path / "out", "--workers", 2, *words)
+    assert code == 0, said
+    found = annotations(tmp_path / "out")
+    assert len(found) == 50
+    assert all(found[f"v{i}"]["content"].endswith(digest([clip("still.mp4")], f"Describe {i}.")) for i in range(50))
+    assert api.summary()["uploads"] == 1, api.summary()
