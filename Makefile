@@ -30,8 +30,8 @@ demo: setup ## a whole run against the built-in simulator: no key, no cost
 	@$(BIN)/vidbatch demo $(ARGS)
 
 .PHONY: test
-test: dev ## the tests, but for those marked slow or chaos (ARGS="-k budget" narrows them)
-	@$(BIN)/pytest -q -m "not slow and not chaos" -n 2 --dist worksteal $(ARGS)
+test: dev ## the tests, but for those marked slow, chaos or providers (ARGS="-k budget" narrows them)
+	@$(BIN)/pytest -q -m "not slow and not chaos and not providers" -n 2 --dist worksteal $(ARGS)
 
 .PHONY: check
 check: dev ## format, lint, types, direction of imports

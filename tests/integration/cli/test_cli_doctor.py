@@ -33,11 +33,36 @@ def test_without_a_key_or_offline_nothing_is_asked(here, manifest, variables):
     assert orjson.loads(said.out)["api_account"] is None
 
 
-def test_a_plan_tells_the_balance(here, simulator, manifest):
-    api = simulator(balance=12.5)
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ("flat", "balance: 12.50 credits"),
+        ("nested", "balance: 12.50 credits"),
+        ("none", "balance: not known (HTTP 404"),
+    ],
+)
+def test_a_plan_tells_the_balance_in_whatever_form_it_comes(here, simulator, manifest, shape, told):
+    api = simulator(balance=12.5, credits_shape=shape)
     said = here("plan", manifest(2).path, "--base-url", api.base_url, VIDBATCH_OFFLINE=None)
-    assert "balance: 12.50 credits" in said.out
+    assert said.code == 0
+    assert told in said.out
     assert "models at the API: 2, those of the plan among them" in said.out
+
+
+def test_a_refused_key_is_a_warning_of_the_plan_and_an_error_of_the_doctor(here, alone, simulator, manifest):
+    api = simulator(keys="sk-another-0123456789")
+    planned = here("plan", manifest(2).path, "--base-url", api.base_url, VIDBATCH_OFFLINE=None)
+    assert (planned.code, "warning: the API refuses the key" in planned.out) == (0, True)
+    said = alone("doctor", "--base-url", api.base_url, "--json")
+    assert said.code == 1
+    assert {finding["name"] for finding in orjson.loads(said.out) if finding["level"] == "error"} == {"key"}
+
+
+def test_a_settings_file_may_say_which_api(here, server, manifest, tmp_path):
+    (tmp_path / "vidbatch.toml").write_text(f'api = "openai"\nbase_url = "{server.base_url}"\nmodel = "qwen3-vl"\n')
+    said = here("plan", manifest(2).path, "--json")
+    assert said.code == 0
+    assert (orjson.loads(said.out)["api"], orjson.loads(said.out)["base_url"]) == ("openai", server.base_url)
 
 
 def test_the_doctor_finds_a_stack_well(alone, fleet, simulator, tmp_path):

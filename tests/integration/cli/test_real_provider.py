@@ -19,7 +19,7 @@ import yaml
 
 from pipeline.core.columns import NAMES
 
-pytestmark = [pytest.mark.providers, pytest.mark.slow]
+pytestmark = pytest.mark.providers
 
 ROWS = 60
 SAYS = "A dog runs over the beach."
