@@ -5,7 +5,7 @@ from pipeline.core.policy import ASYNC, FOLLOWS, HOLDS, SYNC_STREAM
 from pipeline.edges.clock import unix_seconds
 from pipeline.edges.foxapi import FoxApi
 from pipeline.edges.http import HttpDoor
-from pipeline.edges.http_transport import PATIENT, HttpSettings
+from pipeline.edges.http_transport import FOLLOWING, PATIENT, HttpSettings
 from pipeline.edges.openai_api import OpenAiApi
 from pipeline.edges.videos import SendsVideos
 from pipeline.ports import Api, Clock, RunCard
@@ -40,7 +40,7 @@ class Apis:
 
     def _door(self, mode: str) -> HttpDoor:
         """One door for what is answered at once, one for what is held open: they wait for answers of other lengths."""
-        settings = PATIENT if mode in FOLLOWS | HOLDS else HttpSettings()
+        settings = FOLLOWING if mode in FOLLOWS else PATIENT if mode in HOLDS else HttpSettings()
         if settings not in self._doors:
             self._doors[settings] = HttpDoor(settings)
         return self._doors[settings]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pipeline.core.account import MASK
 from pipeline.core.errors import UsageError
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.policy import FOLLOWS, HOLDS
@@ -26,12 +27,21 @@ class Written:
 
     think: Tell
     write: Tell
+    key: str = ""
+    """Never shown, nor the beginning of it at the end of what came so far."""
     shown: list[str] = field(default_factory=lambda: ["", ""])
 
     def hear(self, answer: StreamAnswer) -> None:
         """Show what came since the last time."""
         for which, text in enumerate(answer.said):
-            self.show(which, text)
+            self.show(which, self._without_key(text))
+
+    def _without_key(self, text: str) -> str:
+        if not self.key:
+            return text
+        text = text.replace(self.key, MASK)
+        begun = (length for length in range(len(self.key) - 1, 0, -1) if text.endswith(self.key[:length]))
+        return text[: len(text) - next(begun, 0)]
 
     def show(self, which: int, text: str) -> None:
         """Show what a text has beyond what was shown; a stream that begins anew tells it once more, from its start."""

@@ -31,7 +31,7 @@ from pipeline.edges.clock import local_now, unix_seconds
 from pipeline.edges.environment import process_environment
 from pipeline.edges.foxapi import FoxApi
 from pipeline.edges.http import HttpDoor
-from pipeline.edges.http_transport import PATIENT
+from pipeline.edges.http_transport import FOLLOWING
 from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.run_folder import LocalRunFolder
@@ -74,7 +74,7 @@ def command(
 
 async def _follow(url: str, run_id: str, name: str, key: Secret | None) -> int:
     """Show one row; nothing of it is changed, and nothing is sent that costs."""
-    ledger, door = RedisLedger(url), HttpDoor(PATIENT)
+    ledger, door = RedisLedger(url), HttpDoor(FOLLOWING)
     try:
         _, card = await known_run(ledger, run_id)
         folder = _folder_here(card)
@@ -82,7 +82,8 @@ async def _follow(url: str, run_id: str, name: str, key: Secret | None) -> int:
             raise UsageError(f"--follow: {card.out} is not to be seen from here, and holds the run's rows")
         is_its_own = key is not None and key_fingerprint(key.reveal()) == card.key_fingerprint
         api = FoxApi(card.base_url, key, door, clock=unix_seconds) if key is not None and is_its_own else None
-        written = Written(think=partial(_out, sys.stderr), write=partial(_out, sys.stdout))
+        hidden = "" if key is None else key.reveal()
+        written = Written(think=partial(_out, sys.stderr), write=partial(_out, sys.stdout), key=hidden)
         say = partial(click.echo, err=True)
         return await follow_row(card, ledger, folder, row_named(folder, name), api, written, say)
     finally:

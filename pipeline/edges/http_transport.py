@@ -40,8 +40,11 @@ class HttpSettings:
     idle_s: float = 4.0  # below uvicorn's 5 s, the shortest common default: a POST must not meet a closing connection
 
 
-PATIENT = HttpSettings(read_timeout_s=600, total_timeout_s=720, connections=2_400)
-"""For answers that come when a generation ends, on a connection each: nobody knows how long that may take."""
+PATIENT = HttpSettings(read_timeout_s=600, total_timeout_s=720)
+"""For answers that come on the request's own connection when a generation ends: nobody knows how long that takes."""
+
+FOLLOWING = HttpSettings(read_timeout_s=90, total_timeout_s=720, connections=2_400)
+"""For streams of generations, a connection each: one that is silent for so long is opened anew, which costs nothing."""
 
 
 class Pieces(httpx.AsyncByteStream):

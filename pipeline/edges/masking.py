@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from pipeline.core import loose
 from pipeline.core.account import MASK, Secret
-from pipeline.core.answers import Completion, Problem
+from pipeline.core.answers import Answered, Completion, Problem
 from pipeline.core.completions import completion_of
 from pipeline.edges.http import HttpReply
 
@@ -45,6 +45,8 @@ class Masking:
     def answer(self, answer: _Answer) -> _Answer:
         """A value of `core.answers` whose problem and completion, if it has any, do not hold the key."""
         problem, completion = getattr(answer, "problem", None), getattr(answer, "completion", None)
+        if isinstance(answer, Answered) and self._is_told(answer.answer_id or ""):
+            answer = cast("_Answer", replace(answer, answer_id=None))
         if problem is not None and (masked := self.problem(problem)) != problem:
             return cast("_Answer", replace(cast("Any", answer), problem=masked))
         if completion is not None and self._is_told(completion.response or ""):

@@ -10,6 +10,7 @@ from pipeline.simulator.admin import Admin
 from pipeline.simulator.generations import Generations, Viewer
 from pipeline.simulator.media import Shelf
 from pipeline.simulator.messages import Answer, Request, Response
+from pipeline.simulator.openapi import OPENAPI_PATH, description
 from pipeline.simulator.queries import TASK_PREFIX, Queries
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.state import State, as_json, refused
@@ -90,19 +91,24 @@ class App:
             return self._only("GET", request, self._queries.handle)
         if is_stream_path(path):
             return self._only("GET", request, self._streams.handle)
-        if path.startswith(MEDIA_PREFIX):
-            return self._read_only(request, self._media)
         if path == UPLOAD_PATH:
             return self._only("POST", request, self.uploads.handle)
-        if path.startswith(FILES_PREFIX):
-            return self._read_only(request, self.uploads.serve)
         if path.startswith("/admin/"):
             return self._admin.handle(request)
-        if path == MODELS_PATH:
-            return self._only("GET", request, self._models)
-        if path == CREDITS_PATH:
-            return self._only("GET", request, self._credits)
-        return refused(_NO_ROUTE)
+        return self._read(request)
+
+    def _read(self, request: Request) -> Answer | Awaitable[Answer]:
+        path = request.path
+        if path.startswith(MEDIA_PREFIX):
+            return self._read_only(request, self._media)
+        if path.startswith(FILES_PREFIX):
+            return self._read_only(request, self.uploads.serve)
+        routes: dict[str, Callable[[Request], Answer]] = {
+            MODELS_PATH: self._models,
+            CREDITS_PATH: self._credits,
+            OPENAPI_PATH: lambda _request: as_json(description()),
+        }
+        return self._only("GET", request, routes[path]) if path in routes else refused(_NO_ROUTE)
 
     def _only(
         self, method: str, request: Request, route: Callable[[Request], Answer | Awaitable[Answer]]

@@ -442,3 +442,18 @@ async def test_a_row_that_waits_for_its_second_attempt_is_given_back_with_what_i
     [again] = (await world.claim()).rows
     assert await world.ledger.unclaim(world.run, "worker-1", []) == 1
     assert (await world.claim()).rows[0].record == again.record
+
+
+async def test_where_a_row_stands_is_seen_without_touching_it(world):
+    await world.open(rows=3)
+    assert (await world.ledger.row_seen(world.run, 7)).state is None
+    [row] = (await world.claim(limit=1)).rows
+    assert [(await world.ledger.row_seen(world.run, index)).state for index in range(2)] == ["submitting", "ready"]
+    await world.commit(world.sent(row, Accepted("task-1", "/its/stream")))
+    seen = await world.ledger.row_seen(world.run, 0)
+    assert (seen.state, seen.record.generation_id, seen.record.stream) == ("pending", "task-1", "/its/stream")
+    world.clock.advance(60_000)
+    [row] = (await world.polls()).rows
+    await world.commit(world.polled(row, Completed(Completion(content="good"))))
+    seen = await world.ledger.row_seen(world.run, 0)
+    assert (seen.state, seen.record) == ("done", RowRecord())

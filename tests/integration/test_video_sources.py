@@ -63,26 +63,64 @@ def everything_written(*folders):
     return [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
-def test_every_kind_of_source_is_answered_about_its_own_bytes(simulator, store, library, type_in, tmp_path, state):
-    api = simulator(fast=False, latency="0.1s")
+@pytest.fixture
+def kinds(store, library):
+    """A video of each kind of source, with the file that it is; "http" is asked of the API given."""
     bucket = store.bucket()
     object_url = f"{store.url}/{bucket}/films/bars one.mp4"
     assert httpx.put(object_url, content=clip("bars-one-cut.mp4"), trust_env=False).is_success
-    kinds = {
+    inline = "data:video/webm;base64," + base64.b64encode(clip("bars-one-cut.webm")).decode()
+    return lambda api: {
         "http": (f"{api.base_url}/media/fade-with-tone.mp4", "fade-with-tone.mp4"),
-        "inline": (
-            "data:video/webm;base64," + base64.b64encode(clip("bars-one-cut.webm")).decode(),
-            "bars-one-cut.webm",
-        ),
+        "inline": (inline, "bars-one-cut.webm"),
         "absolute": (str(library / "still.mp4"), "still.mp4"),
         "relative": ("library/deep er/fäde.webm", "fade-with-tone.webm"),
         "url": ((library / "deep er" / "fäde.webm").as_uri(), "fade-with-tone.webm"),
         "store": (f"s3://{bucket}/films/bars one.mp4", "bars-one-cut.mp4"),
     }
+
+
+def asked_of(kinds, path):
+    """A manifest with a row for each kind, and one with two of them."""
     rows = [{"id": name, "video_url": url, "prompt": f"Describe {name}."} for name, (url, _) in kinds.items()]
-    both = [str(library / "still.mp4"), f"s3://{bucket}/films/bars one.mp4"]
-    rows.append({"id": "both", "video_urls": both, "prompt": "Compare."})
-    manifest = written(tmp_path / "videos.jsonl", rows)
+    rows.append({"id": "both", "video_urls": [kinds["absolute"][0], kinds["store"][0]], "prompt": "Compare."})
+    return written(path / "videos.jsonl", rows)
+
+
+def each_is_about_its_own_bytes(found, kinds):
+    assert {row["outcome"] for row in found.values()} == {"completed"}
+    for name, (_, file) in kinds.items():
+        assert found[name]["content"].endswith(digest([clip(file)], f"Describe {name}."))
+    assert found["both"]["content"].endswith(digest([clip("still.mp4"), clip("bars-one-cut.mp4")], "Compare."))
+    assert len(found) == len(kinds) + 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "uploads"),
+    [
+        ("sync", True),
+        ("stream", False),
+        pytest.param("sync-stream", True, marks=pytest.mark.slow),
+        *[pytest.param(mode, not up, marks=pytest.mark.slow) for mode, up in (("sync", True), ("stream", False))],
+        pytest.param("sync-stream", False),
+        pytest.param("async", True, marks=pytest.mark.slow),
+    ],
+)
+def test_every_kind_of_source_goes_through_every_mode(simulator, kinds, library, type_in, tmp_path, mode, uploads):
+    api = simulator(fast=False, latency="0.1s")
+    manifest = asked_of(kinds(api), tmp_path)
+    words = ("run", manifest, "--base-url", api.base_url, "--media-root", library, "--yes", "--mode", mode)
+    code, said = type_in(*words, *["--upload"] * uploads, "--out", tmp_path / "out")
+    assert code == 0, said
+    each_is_about_its_own_bytes(annotations(tmp_path / "out"), kinds(api))
+    summary = api.summary()
+    assert (summary["posts_accepted"], summary["uploads"]) == (7, 3 * uploads)
+
+
+def test_every_kind_of_source_is_answered_about_its_own_bytes(simulator, kinds, library, type_in, tmp_path, state):
+    api = simulator(fast=False, latency="0.1s")
+    known = kinds(api)
+    manifest = asked_of(known, tmp_path)
     out = tmp_path / "out"
 
     common = ("run", manifest, "--base-url", api.base_url, "--media-root", library, "--yes", "--poll", "fixed:100ms")
@@ -90,15 +128,12 @@ def test_every_kind_of_source_is_answered_about_its_own_bytes(simulator, store, 
     assert code == 0, said
 
     found = annotations(out)
-    assert {row["outcome"] for row in found.values()} == {"completed"}
-    for name, (_, file) in kinds.items():
-        assert found[name]["content"].endswith(digest([clip(file)], f"Describe {name}."))
-    assert found["both"]["content"].endswith(digest([clip("still.mp4"), clip("bars-one-cut.mp4")], "Compare."))
+    each_is_about_its_own_bytes(found, known)
     still = sha256(clip("still.mp4")).hexdigest()
     assert found["absolute"]["video_urls"] == [
         f"file://{library}/still.mp4#size={len(clip('still.mp4'))}&sha256={still}"
     ]
-    assert found["store"]["video_urls"] == [f"s3://{bucket}/films/bars one.mp4"]
+    assert found["store"]["video_urls"] == [known["store"][0]]
     payload = base64.b64encode(clip("bars-one-cut.webm"))[:200]
     told = [path for path in everything_written(out, state) if path != manifest]
     assert not [path for path in told if payload in path.read_bytes() or b"X-Amz-Signature=" in path.read_bytes()]

@@ -1,9 +1,11 @@
 """Streams of events, cut anywhere: the same events come of them, and nothing raises."""
 
-from hypothesis import given
+import orjson
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.sse import SseEvent, SseParser, SseTooLarge
+from pipeline.core.stream_answer import StreamAnswer, StreamState
 
 LINES = st.sampled_from(
     [
@@ -60,3 +62,60 @@ def test_what_was_written_is_what_is_read(events, end, marked):
             written += line.encode() + end
     expected = [SseEvent(name, "\n".join(lines).encode()) for name, lines in events]
     assert fed([written], 10_000) == expected
+
+
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=5)
+KEYS = st.sampled_from(
+    ["id", "model", "created", "choices", "index", "delta", "content", "reasoning", "finish_reason", "usage", "error"]
+)
+JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5))
+CHOICE = st.dictionaries(st.sampled_from(["index", "delta", "finish_reason"]), JSON)
+ANY_CHUNK = st.fixed_dictionaries({"choices": st.lists(CHOICE, max_size=2), "usage": JSON, "id": JSON})
+DATA = (JSON | ANY_CHUNK).map(orjson.dumps) | st.binary(max_size=30) | st.just(b"[DONE]") | st.just(rb'"\ud800"')
+ANY_EVENTS = st.lists(
+    st.builds(SseEvent, st.sampled_from(["", "chunk", "done", "error", "ping"]), DATA) | st.just(SseTooLarge()),
+    max_size=8,
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(ANY_EVENTS, max_size=3))
+def test_any_events_over_any_connections_are_taken(connections):
+    answer = StreamAnswer()
+    for events in connections:
+        for event in events:
+            answer.take(event)
+        orjson.loads(answer.whole())
+        assert (answer.problem is not None) == (answer.state is StreamState.FAILED)
+        if answer.state not in (StreamState.GOING_ON, StreamState.ASTRAY):
+            break
+        answer.go_on()
+
+
+def a_chunk(text):
+    return SseEvent("chunk", orjson.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}))
+
+
+@given(
+    st.lists(st.sampled_from(["", "a", "b", "ha "]), min_size=1, max_size=20),
+    st.lists(st.integers(0, 20), max_size=6),
+    st.sampled_from([0, 1, None]),
+    st.booleans(),
+)
+def test_wherever_a_stream_breaks_it_comes_whole(texts, breaks, base, named):
+    """`base` None is a server that takes no notice of an offset."""
+    chunks = [a_chunk(text) for text in texts]
+    last = SseEvent("done", b'{"total_chunks":%d}' % len(chunks)) if named else SseEvent("", b"[DONE]")
+    answer = StreamAnswer()
+    offset = None
+    for lasts in [*breaks, None, None]:  # one that is not broken may be asked for again from its start
+        start = 0 if offset is None or base is None else offset - base
+        for event in [*chunks[start:], last][:lasts]:
+            answer.take(event)
+        if answer.state is StreamState.WHOLE:
+            break
+        assert answer.state in (StreamState.GOING_ON, StreamState.ASTRAY)
+        offset = answer.go_on()
+    assert answer.state is StreamState.WHOLE
+    assert orjson.loads(answer.whole())["choices"][0]["message"]["content"] == "".join(texts)
+    assert answer.counted == len(chunks)
