@@ -2,9 +2,10 @@
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -17,6 +18,7 @@ from pipeline.cli.out_option import OUT
 from pipeline.cli.plan_models import account_lines, account_object, asked
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
 from pipeline.cli.planning import plan_into, videos_of
+from pipeline.cli.preflight_text import preflight_lines, preflight_object
 from pipeline.cli.preparing import (
     answered,
     collections_of,
@@ -30,6 +32,9 @@ from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
+
+if TYPE_CHECKING:
+    from pipeline.edges.planned_preflight import Preflown
 
 
 def _reckoned_limits(command: options.Command) -> options.Command:
@@ -48,6 +53,8 @@ def _reckoned_limits(command: options.Command) -> options.Command:
 )
 @question_options.question_options
 @media_options.media_root
+@media_options.preflight
+@media_options.max_duration
 @question_options.refresh
 @options.max_cost
 @options.max_total_tokens
@@ -90,11 +97,13 @@ def command(
             **schema_described(question.schema, question.schema.shape if question.schema else None),
         }
         rejections = first_rejections(folder, 1000) if summary.rejections else []
+        looked = _looked_at(folder, given) if given["preflight"] else None
     told = asked(given, known_key(configuration, process_environment()))
     if as_json:
         goes_on = {} if unfinished is None else {"unfinished_run": unfinished.run_id}
-        told_more = {**promises(given, described, local_now()), **account_object(told, described["models"])}
-        click.echo(orjson.dumps({**described, **goes_on, **told_more, "first_rejections": rejections}))
+        more = {**promises(given, described, local_now()), **account_object(told, described["models"])}
+        more |= {"first_rejections": rejections, **preflight_object(looked)}
+        click.echo(orjson.dumps({**described, **goes_on, **more}))
     else:
         if unfinished is not None:
             click.echo(f"run {unfinished.run_id} of these rows is not finished: `vidbatch run` goes on with it")
@@ -102,5 +111,13 @@ def command(
         account = () if told is None else account_lines(told, described["models"])
         for line in (*lines, *promise_lines(given, described, local_now()), *account):
             click.echo(line)
+        for line in preflight_lines(looked) if looked is not None else ():
+            click.echo(line)
     refuse_unpriced(options.budget_of(given), list(unsent.models), prices, fixed=False)
-    sys.exit(1 if summary.rejections else 0)
+    sys.exit(1 if summary.rejections or (looked is not None and looked.by_code) else 0)
+
+
+def _looked_at(folder: LocalRunFolder, given: Mapping[str, Any]) -> "Preflown":
+    from pipeline.edges.planned_preflight import look_at  # noqa: PLC0415 - it loads a client, and what reads headers
+
+    return look_at(folder.requests(), given["media_root"], given["max_duration"] or 0.0)

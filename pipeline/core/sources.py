@@ -91,6 +91,14 @@ def checked_url(field: str, url: str, model: str) -> str:
     raise UnfitError(field, url, f"a URL whose path ends in {' '.join(EXTENSIONS)}, or a YouTube video")
 
 
+def host_of(url: str) -> str:
+    """The host of a URL; empty where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def _video_cell(raw: Mapping[str, object]) -> tuple[str, object]:
     """Return the one column that names the videos, and its cell."""
     one, several = raw.get("video_url"), raw.get("video_urls")

@@ -7,20 +7,31 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from pipeline.core.answers import Problem
 from pipeline.core.containers import MEDIA_TYPES
 from pipeline.core.other_sources import GoneVideo, UnfitVideo
 from pipeline.core.references import FileVideo, InlineData
 from pipeline.edges.inline_videos import InlineVideos
 from pipeline.edges.media_files import MediaFiles, UnreadableNow, VideoFile
+from pipeline.edges.media_length import length_of
 from pipeline.edges.payload import PIECE, BrokenBodyError
+from pipeline.edges.preflight import too_long
 from pipeline.edges.video_hashes import VideoHashes, hash_of
 
 
 class ChangedVideo(Exception):
     """A file is not what was planned any more; the message says what was planned, and what was found."""
+
+
+class RefusedAhead(Exception):
+    """A file is not worth its POST."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 @dataclass(slots=True)
@@ -66,10 +77,11 @@ class SentFile:
 class SentFiles:
     """Opens the files of one run for one worker."""
 
-    def __init__(self, files: MediaFiles, inline: InlineVideos, hashes: VideoHashes) -> None:
+    def __init__(self, files: MediaFiles, inline: InlineVideos, hashes: VideoHashes, longest_s: float = 0.0) -> None:
         self._files = files
         self._inline = inline
         self._hashes = hashes
+        self._longest = longest_s
 
     async def opened(self, planned: FileVideo | InlineData, *, anew: bool) -> SentFile:
         """One that is what was planned; `anew` reads all of it even where it was read before and did not change since.
@@ -91,6 +103,8 @@ class SentFiles:
             digest = hash_of(file.descriptor) if anew else self._hashes.of(file)
             if digest != planned.sha256:
                 raise ChangedVideo(f"{name}: planned with SHA-256 {planned.sha256}; found {digest}")
+            if self._longest and (problem := too_long(_length(file), self._longest)):
+                raise RefusedAhead(replace(problem, message=f"{name}: {problem.message}"))
             return SentFile(planned, media_type, file, stack.pop_all())
 
     def _found(self, planned: FileVideo | InlineData, stack: ExitStack) -> tuple[VideoFile, str, str]:
@@ -109,6 +123,12 @@ class SentFiles:
             raise UnfitVideo(f"{_named(planned)}: allowed is {unfit.allowed}") from None
         except UnreadableNow as error:
             raise UnreadableNow(f"{_named(planned)}: {error}") from None
+
+
+def _length(file: VideoFile) -> float | None:
+    """Seconds, as its header tells: read through a descriptor of its own, so that nobody's place in it moves."""
+    with os.fdopen(os.dup(file.descriptor), "rb") as readable:
+        return length_of(readable)
 
 
 def _close_unneeded(opening: "asyncio.Future[SentFile]") -> None:

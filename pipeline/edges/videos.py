@@ -21,7 +21,7 @@ from pipeline.edges.media_files import UnreadableNow
 from pipeline.edges.object_signing import signed
 from pipeline.edges.payload import InlineVideo, RawVideo
 from pipeline.edges.sending_slots import SendingSlots, Slot
-from pipeline.edges.sent_files import ChangedVideo, SentFile, SentFiles
+from pipeline.edges.sent_files import ChangedVideo, RefusedAhead, SentFile, SentFiles
 from pipeline.edges.shared_uploads import SharedUploads
 from pipeline.edges.uploader import Uploader
 
@@ -107,6 +107,8 @@ class VideoApi:
                 return told.answer
             except ChangedVideo as changed:
                 return Refused(Problem("video_changed", str(changed)))
+            except RefusedAhead as refused:
+                return Refused(refused.problem)
             except UnfitVideo as unfit:
                 return Refused(Problem("video_refused", unfit.allowed))
             except (UnreadableNow, StorageError) as error:
