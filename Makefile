@@ -30,8 +30,8 @@ demo: setup ## a whole run against the built-in simulator: no key, no cost
 	@$(BIN)/vidbatch demo $(ARGS)
 
 .PHONY: test
-test: dev ## the tests, but for those marked slow or chaos (ARGS="-k budget" narrows them)
-	@$(BIN)/pytest -q -m "not slow and not chaos" -n 2 --dist worksteal $(ARGS)
+test: dev ## the tests, but for those marked slow, chaos or providers (ARGS="-k budget" narrows them)
+	@$(BIN)/pytest -q -m "not slow and not chaos and not providers" -n 2 --dist worksteal $(ARGS)
 
 .PHONY: check
 check: dev ## format, lint, types, direction of imports
@@ -61,6 +61,19 @@ chaos: dev ## the tests that kill processes and servers, then the fault lab with
 	@echo "$(BIN)/pytest -m chaos -n 2 --dist worksteal $(ARGS)"
 	@$(BIN)/pytest -m chaos -n 2 --dist worksteal $(ARGS)
 	@failed=0; for seed in $(FAULTLAB_SEEDS); do $(BIN)/vidbatch faultlab --seed $$seed || failed=1; done; exit $$failed
+
+# A real OpenAI-compatible server, in an environment of its own: it needs other versions of much that we use.
+PROVIDERS := .providers
+
+.PHONY: providers
+providers: dev $(PROVIDERS)/.installed ## whole runs against a real OpenAI-compatible server, without any model
+	@$(BIN)/pytest -q -m providers -n 0 $(ARGS)
+
+$(PROVIDERS)/.installed:
+	@echo "providers: installing a LiteLLM proxy into $(PROVIDERS) (some minutes)"
+	@$(BIN)/python -m venv $(PROVIDERS)
+	@$(PROVIDERS)/bin/python -m pip install -qq --no-compile "litellm[proxy]>=1.80"
+	@touch $@
 
 .PHONY: bench
 bench: dev ## measure what the README says, and write benchmarks/RESULTS.md (an hour; wants a quiet machine)
@@ -102,7 +115,7 @@ lock: $(VENV)/.made ## write requirements*.lock anew from pyproject.toml
 
 .PHONY: clean
 clean: ## remove .venv and everything that tools left behind
-	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo
+	@rm -rf $(VENV) $(PROVIDERS) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean"
 

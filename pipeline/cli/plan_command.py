@@ -101,12 +101,9 @@ def command(
     told = asked(given, known_key(configuration, process_environment()))
     if as_json:
         goes_on = {} if unfinished is None else {"unfinished_run": unfinished.run_id}
-        told_more = {**promises(given, described, local_now()), **account_object(told, described["models"])}
-        click.echo(
-            orjson.dumps(
-                {**described, **goes_on, **told_more, "first_rejections": rejections, **preflight_object(looked)}
-            )
-        )
+        more = {**promises(given, described, local_now()), **account_object(told, described["models"])}
+        more |= {"first_rejections": rejections, **preflight_object(looked)}
+        click.echo(orjson.dumps({**described, **goes_on, **more}))
     else:
         if unfinished is not None:
             click.echo(f"run {unfinished.run_id} of these rows is not finished: `vidbatch run` goes on with it")

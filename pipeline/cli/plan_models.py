@@ -34,6 +34,9 @@ def account_lines(told: AccountTold, models: Mapping[str, int]) -> Iterator[str]
     if told.refuses_the_key:
         yield f"warning: the API refuses the key: {listed.trouble or (told.balance and told.balance.trouble)}"
         return
+    if not listed.answered and not (told.balance and told.balance.answered):
+        yield f"the API does not answer now: {listed.trouble}"
+        return
     if listed.trouble:
         yield f"models at the API: not known ({listed.trouble})"
     elif missing := lacking(models, listed.value):

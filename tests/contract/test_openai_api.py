@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64encode
 
 import openai
 import orjson
@@ -15,6 +16,7 @@ from pipeline.core.requests import Request
 from pipeline.edges.http import HttpDoor
 from pipeline.edges.http_transport import HttpSettings
 from pipeline.edges.openai_api import OpenAiApi
+from pipeline.edges.payload import InlineVideo
 from tests.chat_server import USAGE, ChatServer, Reply, chunks, completion, content_of, streamed, whole
 
 KEY = "sk-secret/0123456789abcdef"
@@ -36,12 +38,12 @@ def official(server):
         yield client
 
 
-def submitted(base_url, *, stream=False, body=BODY):
+def submitted(base_url, *, stream=False, body=BODY, videos=None):
     async def scenario():
         door = HttpDoor(SETTINGS)
         try:
             api = OpenAiApi(base_url, Secret(KEY), door, clock=lambda: 1_776_874_565.0, stream=stream)
-            return await api.submit(body), await api.query("chatcmpl-1"), repr(api)
+            return await api.submit(body, videos or {}), await api.query("chatcmpl-1"), repr(api)
         finally:
             await door.close()
 
@@ -252,3 +254,25 @@ def test_an_echoed_key_does_not_come_in(server, stream):
 def test_a_base_url_that_is_none_is_refused():
     with pytest.raises(SettingsError):
         OpenAiApi("localhost:8000", Secret(KEY), None, clock=lambda: 0.0)
+
+
+FILE = "file:///videos/a%20b.mp4#size=5&sha256=" + "0" * 64
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_file_goes_out_inside_its_part_and_a_signed_url_instead_of_its_reference(server, stream):
+    async def pieces():
+        yield b"vid"
+        yield b"eo"
+
+    store = "s3://bucket/b.mp4"
+    body = Request(0, "a", 1, "qwen3-vl", f'Not "{FILE}" itself', (FILE, store)).body()
+    videos = {FILE: InlineVideo("video/mp4", 5, pieces), store: "https://bucket.example/b.mp4?X-Amz-Signature=1"}
+    got, _, _ = submitted(server.base_url, stream=stream, body=body, videos=videos)
+    assert isinstance(got, Answered)
+    text, *parts = server.asked[0]["messages"][0]["content"]
+    assert text["text"] == f'Not "{FILE}" itself'
+    assert [part["video_url"]["url"] for part in parts] == [
+        "data:video/mp4;base64," + b64encode(b"video").decode(),
+        videos[store],
+    ]

@@ -3,7 +3,8 @@
 import orjson
 import pytest
 
-from pipeline.cli.plan_models import thinking_lines
+from pipeline.cli.plan_models import account_lines, thinking_lines
+from pipeline.core.account_reading import AccountTold, Told
 from pipeline.core.models import TIGHT_CAP, Thinking, facts_of, switches_on
 from pipeline.core.policy import MODES
 from pipeline.core.requests import Request
@@ -73,3 +74,9 @@ def test_the_plan_warns_of_too_little_room_to_think():
 def test_other_apis_are_told_nothing_of_themselves():
     assert lines(api="openai") == []
     assert len(lines(api="openai", max_tokens=5)) == 1
+
+
+def test_an_api_that_does_not_answer_is_one_line():
+    away = Told(trouble="no route", answered=False)
+    assert list(account_lines(AccountTold(away, away), {PRO: 1})) == ["the API does not answer now: no route"]
+    assert len(list(account_lines(AccountTold(Told(trouble="HTTP 404: No."), Told(3.0)), {PRO: 1}))) == 2
