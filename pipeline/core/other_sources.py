@@ -27,7 +27,7 @@ NO_ROOT = (
 _INLINE = re.compile(r"data:(video/[\w.+-]+);base64,([A-Za-z0-9+/]+={0,2})", re.ASCII | re.IGNORECASE)
 _STORE = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,62})/(\S.*)", re.ASCII | re.IGNORECASE)
 _FILE_URL = re.compile(r"file:(?://(?:localhost)?(?=/[^/])|(?=/[^/]))(/[^?#]*)(?:#.*)?", re.IGNORECASE)
-_PAYLOAD = re.compile(r"(data:[\w.+/-]{0,80};base64,)([A-Za-z0-9+/=_\\-]{64,})", re.ASCII | re.IGNORECASE)
+_PAYLOAD = re.compile(r"(data:[\w.+/-]{0,80};base64,)([^\s\"|,\]]{64,})", re.ASCII | re.IGNORECASE)
 
 
 class UnfitVideo(Exception):

@@ -82,7 +82,7 @@ def _length(path: str, files: MediaFiles) -> float | None:
     try:
         with files.opened(path) as video:
             readable: BinaryIO
-            with open(video.descriptor, "rb", closefd=False) as readable:  # noqa: PTH123 - it is open already
+            with open(video.descriptor, "rb", closefd=False) as readable:
                 return length_of(readable)
     except (UnreadableNow, UnfitVideo):
         return None
