@@ -206,10 +206,9 @@ def summary_lines(
     yield f"rows: {described['rows']:,} = {' + '.join(parts)}"
     if told := reused_words(described):
         yield told
-    yield (
-        f"tokens: {summary['prompt_tokens']:,} in, {summary['completion_tokens']:,} out; "
-        f"cost: {cost_text(summary['cost'])}"
-    )
+    used = f"{summary['prompt_tokens']:,} in, {summary['completion_tokens']:,} out"
+    untold = outcomes.get(Outcome.COMPLETED) and not summary["prompt_tokens"] + summary["completion_tokens"]
+    yield f"tokens: {'not told by the API' if untold else used}; cost: {cost_text(summary['cost'])}"
     if summary["possible_duplicates"]:
         yield (
             f"possibly billed twice: {summary['possible_duplicates']:,} rows, of which an earlier attempt was lost "

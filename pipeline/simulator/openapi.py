@@ -48,7 +48,7 @@ def _json(description: str, name: str) -> Json:
     return _answer(description, "application/json", ref(name))
 
 
-_EVENTS = {"text/event-stream": {"schema": {"type": "string", "description": "events: chunk, then done or error"}}}
+_EVENTS = {"text/event-stream": {"schema": ref("Event")}}
 _HTML = {"text/html": {"schema": {"type": "string"}}}
 _WAIT = {"Retry-After": {"description": "seconds or an HTTP date", "schema": {"type": "string"}}}
 

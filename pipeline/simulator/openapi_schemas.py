@@ -71,6 +71,8 @@ ANSWERS: dict[str, Json] = {
             "usage": _or_null(ref("Usage")),
         }
     ),
+    # Chunks, and then done or error; each stands for itself.
+    "Event": _object({"data": _TEXT}, event={"enum": ["chunk", "done", "error"]}),
     "File": _object(
         {
             "id": {"type": "string", "pattern": "^file-"},
