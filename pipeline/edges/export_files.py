@@ -113,6 +113,8 @@ def new_folder(path: Path, told: str, *, force: bool) -> Iterator[Path]:
 
 def _sync_all(folder: Path) -> None:
     for path in (*folder.rglob("*"), folder):
+        if path.is_symlink():  # what it leads to is not ours, and need not be there
+            continue
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -223,6 +223,7 @@ def test_fiftyone_finds_files_by_links_and_fetches_only_urls(dataset, row, writt
     digest = "0" * 64
     videos = {
         "url": "https://videos.example/a.mp4",
+        "gone": file_reference(os.fsencode(tmp_path / "gone.mp4"), 5, digest),
         "file": file_reference(os.fsencode(tmp_path / "a b.mp4"), 5, digest),
         "store": "s3://bucket/a.mp4",
         "inline": inline_reference("video/mp4", 5, digest),
@@ -231,6 +232,7 @@ def test_fiftyone_finds_files_by_links_and_fetches_only_urls(dataset, row, writt
     made.run("r1", *[row(name, more={"video": video}) for name, video in videos.items()])
     path, left_out = written(made, "fiftyone")
     assert (path / "videos.curl").read_text(encoding="utf-8").count("url = ") == 1
-    (link,) = (path / "data").iterdir()
-    assert link.read_bytes() == b"video"
+    there, gone = sorted((path / "data").iterdir(), key=lambda link: not link.exists())
+    assert there.read_bytes() == b"video"
+    assert gone.readlink() == tmp_path / "gone.mp4"
     assert left_out == {"a video that is no file and has no URL": 2}
