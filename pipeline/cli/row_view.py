@@ -30,6 +30,8 @@ class Written:
     key: str = ""
     """Never shown, nor the beginning of it at the end of what came so far."""
     shown: list[str] = field(default_factory=lambda: ["", ""])
+    thinks: bool = False
+    """Whether a thought was shown last, on a line that is still open."""
 
     def hear(self, answer: StreamAnswer) -> None:
         """Show what came since the last time."""
@@ -47,8 +49,17 @@ class Written:
         """Show what a text has beyond what was shown; a stream that begins anew tells it once more, from its start."""
         before = self.shown[which]
         if len(text) > len(before) and text.startswith(before):
+            if which != _THOUGHT:
+                self.end_thought()
             (self.think, self.write)[which](text[len(before) :])
             self.shown[which] = text
+            self.thinks = which == _THOUGHT
+
+    def end_thought(self) -> None:
+        """What follows a thought begins on a line of its own, where a terminal shows both."""
+        if self.thinks:
+            self.think("\n")
+            self.thinks = False
 
     def end(self, end: RowEnd) -> None:
         """Show the rest of an answer that is whole; one that is another than what was shown, from its start."""
@@ -57,6 +68,7 @@ class Written:
                 (self.think, self.write)[which]("\n")
                 self.shown[which] = ""
             self.show(which, text)
+        self.end_thought()
 
 
 def row_named(folder: LocalRunFolder, name: str) -> int:
@@ -88,6 +100,7 @@ async def follow_row(
     while True:
         seen = await ledger.row_seen(card.run_id, row)
         if (words := _words(card, seen)) != told:
+            written.end_thought()
             say(f"row {row}: {words}")
             told = words
         if seen.state is State.PENDING and api is not None and card.policy.mode in FOLLOWS and not seen.record.polls:

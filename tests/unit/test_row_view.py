@@ -41,7 +41,7 @@ def test_each_piece_is_shown_once_thoughts_apart_from_the_answer(written, screen
     ):
         written.hear(answer)
     written.end(RowEnd(Outcome.COMPLETED, "Let me see", "A cat sleeps."))
-    assert screen == {"thought": "Let me see", "written": "A cat sleeps."}
+    assert screen == {"thought": "Let me see\n", "written": "A cat sleeps."}
 
 
 def test_a_stream_that_begins_anew_is_not_shown_twice(written, screen):
