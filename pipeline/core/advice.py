@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.core.answering import AnswerStatus
 from pipeline.core.commands import command_words
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.references import VIDEO_CHANGED
 from pipeline.core.standing import DEFAULT_OUTCOMES, REPAIRABLE, End, Remains
 
 
@@ -25,18 +26,26 @@ def remains_lines(left: Remains, run_id: str, out: str) -> list[str]:
             f"{left.collectable:,} rows have a generation that was paid for: `{command_words('collect', run_id, out)}` "
             "fetches what is ready by now, and sends nothing"
         )
-    ways = [("", left.again), (" that may have been billed: --unknown", left.unknown)]
-    ways.append((" refused: --outcome refused", left.refused))
+    changed = left.counts.get((Outcome.REFUSED, VIDEO_CHANGED), 0)
+    ways = [(" failed or cancelled", left.again), (" that may have been billed: --unknown", left.unknown)]
+    ways.append((" refused: --outcome refused", left.refused - changed))
     told = [f"{count:,}{option}" for option, count in ways if count]
     if told:
         again = command_words("retry", run_id, out)
         lines.append(f"rows that can be asked again, at your cost: `{again}` ({', '.join(told)})")
+    if changed:
+        lines.append(f"rows whose files had changed or were gone: {changed:,}. {_PLAN_ANEW}")
     if left.unfit:
         count = sum(left.unfit.values())
         what = "1 answer can't be used as it is" if count == 1 else f"{count:,} answers can't be used as they are"
         it = "it" if count == 1 else "them"
         lines.append(f"{what}: `{repair_words(left.unfit, run_id, out)}` asks for {it} again, at your cost")
     return lines
+
+
+_PLAN_ANEW = (
+    "The run's own command, given again, plans such files as they are by now; a retry asks for them as they were."
+)
 
 
 def repair_words(unfit: Mapping[str, int], run_id: str, out: str) -> str:
@@ -76,6 +85,13 @@ def advice_for(end: End, status: str | None, run_id: str, out: str) -> Advice:
             return Advice(
                 "It may have been billed without an answer; this asks it again, perhaps at double cost.", command
             )
+        case Outcome.REFUSED if end.code == VIDEO_CHANGED:
+            return Advice(_PLAN_ANEW)
+        case Outcome.REFUSED if end.code.startswith("preflight_"):
+            text = (
+                "Nothing was sent. Correct the row in the manifest; once its video is there, this looks and asks again."
+            )
+            by_code += ("--preflight",)
         case Outcome.REFUSED:
             text = "The API does not accept it as it is: correct the row in the manifest; as it is, this asks it again."
         case Outcome.EXPIRED:

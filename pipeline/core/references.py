@@ -14,6 +14,9 @@ from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 
+VIDEO_CHANGED = "video_changed"
+"""The error code of a row whose file is another, or gone, when it is sent."""
+
 _FILE = re.compile(r"file://(/[^#?]*)#size=(\d{1,15})&sha256=([0-9a-f]{64})")
 _INLINE = re.compile(r"data:(video/[a-z0-9.+-]+);size=(\d{1,15});sha256=([0-9a-f]{64})")
 _STORE = re.compile(r"s3://([^/]+)/(.+)", re.DOTALL)

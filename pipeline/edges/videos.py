@@ -16,7 +16,15 @@ from pipeline.core.containers import ENDINGS
 from pipeline.core.errors import LedgerUnavailable, StorageError
 from pipeline.core.other_sources import UnfitVideo
 from pipeline.core.policy import Policy
-from pipeline.core.references import FileVideo, InlineData, StoreVideo, has_references, read_reference, videos_in
+from pipeline.core.references import (
+    VIDEO_CHANGED,
+    FileVideo,
+    InlineData,
+    StoreVideo,
+    has_references,
+    read_reference,
+    videos_in,
+)
 from pipeline.edges.media_files import UnreadableNow
 from pipeline.edges.object_signing import signed
 from pipeline.edges.payload import InlineVideo, RawVideo
@@ -106,7 +114,7 @@ class VideoApi:
             except _Told as told:
                 return told.answer
             except ChangedVideo as changed:
-                return Refused(Problem("video_changed", str(changed)))
+                return Refused(Problem(VIDEO_CHANGED, str(changed)))
             except RefusedAhead as refused:
                 return Refused(refused.problem)
             except UnfitVideo as unfit:

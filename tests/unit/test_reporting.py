@@ -75,6 +75,10 @@ def test_a_run_under_way_says_so_first():
         (End(0, Outcome.EXPIRED), "vidbatch retry run-1 --out out --outcome expired"),
         (End(0, Outcome.UNKNOWN), "vidbatch retry run-1 --out out --unknown"),
         (End(0, Outcome.REFUSED, "bad_url"), "vidbatch retry run-1 --out out --outcome refused --code bad_url"),
+        (
+            End(0, Outcome.REFUSED, "preflight_dead"),
+            "vidbatch retry run-1 --out out --outcome refused --code preflight_dead --preflight",
+        ),
         (End(0, Outcome.COMPLETED), ""),
     ],
 )
@@ -99,6 +103,15 @@ def test_rows_that_ended_alike_are_one_cause_whatever_else_differs():
 def test_what_remains_is_counted_from_groups():
     left = remains_in(facts(group("expired", 2, generation_id="g"), group("failed", 3), group("refused", 4), rows=9))
     assert (left.collectable, left.again, left.refused) == (2, 3, 4)
+
+
+def test_a_file_that_changed_is_planned_anew_and_not_retried():
+    told = facts(group("refused", 2, code="video_changed"), group("refused", 1, code="x"), group("failed", 4), rows=7)
+    again, changed = remains_lines(remains_in(told), "run-1", "out")
+    assert again.endswith("(4 failed or cancelled, 1 refused: --outcome refused)")
+    assert changed.startswith("rows whose files had changed or were gone: 2. The run's own command")
+    advice = advice_for(End(0, Outcome.REFUSED, "video_changed"), None, "run-1", "out")
+    assert (advice.command, "own command" in advice.text) == ("", True)
 
 
 def test_answers_that_do_not_fit_have_one_command_with_the_statuses_that_there_are():
