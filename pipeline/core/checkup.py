@@ -48,6 +48,7 @@ def error(name: str, found: str, todo: str) -> Finding:
     return Finding(Level.ERROR, name, found, todo)
 
 
+FEW_FIRST = "send a few rows first, with --limit 4"
 NO_KEY = error("key", "there is none", "set VIDBATCH_API_KEY, or VIDBATCH_API_KEY_FILE to a file that holds it")
 
 
@@ -66,7 +67,8 @@ def of_api(told: AccountTold, base_url: str, model: str | None) -> Iterator[Find
     if not listed.trouble or (balance and not balance.trouble):
         yield ok("key", "it is accepted")
     else:
-        yield warning("key", "the API said nothing by which it could be told", "send a few rows first, with --limit 4")
+        todo = f"see that --base-url is right, then {FEW_FIRST}"
+        yield warning("key", "the API said nothing by which it could be told", todo)
     yield from _of_models(listed.value, listed.trouble, model)
     if balance is not None and balance.trouble:
         yield warning("balance", f"not known: {balance.trouble}", "look it up where you bought it")
@@ -78,7 +80,7 @@ def of_api(told: AccountTold, base_url: str, model: str | None) -> Iterator[Find
 
 def _of_models(listed: tuple[str, ...] | None, trouble: str, model: str | None) -> Iterator[Finding]:
     if listed is None:
-        yield warning("models", f"not known: {trouble}", "send a few rows first, with --limit 4")
+        yield warning("models", f"not known: {trouble}", FEW_FIRST)
     elif model is None:
         yield warning("models", f"{len(listed):,} at the API, and none is chosen", "give --model")
     elif missing := lacking({model: 1}, listed):

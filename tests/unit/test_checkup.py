@@ -46,6 +46,8 @@ def test_what_the_api_does_not_tell_is_no_error():
     untold = Told(trouble="HTTP 404: No.")
     assert api(untold, untold) == {"API": "ok", "key": "warning", "models": "warning", "balance": "warning"}
     assert "balance" not in api(balance=None)
+    key = next(one for one in of_api(AccountTold(untold, untold), "https://api.example", None) if one.name == "key")
+    assert "--base-url is right" in key.todo
 
 
 @pytest.mark.parametrize("left", [0.0, -3.0])
