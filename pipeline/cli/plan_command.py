@@ -53,7 +53,7 @@ def _reckoned_limits(command: options.Command) -> options.Command:
 )
 @question_options.question_options
 @media_options.media_root
-@media_options.preflight
+@media_options.planned_preflight
 @media_options.max_duration
 @question_options.refresh
 @options.max_cost

@@ -20,9 +20,14 @@ def preflight_lines(found: "Preflown") -> Iterator[str]:
     bad = ", ".join(f"{count:,} {WORDS.get(code, code)}" for code, count in found.by_code.most_common())
     yield f"preflight: {found.videos:,} videos looked at, {bad or 'none of them bad'}"
     for one in found.first:
-        yield f"  row {one['row_id']}: {one['video']}: {one['message']} ({one['code']})"
+        yield f"  row {one['row_id']}: {_shown(one['video'])}: {one['message']} ({one['code']})"
     if (rest := found.by_code.total() - len(found.first)) > 0:
         yield f"  and {rest:,} more"
+
+
+def _shown(video: str) -> str:
+    """A file without its size and hash, which nobody wrote."""
+    return video.partition("#size=")[0] if video.startswith("file:") else video
 
 
 def preflight_object(found: "Preflown | None") -> dict[str, Any]:

@@ -27,7 +27,7 @@ from pipeline.edges.environment import become_worker, process_environment
     show_default=True,
     help="Submit shifts, and poll shifts, at a time.",
 )
-@media_options.media_root
+@media_options.worker_root
 @click.pass_obj
 def command(
     configuration: Configuration, redis_url: str | None, roles: str, workers: int, media_root: tuple[str, ...]

@@ -21,8 +21,8 @@ LARGEST_INLINE = 20_000_000
 """Bytes of a video that stands in the manifest: the manifest is read line by line, and a line is held as a whole."""
 
 NO_ROOT = (
-    "an http(s) URL, such as https://example.com/video.mp4; a file is read only inside --media-root DIR, and none is "
-    "given"
+    "a file inside a folder that --media-root names, and none is given; or an http(s) URL, such as "
+    "https://example.com/video.mp4"
 )
 _INLINE = re.compile(r"data:(video/[\w.+-]+);base64,([A-Za-z0-9+/]+={0,2})", re.ASCII | re.IGNORECASE)
 _STORE = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,62})/(\S.*)", re.ASCII | re.IGNORECASE)

@@ -15,7 +15,9 @@ from pathlib import Path
 from pipeline.core.containers import HEADER
 from pipeline.core.errors import SettingsError
 from pipeline.core.other_sources import EXTENSIONS, LARGEST_FILE, NO_ROOT, GoneVideo, UnfitVideo, check_kind
+from pipeline.edges.texts import shown_path
 
+NO_FILE = "a regular file: this is a folder, a pipe, a socket or a device"
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG))
 _LINKS = frozenset((errno.ELOOP, errno.EMLINK))
 _REFUSED = frozenset((errno.EACCES, errno.EPERM))
@@ -67,11 +69,13 @@ class MediaFiles:
                 if not real.lower().endswith(EXTENSIONS):
                     raise UnfitVideo(f"a file whose name ends in {' '.join(EXTENSIONS)}")
                 return root, steps
+        if real in self.roots:
+            raise UnfitVideo(NO_FILE)
         shown = os.path.abspath(path)  # noqa: PTH100 - without resolving links, which is the point
         roots = ", ".join(self.roots)
         if any(shown.startswith(root.rstrip("/") + "/") for root in self.roots):
             raise UnfitVideo(f"a file inside the media roots ({roots}): a link leads out of them")
-        raise UnfitVideo(f"a file inside the media roots ({roots}): this one is outside")
+        raise UnfitVideo(f"a file inside the media roots ({roots}): this one is outside, at {shown_path(Path(shown))}")
 
 
 def real_roots(folders: Sequence[str | Path], option: str) -> tuple[str, ...]:
@@ -103,7 +107,7 @@ def _descend(root: str, steps: Sequence[str]) -> int:
             folder = below
         # looked at before it is opened: to open a device may do something
         if not stat.S_ISREG(os.stat(steps[-1], dir_fd=folder, follow_symlinks=False).st_mode):
-            raise UnfitVideo("a regular file: this is a folder, a pipe, a socket or a device")
+            raise UnfitVideo(NO_FILE)
         return os.open(steps[-1], _FILE, dir_fd=folder)
     except OSError as error:
         raise _meaning(error) from None
@@ -126,7 +130,7 @@ def _checked(path: str, descriptor: int) -> VideoFile:
     try:
         seen = os.fstat(descriptor)
         if not stat.S_ISREG(seen.st_mode):
-            raise UnfitVideo("a regular file: this is a folder, a pipe, a socket or a device")
+            raise UnfitVideo(NO_FILE)
         if not seen.st_size:
             raise UnfitVideo("a file that is not empty")
         if seen.st_size > LARGEST_FILE:

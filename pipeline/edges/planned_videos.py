@@ -36,6 +36,8 @@ class PlannedVideos:
     def _local(self, written: str, manifest: str) -> str:
         if not self._files.roots:
             raise UnfitVideo(NO_ROOT)
+        if written.startswith("~/"):
+            raise UnfitVideo("a file's path in full: ~ does not stand for a home folder here")
         folder = self._folders.get(manifest, Path.cwd())
         try:
             with self._files.opened(os.path.join(folder, written)) as video:  # noqa: PTH118 - `..` is resolved later

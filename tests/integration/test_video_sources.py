@@ -172,7 +172,7 @@ def test_refused_sources_are_rejected_by_the_command_with_their_reasons(library,
     assert code == 1
     for reason in ("outside", "a link leads out", "this begins with 'no video at all'", "1 more"):
         assert reason in said, said
-    assert "--media-root DIR" in type_in("plan", manifest, "--offline")[1]
+    assert "a folder that --media-root names, and none is given" in type_in("plan", manifest, "--offline")[1]
     code, said = type_in("plan", manifest, "--offline", VIDBATCH_MEDIA_ROOT=f"{library}{os.pathsep}{tmp_path}")
     assert "a link leads out" not in said, said
 
@@ -201,6 +201,8 @@ def test_a_plan_is_looked_at_before_it_is_paid_for(simulator, library, type_in, 
     code, said = type_in(*words, "--max-duration", "0.1", "--json")
     told = orjson.loads(said)["preflight"]
     assert told["by_code"] == {"preflight_too_long": 2, "preflight_dead": 1}, said
+    code, said = type_in("plan", manifest, "--offline", "--max-duration", "0.1")
+    assert (code, "--max-duration: found without --preflight" in said) == (2, True), said
     out, before = tmp_path / "out", len(api.posts())
     common = ("--base-url", api.base_url, "--yes", "--media-root", library, "--poll", "fixed:100ms")
     code, said = type_in("run", manifest, "--out", out, "--preflight", *common)

@@ -86,7 +86,7 @@ def unreadable(root):
 @pytest.mark.parametrize(
     ("written", "reason"),
     [
-        ("/etc/passwd", "this one is outside"),
+        ("/etc/passwd", "this one is outside, at /etc/passwd"),
         ("file:///proc/self/environ", "this one is outside"),
         ("../x.mp4", "this one is outside"),
         ("../../x.mp4", "this one is outside"),
@@ -95,6 +95,8 @@ def unreadable(root):
         ("stairs/x.mp4", "a link leads out"),
         ("pipe.mp4", "a regular file"),
         ("folder.mp4", "a regular file"),
+        ("./", "a regular file: this is a folder"),
+        ("~/a.mp4", "in full: ~ does not stand for a home folder"),
         ("empty.mp4", "not empty"),
         ("text.mp4", "this begins with 'root:x:0:0:root:'"),
         ("picture.mp4", "a video: this begins with 00 00"),
