@@ -78,7 +78,7 @@ def advice_for(end: End, status: str | None, run_id: str, out: str) -> Advice:
         )
     outcome = end.counts_as
     options = () if outcome in DEFAULT_OUTCOMES else ("--outcome", outcome.value)
-    by_code = ("--code", end.code) if end.code and outcome is end.outcome else ()
+    by_code: tuple[str, ...] = ("--code", end.code) if end.code and outcome is end.outcome else ()
     match outcome:
         case Outcome.UNKNOWN:
             command = command_words("retry", run_id, out, "--unknown")
