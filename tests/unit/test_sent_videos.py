@@ -291,3 +291,25 @@ def test_polls_and_streams_pass_through(root):
         return await api.query("id"), await api.follow("id", "/stream")
 
     assert asyncio.run(both()) == ("id", "id/stream")
+
+
+@pytest.mark.parametrize("policy", [{}, {"upload": True}], ids=["inline", "uploaded"])
+def test_a_row_that_is_cut_before_its_post_was_not_sent(root, policy):
+    async def cut():
+        slots = SendingSlots(1)
+        other = await slots.taken()
+        inner, store = Inner(), Store()
+        api = api_over(inner, root, store=store, slots=slots, **policy)
+        sending = asyncio.ensure_future(api.submit(body_of(reference(root / "a.mp4"))))
+        await asyncio.sleep(0)
+        while not slots._free._waiters:
+            await asyncio.sleep(0)
+        sending.cancel()
+        answer = await sending
+        other.give_back()
+        assert await api.submit(body_of(reference(root / "a.mp4"))) == Accepted("id")
+        return answer, len(inner.sent)
+
+    answer, posts = asyncio.run(cut())
+    assert isinstance(answer, NothingSent)
+    assert (answer.problem.code, posts) == ("not_begun", 1)
