@@ -38,8 +38,19 @@ class StreamAnswer:
     """One answer. `take` its events; after a broken connection call `go_on` and take those of the next one."""
 
     __slots__ = (
-        *("_content", "_counted", "_created", "_ended", "_expects", "_finish", "_first", "_from", "_id", "_known", "_later"),
-        *("_model", "_no_offset", "_reached", "_reasoning", "_refusal", "_sooner", "_usage", "problem", "state"),
+        *("_content", "_counted", "_created", "_ended", "_expects", "_finish", "_first", "_from", "_id", "_known"),
+        *(
+            "_later",
+            "_model",
+            "_no_offset",
+            "_reached",
+            "_reasoning",
+            "_refusal",
+            "_sooner",
+            "_usage",
+            "problem",
+            "state",
+        ),
     )
 
     def __init__(self) -> None:

@@ -200,8 +200,7 @@ def test_a_stream_that_can_not_be_followed_to_its_end_is_left_to_the_query(play,
 def test_a_stream_that_is_kept_no_longer_is_left_to_the_query(play):
     async def scene(world):
         accepted = await world.submit(STREAM)
-        while not isinstance(await world.apis[STREAM].query(accepted.generation_id), Completed):
-            await asyncio.sleep(0.01)
+        await world.until("summary", lambda found: found["posts_received"] and not found["open"])
         return await world.apis[STREAM].follow(accepted.generation_id)
 
     assert isinstance(play(scene, stream_kept=0.0), Running)
