@@ -208,3 +208,22 @@ def test_a_plan_is_looked_at_before_it_is_paid_for(simulator, library, type_in, 
     found = annotations(out)
     assert {row["error_code"] for row in found.values() if row["outcome"] == "refused"} == {"preflight_dead"}
     assert len(api.posts()) - before == 2
+
+
+@pytest.mark.slow
+def test_files_that_were_moved_are_not_asked_for_at_their_old_place(simulator, library, type_in, tmp_path):
+    api = simulator(latency="0.1s")
+    here = written(tmp_path / "here.jsonl", [{"id": "a", "video_url": "library/still.mp4", "prompt": "p"}])
+    there = written(tmp_path / "there.jsonl", [{"id": "a", "video_url": "library/moved.mp4", "prompt": "p"}])
+    common = ("--out", tmp_path / "out", "--base-url", api.base_url, "--yes", "--media-root", library)
+    assert type_in("run", here, *common, VIDBATCH_API_KEY="")[0] == 4
+    (planned,) = [described.parent for described in (tmp_path / "out").glob("runs/*/run.json")]
+    (planned / "begun").write_text("{}")
+    (library / "still.mp4").rename(library / "moved.mp4")
+    code, said = type_in("run", there, *common)
+    assert code == 2, said
+    assert f"holds the unfinished run {planned.name}" in said
+    code, said = type_in("run", here, *common)
+    assert "1 refused" in said, said
+    code, said = type_in("run", there, *common)
+    assert (code, len(api.posts())) == (0, 1), said
