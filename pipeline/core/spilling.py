@@ -45,8 +45,9 @@ def is_spilled(step: Step) -> bool:
 
 
 def step_line(row_index: int, token: str, step: Step) -> bytes:
-    """One row's step: where it comes from, what happened, the record after it, the wait in ms, the ending, and what an
-    answer that the POST brought used: a budget counts it.
+    """One row's step: where it comes from, what happened, the record after it, the wait in ms, and the ending.
+
+    What an answer that the POST brought used is kept, too: a budget counts it.
     """
     kept: dict[str, Any] = {"i": row_index, "t": token, "s": step.source, "v": step.event, "w": step.wait_ms}
     kept["r"] = orjson.Fragment(pack(step.record))
