@@ -47,6 +47,7 @@ from workers.apis import Apis
 from workers.holders import unique_name
 from workers.settings import HOLDING_SHIFT_S, SHIFT_S, WorkerSettings, from_environment
 from workers.stopping import stopping
+from workers.turns import Turn
 
 WINDOW = {Role.SUBMIT: 96, Role.POLL: 256}
 """Rows in hand at a time: enough to hide the API's answer time; of those to be sent few enough that a crash leaves few
@@ -112,12 +113,14 @@ class Runtime:
         if card is None or not self._serves(role, card):
             return
         holder = f"{self._name}-{next(_ids)}"
-        if not await self._ledger.begin_shift(run_id, role, holder, await self._most(role)):
+        most = await self._most(role)
+        if not await self._ledger.begin_shift(run_id, role, holder, most):
             return
         window, seconds = _window(role, card.policy.mode)
+        turn = Turn(self._clock.monotonic, seconds, most)
         gather_s = GATHER_S.get(role, 0.0)
-        bench = Bench(run_id, role, holder, window, seconds, card.policy.lease_s, stopping, gather_s)
-        renewing = asyncio.create_task(self._renew(bench))
+        bench = Bench(run_id, role, holder, window, seconds, card.policy.lease_s, stopping, gather_s, turn.yields)
+        renewing = asyncio.create_task(self._renew(bench, turn))
         try:
             await self._work(bench, card)
         finally:
@@ -146,12 +149,14 @@ class Runtime:
                 extra={"event": "spill_failed", **told},
             )
 
-    async def _renew(self, bench: Bench) -> None:
-        """Say once a second that the shift is at work."""
+    async def _renew(self, bench: Bench, turn: Turn) -> None:
+        """Say once a second that the shift is at work; see whether a long one keeps others waiting."""
         while True:
             await asyncio.sleep(1.0)
             with suppress(LedgerUnavailable):
                 await self._ledger.renew_shift(bench.run_id, bench.role, bench.holder)
+                if turn.is_long:
+                    turn.seen(len(await self._ledger.active_runs()))
 
     def _serves(self, role: Role, card: RunCard) -> bool:
         """Whether this worker holds the run's key, or sees the run's files, whichever the role needs."""

@@ -21,10 +21,13 @@ SHIFT_S = 10.0
 """Celery costs some ms a message; ten seconds of work make that nothing, and a deployment waits no longer."""
 
 HOLDING_SHIFT_S = 120.0
-"""Where a row is held until its answer is whole, a shift of ten seconds would mostly wait for its last rows."""
+"""Where a row is held until its answer is whole, a shift of ten seconds would mostly wait for its last rows. One that
+others wait for takes no longer than any."""
 
-SUBMITTING_S = 900
-"""The longest that a submit shift may take: one that holds POSTs open waits for the last of them."""
+SUBMITTING_S = 4 * 3600
+"""The longest that a submit shift may take. It waits for its POSTs, twelve minutes each after their bodies went out,
+and for uploads before them: 2 GB take more than two hours at 2 Mbit/s. Who is ended here loses the answers of all rows
+in its hand, so this ends only a shift that is stuck; whatever it waits for has a bound of its own."""
 
 CELERY: dict[str, Any] = {
     "task_acks_late": False,  # tickets are hints: the heartbeat issues another
@@ -45,7 +48,7 @@ CELERY: dict[str, Any] = {
     "broker_pool_acquire_timeout": 30,
     "broker_transport_options": {
         "global_keyprefix": QUEUES,
-        "visibility_timeout": 900,  # above the time limit, so that a running ticket is never delivered again
+        "visibility_timeout": 900,  # for tickets that wait at a busy worker: those under way are acknowledged
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 30,  # the default of 300 s blocks recovery after a crash inside a sweep

@@ -45,6 +45,7 @@ class Event(StrEnum):
     LOST_RESUBMIT = "outcome unknown, policy resubmit"
     LOST_HOLD = "outcome unknown, policy hold"
     ADOPTED = "late accepted, not yet resent"
+    ANSWERED_LATE = "late answer, not yet resent"
     NOT_READY = "still running"
     COMPLETED = "completed"
     UNFIT = "answer unfit, repairs left"
@@ -60,6 +61,7 @@ class Event(StrEnum):
 TABLE: dict[tuple[State, Event], State] = {
     (State.READY, Event.CLAIMED): State.SUBMITTING,
     (State.READY, Event.ADOPTED): State.PENDING,
+    (State.READY, Event.ANSWERED_LATE): State.DONE,
     (State.READY, Event.CANCELLED): State.DONE,
     (State.SUBMITTING, Event.ACCEPTED): State.PENDING,
     (State.SUBMITTING, Event.THROTTLED): State.READY,

@@ -8,7 +8,17 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pipeline.core import loose
-from pipeline.core.answers import Accepted, Ambiguous, Answered, Completion, Failed, Running, SubmitAnswer, Trouble
+from pipeline.core.answers import (
+    Accepted,
+    Ambiguous,
+    Answered,
+    Completion,
+    Failed,
+    Problem,
+    Running,
+    SubmitAnswer,
+    Trouble,
+)
 from pipeline.core.completions import completion_of
 from pipeline.core.policy import STREAM, SYNC, SYNC_STREAM
 from pipeline.core.problems import bad_answer, told_failure
@@ -59,6 +69,9 @@ def read_answer(status: int, document: object, body: bytes) -> SubmitAnswer:
     if known.get("error") and "status" not in known:
         problem = told_failure(known["error"])
         return Failed(problem, retryable=problem.code in RETRYABLE_FAILURES)
+    if known.get("choices") == []:
+        # carried out to its end, and nothing came of it: how Gemini answers what its filters stop
+        return Failed(Problem("no_choices", "The answer has no choices.", None, status), retryable=False)
     if _is_answer(known):
         return Answered(completion_of(known), loose.word(known.get("id")))
     if isinstance(known.get("status"), str):

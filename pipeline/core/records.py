@@ -202,10 +202,15 @@ def ending_packed(ending: Ending) -> dict[str, Any]:
     """An ending as plain values; empty fields are left out."""
     kept: dict[str, Any] = {"o": ending.outcome, "t": ending.at}
     if ending.completion is not None:
-        kept["c"] = _without_none(ending.completion, _COMPLETION)
+        kept["c"] = completion_packed(ending.completion)
     if ending.problem is not None:
         kept["e"] = _without_none(ending.problem, _PROBLEM)
     return kept
+
+
+def completion_packed(completion: Completion) -> dict[str, Any]:
+    """An answer as plain values; empty fields are left out."""
+    return _without_none(completion, _COMPLETION)
 
 
 def ending_from(packed: dict[str, Any]) -> Ending:

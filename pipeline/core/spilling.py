@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
+from pipeline.core.answers import Completion
 from pipeline.core.lifecycle import Event, State
-from pipeline.core.records import ending_from, ending_packed, from_packed, pack
+from pipeline.core.records import completion_packed, ending_from, ending_packed, from_packed, pack
 from pipeline.core.steps import Step
 
 
@@ -44,11 +45,18 @@ def is_spilled(step: Step) -> bool:
 
 
 def step_line(row_index: int, token: str, step: Step) -> bytes:
-    """One row's step: where it comes from, what happened, the record after it, the wait in ms, and the ending."""
+    """One row's step: where it comes from, what happened, the record after it, the wait in ms, and the ending.
+
+    What an answer that the POST brought used is kept, too: a budget counts it.
+    """
     kept: dict[str, Any] = {"i": row_index, "t": token, "s": step.source, "v": step.event, "w": step.wait_ms}
     kept["r"] = orjson.Fragment(pack(step.record))
     if step.ending is not None:
         kept["e"] = ending_packed(step.ending)
+    if step.answer is not None:
+        kept["c"] = completion_packed(step.answer)
+    if step.cost_micro:
+        kept["m"] = step.cost_micro
     return orjson.dumps(kept)
 
 
@@ -56,5 +64,7 @@ def read_step(line: bytes) -> tuple[int, str, Step]:
     """Row index, token and step: the reverse of `step_line`. ValueError or KeyError for anything else."""
     whole = orjson.loads(line)
     ending = ending_from(whole["e"]) if "e" in whole else None
-    step = Step(State(whole["s"]), Event(whole["v"]), from_packed(whole["r"]), wait_ms=whole["w"], ending=ending)
+    answer = Completion(**whole["c"]) if "c" in whole else None
+    record, spent = from_packed(whole["r"]), whole.get("m", 0)
+    step = Step(State(whole["s"]), Event(whole["v"]), record, whole["w"], ending, cost_micro=spent, answer=answer)
     return whole["i"], whole["t"], step

@@ -14,6 +14,8 @@ MISSING = "missing"
 _BROUGHT = frozenset((Event.COMPLETED, Event.UNFIT, Event.FAILED_RETRY, Event.FAILED_LAST))
 """Ends of a generation that came on the POST itself."""
 
+_COMPLETED = frozenset((Event.COMPLETED, Event.ANSWERED_LATE))
+
 _KEPT = frozenset(
     (
         Event.LOST_RESUBMIT,
@@ -67,12 +69,13 @@ class Step:
     @property
     def answered(self) -> bool:
         """Whether the POST was carried out and brought its end, so that there is no id to save."""
-        return self.source is State.SUBMITTING and self.event in _BROUGHT
+        brought = self.source is State.SUBMITTING and self.event in _BROUGHT
+        return brought or self.event is Event.ANSWERED_LATE
 
     @property
     def told(self) -> Completion | None:
         """The answer that came with this step; what an end repeats of an earlier one was settled when that came."""
-        if self.answer is not None or self.event is not Event.COMPLETED or self.ending is None:
+        if self.answer is not None or self.event not in _COMPLETED or self.ending is None:
             return self.answer
         return self.ending.completion
 
@@ -86,6 +89,8 @@ class Step:
         """Reservations that are kept for a row that may have been billed and never told: 1 more, or 1 less."""
         if self.returned:
             return -1
+        if self.event is Event.ANSWERED_LATE:
+            return 0  # kept since it was given up, and what it used is not told
         answer = self.told
         untold = answer is not None and not tells_usage(answer)
         return int(untold or self.event in _KEPT)

@@ -38,8 +38,19 @@ class StreamAnswer:
     """One answer. `take` its events; after a broken connection call `go_on` and take those of the next one."""
 
     __slots__ = (
-        *("_content", "_counted", "_created", "_expects", "_finish", "_first", "_from", "_id", "_known", "_later"),
-        *("_model", "_no_offset", "_reached", "_reasoning", "_refusal", "_sooner", "_usage", "problem", "state"),
+        *("_content", "_counted", "_created", "_ended", "_expects", "_finish", "_first", "_from", "_id", "_known"),
+        *(
+            "_later",
+            "_model",
+            "_no_offset",
+            "_reached",
+            "_reasoning",
+            "_refusal",
+            "_sooner",
+            "_usage",
+            "problem",
+            "state",
+        ),
     )
 
     def __init__(self) -> None:
@@ -55,6 +66,7 @@ class StreamAnswer:
         self._reasoning: bytearray | None = None
         self._refusal: bytearray | None = None
         self._finish: str | None = None
+        self._ended = False  # whether the last that was said was a reason why the answer ends, without text beside it
         self._id: str | None = None
         self._model: str | None = None
         self._created: int | None = None
@@ -79,6 +91,14 @@ class StreamAnswer:
     def is_finished(self) -> bool:
         """Whether a chunk told why the answer ends, so that all of its text is there."""
         return self._finish is not None and self.state is StreamState.GOING_ON and not self._expects
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether that chunk bore no text, and none came after it: a sure sign, also where the connection broke then.
+
+        Some servers put a reason beside every piece of text, the first one included.
+        """
+        return self.is_finished and self._ended
 
     @property
     def said(self) -> tuple[str, str]:
@@ -197,6 +217,8 @@ class StreamAnswer:
         self._reasoning = _more(self._reasoning, delta.reasoning)
         self._refusal = _more(self._refusal, delta.refusal)
         self._finish = delta.finish_reason or self._finish
+        text = delta.content or delta.reasoning or delta.refusal
+        self._ended = not text and (self._ended or delta.finish_reason is not None)
         texts = (self._content, self._reasoning, self._refusal)
         if sum(len(text) for text in texts if text is not None) > LARGEST_ANSWER:
             self.state = StreamState.UNREADABLE

@@ -21,6 +21,7 @@ from pipeline.core.answers import (
     SubmitAnswer,
     Throttled,
 )
+from pipeline.core.budget import tells_usage
 from pipeline.core.closing import NO_PRICES, backoff, by_best, completed_step, failed_step, ms, resubmit_or_hold
 from pipeline.core.costs import PriceList
 from pipeline.core.lifecycle import Event, Outcome, State
@@ -164,3 +165,16 @@ def after_late_id(taken: RowRecord, late: RowRecord, token: str) -> Step | None:
         kept = replace(late, attempts=taken.attempts, log=taken.log[:-1], resubmits=1, possible_duplicate=True)
         return Step(State.READY, Event.ADOPTED, replace(kept, recovered=True, given_up=None), returned=True)
     return None
+
+
+def after_late_answer(taken: RowRecord, late: Step, token: str) -> Step | None:
+    """The step of a ready row when the answer on its POST comes late; nothing when the row went on without it.
+
+    `late` is the step of the worker that got it, `token` that worker's claim. The attempt that was given up is known
+    again, so the row ends as if it had never been in doubt.
+    """
+    if taken.given_up != token or late.ending is None:
+        return None
+    record = changed(late.record, given_up=None)
+    told = late.told is not None and tells_usage(late.told)
+    return replace(late, source=State.READY, event=Event.ANSWERED_LATE, record=record, returned=told)

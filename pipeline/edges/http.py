@@ -91,7 +91,7 @@ class HttpDoor:
         url: str,
         headers: Mapping[str, str],
         body: bytes | Payload | None,
-        take: Callable[[httpx.Response], Awaitable[_Came]],
+        take: Callable[[httpx.Response, float], Awaitable[_Came]],
     ) -> _Came:
         if self._closed:
             raise NotSentError(Problem("connect_failed", "The door to the API is closed."))
@@ -100,7 +100,8 @@ class HttpDoor:
             async with asyncio.timeout(self._settings.total_timeout_s) as limit:
                 if isinstance(body, Payload):  # a large one may take long: the time begins anew with each piece
                     body.went_on = partial(self._goes_on, limit)
-                return await take(await self._transport.handle_async_request(request))
+                response = await self._transport.handle_async_request(request)
+                return await take(response, limit.when() or 0.0)
         except Exception as error:  # noqa: BLE001 - what isn't known to be unsent may have been billed
             failure = _failure(error)
         # Raised outside the handler: a chained exception of the libraries can show the Authorization header.
@@ -109,7 +110,7 @@ class HttpDoor:
     def _goes_on(self, limit: asyncio.Timeout) -> None:
         limit.reschedule(asyncio.get_running_loop().time() + self._settings.total_timeout_s)
 
-    async def _whole(self, response: httpx.Response) -> HttpReply:
+    async def _whole(self, response: httpx.Response, _until: float) -> HttpReply:
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an async transport answers with one
         try:
@@ -123,13 +124,13 @@ class HttpDoor:
         headers = {name: value if value.isascii() else _legible(value) for name, value in told}
         return HttpReply(response.status_code, headers, self._decompressed(raw, headers.get("content-encoding")))
 
-    async def _stream_or_whole(self, response: httpx.Response) -> HttpReply | HttpStream:
+    async def _stream_or_whole(self, response: httpx.Response, until: float) -> HttpReply | HttpStream:
+        """A stream has until then what is left of the exchange's time: whoever waits for it counts on that bound."""
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not 200 <= response.status_code < 300 or kind != EVENTS:  # noqa: PLR2004 - the HTTP classes
-            return await self._whole(response)
+            return await self._whole(response, until)
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an async transport answers with one
-        until = asyncio.get_running_loop().time() + self._settings.total_timeout_s
         inflate = _inflating(response.headers.get("content-encoding"))
         return HttpStream(stream, inflate, until=until, most=self._settings.max_body)
 

@@ -24,7 +24,10 @@ from pipeline.edges.files import replaced
 from pipeline.edges.places import Place
 from pipeline.edges.requests_file import LAYOUT, REQUESTS_SCHEMA, ROW_GROUP_ROWS, SHARED, storage
 
-_AGAIN = f"outcome = 'failed' OR {UNTOUCHED}"
+_FILE_WAS_GONE = (
+    "(outcome = 'refused' AND coalesce(error_code, '') = 'video_changed' AND NOT coalesce(possible_duplicate, false))"
+)
+_AGAIN = f"outcome = 'failed' OR {_FILE_WAS_GONE} OR {UNTOUCHED}"
 """Ends after which a request is sent again. With any other it is not: it was answered, an answer may be collected, it
 was refused as it is, or nobody knows whether it was paid for. An end that came before anything was sent, and that of a
 collection that found nothing, take no other end's place (`core.standing` says the same of a retry)."""

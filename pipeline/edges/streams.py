@@ -59,7 +59,8 @@ async def posted(
         return came
     answer = StreamAnswer()
     broke = await gathered(came, answer, mask)
-    if answer.state is StreamState.WHOLE or (broke is None and answer.is_finished):
+    if answer.state is StreamState.WHOLE or answer.is_ended or (broke is None and answer.is_finished):
+        # whatever broke after the end of the text: the answer is paid for, and to ask again is paid again
         return Answered(*read_whole(mask.data(answer.whole())))
     if answer.state is StreamState.FAILED and answer.problem is not None:
         problem = mask.problem(answer.problem)

@@ -35,6 +35,8 @@ from pipeline.edges.uploader import Uploader
 
 Sent = str | InlineVideo
 
+_LEFT = Problem("not_begun", "the worker was told to stop before this row's request began")
+
 
 class SendsVideos(Protocol):
     """An API that is told what to send for a reference."""
@@ -123,6 +125,8 @@ class VideoApi:
                 return NothingSent(Problem("video_unreadable", str(error)))
             except LedgerUnavailable as error:
                 return NothingSent(Problem("redis_away", str(error)))
+            except asyncio.CancelledError:
+                return NothingSent(_LEFT)  # the one answer that is known: in doubt, the row might be billed twice
             return await self._api.submit(body, videos)
 
     async def _ready(self, named: list[str], held: AsyncExitStack) -> dict[str, Sent]:

@@ -192,6 +192,10 @@ class Tally:
         self.thinking.add(request.model, request.reasoning, request.max_tokens)
         named = (request_hash, request.row_id, request.prompt_name, request.carried)
         self.digest.update(orjson.dumps(named, option=orjson.OPT_SORT_KEYS))
+        # a run goes on with the files that it was planned with: the same ones elsewhere are another plan
+        for video in request.video_urls:
+            if video.startswith("file:"):
+                self.digest.update(video.encode())
         if not self.repeated:
             self.repeated = not self.hashes.add_mark(int(request_hash[:16], 16))
         if not self.carried.keys() >= request.carried.keys():

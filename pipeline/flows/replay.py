@@ -17,7 +17,7 @@ from pipeline.core.lifecycle import Event
 from pipeline.core.records import saved_line
 from pipeline.flows.committing import GROUP_ROWS
 from pipeline.flows.shift import Bench
-from pipeline.flows.submit import adopt
+from pipeline.flows.submit import adopt, end_late
 from pipeline.ports import Claimed, Commit, Ledger, Spill, Spilled
 
 
@@ -107,6 +107,8 @@ class Replay:
             group = spilled.commits[start : start + GROUP_ROWS]
             applied = await self._ledger.commit(bench.run_id, group)
             for commit, was_applied in zip(group, applied, strict=True):
+                if not was_applied and commit.step.event is Event.COMPLETED:
+                    await end_late(bench, self._ledger, commit, in_hand)
                 if not was_applied and commit.step.event is Event.ACCEPTED:
                     known = await adopt(bench, self._ledger, commit, in_hand) and known
         return known

@@ -50,11 +50,17 @@ def _until_next_claim(got: Claim, gather_s: float) -> float:
     return max(gather_s, min(got.wait_ms / 1000, LOOK_S))
 
 
+def nobody_waits() -> bool:
+    """The usual: a shift's time is short."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """Where a shift works: its run, its name, how many rows at a time and for how long (seconds).
 
-    `gather_s` is how long rows wait for others, to be claimed together and to be committed together.
+    `gather_s` is how long rows wait for others, to be claimed together and to be committed together; `yields` whether
+    others wait for the place, so that no more is taken though the time is not up.
     """
 
     run_id: str
@@ -65,6 +71,7 @@ class Bench:
     lease_s: float
     stop: Callable[[], bool]
     gather_s: float = GATHER_S
+    yields: Callable[[], bool] = nobody_waits
 
 
 Claims = Callable[[int], Awaitable[Claim]]
@@ -165,7 +172,9 @@ class Shift:
         ends = self._clock.monotonic() + self._bench.seconds
         idle_since: float | None = None
         handled = 0
-        while not self._bench.stop() and not committing.done() and (left := ends - self._clock.monotonic()) > 0:
+        while not committing.done() and (left := ends - self._clock.monotonic()) > 0:
+            if self._bench.stop() or self._bench.yields():
+                break
             free = self._free
             if free <= 0:
                 await self._until_free(1, min(left, FULL_S))

@@ -13,7 +13,7 @@ from pipeline.core.polling import parse_schedule
 from pipeline.core.repairs import after_fewer_repairs, repair_body
 from pipeline.core.requests import asked_in
 from pipeline.core.steps import WORKER_LOST, Step
-from pipeline.core.submitting import Sent, after_late_id, after_lost_post, after_submit
+from pipeline.core.submitting import Sent, after_late_answer, after_late_id, after_lost_post, after_submit
 from pipeline.flows.committing import forget
 from pipeline.flows.shift import Bench, Hour, Shift
 from pipeline.flows.timing import told_when
@@ -73,11 +73,37 @@ async def submit_shift(
     in_hand: dict[int, Claimed] = {}
 
     async def stale(commit: Commit) -> None:
-        if commit.step.event is Event.ACCEPTED and not await adopt(bench, ledger, commit, in_hand):
+        if commit.step.event is Event.COMPLETED:
+            await end_late(bench, ledger, commit, in_hand)
+        elif commit.step.event is Event.ACCEPTED and not await adopt(bench, ledger, commit, in_hand):
             keep([commit])  # the run ended without this worker, and its ledger can't note the id any more
 
     async with told_when(schedule, bench.run_id, ledger, clock):
         return await Shift(bench, ledger, clock, State.SUBMITTING).work(claim, act, stale, cut, keep)
+
+
+async def end_late(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, Claimed]) -> None:
+    """End a row that was given up but not yet resent with the answer that its POST brought after all.
+
+    A row that went on has owned up to that POST. `in_hand` is as for `adopt`.
+    """
+    taken = await _taken(bench, ledger, late.row_index, in_hand)
+    if taken is None:
+        return
+    step = after_late_answer(taken.record, late.step, late.token)
+    if step is None:
+        await ledger.put_back(bench.run_id, taken)
+    else:
+        await ledger.commit(bench.run_id, [Commit(late.row_index, taken.token, step)])
+    in_hand.pop(late.row_index, None)
+
+
+async def _taken(bench: Bench, ledger: Ledger, row_index: int, in_hand: dict[int, Claimed]) -> Claimed | None:
+    """A ready row, taken in hand: by this, or by an earlier try."""
+    taken = in_hand.get(row_index) or await ledger.take_ready(bench.run_id, f"{bench.holder}{ADOPTER}", row_index)
+    if taken is not None:
+        in_hand[row_index] = taken
+    return taken
 
 
 async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, Claimed]) -> bool:
@@ -86,11 +112,7 @@ async def adopt(bench: Bench, ledger: Ledger, late: Commit, in_hand: dict[int, C
     False when the ledger can't note it: the run is finished or forgotten. May be tried again after LedgerUnavailable:
     `in_hand` keeps the row that an earlier try had already taken.
     """
-    taken = in_hand.get(late.row_index) or await ledger.take_ready(
-        bench.run_id, f"{bench.holder}{ADOPTER}", late.row_index
-    )
-    if taken is not None:
-        in_hand[late.row_index] = taken
+    taken = await _taken(bench, ledger, late.row_index, in_hand)
     known = await _take_up_or_note(bench.run_id, ledger, late, taken)
     in_hand.pop(late.row_index, None)
     return known

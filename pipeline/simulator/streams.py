@@ -134,8 +134,8 @@ class Follower:
     def _go_on(self) -> None:
         if self._breaks_at is not None and self._next >= self._breaks_at:
             self._go_wrong()
-        elif self._generations.now() >= self._ends:
-            self._end()
+        elif self._next >= len(self._script) and self._generations.now() >= self._ends:
+            self._end()  # the end may come between two looks at the clock: not before all was written
         else:
             share = min(self._next + 1, len(self._script)) / max(len(self._script), 1)
             self._state.pacer.at(self._begins + (self._ends - self._begins) * share, self._wake)

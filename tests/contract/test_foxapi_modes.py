@@ -189,13 +189,21 @@ def test_an_error_in_the_stream_on_the_post_is_worth_another_attempt(play):
         {"stream_cut_rate": 1.0},
         {"stream_cut_after_bytes": 30},
         {"fail_rate": 1.0},
-        {"stream_kept": 0.0},
     ],
     ids=str,
 )
 def test_a_stream_that_can_not_be_followed_to_its_end_is_left_to_the_query(play, switches):
     answer, _ = play(lambda world: world.follow(), **switches)
     assert isinstance(answer, Running | Trouble), answer
+
+
+def test_a_stream_that_is_kept_no_longer_is_left_to_the_query(play):
+    async def scene(world):
+        accepted = await world.submit(STREAM)
+        await world.until("summary", lambda found: found["posts_received"] and not found["open"])
+        return await world.apis[STREAM].follow(accepted.generation_id)
+
+    assert isinstance(play(scene, stream_kept=0.0), Running)
 
 
 def test_a_silent_stream_is_given_up_and_gone_on_with(play):

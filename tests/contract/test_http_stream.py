@@ -47,7 +47,7 @@ CUT, HANG = b"<cut>", b"<hang>"
 
 
 class Server:
-    """Answers the n-th request with the n-th script, the last for ever: bytes, or what to do with the connection."""
+    """Answers the n-th request with the n-th script, the last for ever: bytes, what to do, or what to await."""
 
     def __init__(self, *scripts):
         self.scripts = list(scripts)
@@ -81,6 +81,8 @@ class Server:
                         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                         writer.transport.abort()
                         return
+                    elif callable(step):
+                        await step()
                     else:
                         writer.write(step)
                         await writer.drain()
@@ -218,6 +220,23 @@ def test_a_stream_that_drips_is_given_up_and_one_that_floods_too(run):
     got, broke, _ = streamed(run, "GET", [OPENED, *[piece(b"x" * 400)] * 50, HANG], settings=settings)
     assert broke.problem.code == "body_too_large"
     assert len(got) <= 1_000
+
+
+def test_the_time_of_an_exchange_runs_while_its_head_is_waited_for(run):
+    async def scenario():
+        now = asyncio.get_running_loop().time
+        asked_at = []
+
+        async def later():
+            asked_at.append(now())
+            await asyncio.sleep(0.05)  # the head's own time, which is what is looked at
+
+        async with Server([later, OPENED, HANG]).running() as server, a_door() as door:
+            came = await door.stream("POST", server.url, HEADERS, BODY)
+            await came.close()
+            return came._until - asked_at[0]
+
+    assert run(scenario()) <= SETTINGS.total_timeout_s
 
 
 def test_a_compressed_stream_is_opened_within_the_bound(run):

@@ -7,6 +7,8 @@ from pipeline.core.budget import Reservation
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.pacing import Pace
 from pipeline.core.records import unpack_result
+from pipeline.core.submitting import after_late_answer
+from pipeline.ports import Commit
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +83,40 @@ async def test_a_post_that_is_held_open_is_in_flight_for_whoever_looks_for_a_lim
     await world.commit(world.sent(another, Throttled(BUSY), mode="sync"))
     seen = await world.ledger.account_seen(card.account)
     assert (seen.tested, seen.event_in_flight) == ("refused", 3)
+
+
+async def given_up(world, answer):
+    """A worker that was silent for a lease comes with the answer on its POST, while its row waits to be resent."""
+    await world.open(rows=2, mode="sync")
+    await world.ledger.set_reservation(world.run, Reservation(45, 1_000))
+    [row, _] = (await world.claim()).rows
+    step = world.sent(row, Answered(answer, "a"), mode="sync")
+    world.clock.advance(10_001)
+    taken = next(one for one in (await world.lapsed()).rows if one.row_index == row.row_index)
+    await world.commit(world.lost(taken, LOST))
+    assert await world.commit(step) == [False]
+    ready = await world.ledger.take_ready(world.run, "worker-1", row.row_index)
+    return row, step, ready
+
+
+async def test_a_late_answer_ends_a_row_that_waits_to_be_resent(world):
+    row, late, ready = await given_up(world, ANSWER)
+    assert (await world.look()).spending.kept_tokens == 45
+    step = after_late_answer(ready.record, late.step, row.token)
+    assert await world.commit(Commit(row.row_index, ready.token, step)) == [True]
+    run = await world.look()
+    assert (run.outcomes[Outcome.COMPLETED], run.accepted, run.prompt_tokens, run.possible_duplicates) == (1, 1, 40, 0)
+    assert (run.spending.kept_tokens, run.submitting) == (0, 1)  # the other one is still under its lapsed lease
+    [end] = [unpack_result(item) for item in (await world.ledger.results(world.run, 10)).items]
+    assert (end.record.attempts, end.record.log, end.record.generation_id) == (1, (), "a#0.1")
+
+
+async def test_a_late_answer_that_tells_no_usage_keeps_its_reservation(world):
+    row, late, ready = await given_up(world, Completion(content="good"))
+    await world.commit(Commit(row.row_index, ready.token, after_late_answer(ready.record, late.step, row.token)))
+    assert (await world.look()).spending.kept_tokens == 45
+
+
+async def test_a_late_answer_of_another_claim_ends_nothing(world):
+    _, late, ready = await given_up(world, ANSWER)
+    assert after_late_answer(ready.record, late.step, "another") is None

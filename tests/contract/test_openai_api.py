@@ -196,6 +196,29 @@ def test_a_stream_that_breaks_off_may_have_been_billed(server):
     assert isinstance(ours, Ambiguous)
 
 
+@pytest.mark.parametrize("usage", [True, False], ids=["with its usage", "without its usage"])
+def test_a_stream_that_told_its_end_and_then_broke_is_not_paid_for_again(server, usage):
+    def broken(asked, _nth):
+        return streamed(*[one for one in chunks(asked) if usage or one["choices"]], done=False, cut=True)
+
+    ours = answer(server, broken, stream=True)
+    assert isinstance(ours, Answered)
+    assert ours.completion.finish_reason == "stop"
+    whole_one = answer(server, lambda asked, _nth: streamed(*chunks(asked)), stream=True)
+    assert ours.completion.content == whole_one.completion.content
+    assert (ours.completion.usage is not None) == usage
+
+
+def test_a_reason_beside_each_piece_of_text_is_no_end(server):
+    def broken(asked, _nth):
+        told = chunks(asked)[:4]
+        for one in told[1:]:
+            one["choices"][0]["finish_reason"] = "stop"
+        return streamed(*told, done=False, cut=True)
+
+    assert isinstance(answer(server, broken, stream=True), Ambiguous)
+
+
 def test_an_answer_that_breaks_off_may_have_been_billed(server):
     ours = answer(server, Reply(200, (b'{"id":"chatcmpl-1","cho',), cut=True))
     assert isinstance(ours, Ambiguous)

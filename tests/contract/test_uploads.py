@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import time
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 
@@ -107,6 +109,26 @@ def test_fifty_rows_in_two_processes_upload_once(world):
 
     run(scenario())
     assert len(uploaded) == 1
+
+
+@pytest.mark.parametrize(("ago_s", "uploads_in_all"), [(0, 2), (7200, 4)], ids=["valid", "expired"])
+def test_a_url_that_may_be_signed_is_no_word_for_others_and_used_while_it_is_valid(world, ago_s, uploads_in_all):
+    uploaded = []
+
+    async def upload():
+        uploaded.append(1)
+        signed_at = datetime.fromtimestamp(time.time() - ago_s, UTC)
+        return f"https://store/a.mp4?X-Amz-Date={signed_at:%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600&X-Amz-Signature=5ec"
+
+    async def scenario():
+        async with world(2) as stores:
+            shared = [SharedUploads(store, Clock(), look_s=0.02) for store in stores]
+            urls = [await shared[i % 2].url_of("a", "d", upload) for i in range(4)]
+            assert all("Signature=5ec" in url for url in urls)
+            assert await stores[0].find("a", "d") is None
+
+    run(scenario())
+    assert len(uploaded) == uploads_in_all
 
 
 def test_who_waits_for_an_uploader_that_died_uploads_itself(world):

@@ -14,6 +14,7 @@ from pipeline.flows.plan import plan
 ENDS = pa.schema(
     [
         *((name, pa.string()) for name in ("row_id", "request_hash", "outcome", "generation_id", "duplicate_of")),
+        ("error_code", pa.string()),
         ("row_index", pa.int64()),
         ("possible_duplicate", pa.bool_()),
     ]
@@ -116,6 +117,9 @@ def test_what_was_answered_is_not_sent_again_and_says_where_it_was(planned, answ
     [
         ("failed", {}, True),
         ("cancelled", {}, True),
+        ("refused", {"error_code": "video_changed"}, True),
+        ("refused", {"error_code": "video_changed", "possible_duplicate": True}, False),
+        ("refused", {"error_code": "http_400"}, False),
         ("cancelled", {"generation_id": "task-1"}, False),
         ("cancelled", {"possible_duplicate": True}, False),
         ("unknown", {}, False),

@@ -98,10 +98,12 @@ def each_is_about_its_own_bytes(found, kinds):
 @pytest.mark.parametrize(
     ("mode", "uploads"),
     [
-        ("sync", True),
         ("stream", False),
         pytest.param("sync-stream", True, marks=pytest.mark.slow),
-        *[pytest.param(mode, not up, marks=pytest.mark.slow) for mode, up in (("sync", True), ("stream", False))],
+        *[
+            pytest.param(mode, up, marks=pytest.mark.slow)
+            for mode, up in (("sync", True), ("sync", False), ("stream", True))
+        ],
         pytest.param("sync-stream", False),
         pytest.param("async", True, marks=pytest.mark.slow),
     ],
@@ -191,7 +193,7 @@ def test_a_run_goes_on_only_where_its_files_may_be_read(simulator, library, type
 
 
 def test_a_plan_is_looked_at_before_it_is_paid_for(simulator, library, type_in, tmp_path):
-    api = simulator(fast=False)
+    api = simulator(fast=False, latency="0.1s")
     urls = [f"{api.base_url}/media/still.mp4", f"{api.base_url}/media/absent.mp4", "library/still.mp4"]
     manifest = written(tmp_path / "v.jsonl", [{"video_url": url, "prompt": "p"} for url in [*urls, urls[1]]])
     words = ("plan", manifest, "--offline", "--preflight", "--media-root", library)
@@ -210,3 +212,22 @@ def test_a_plan_is_looked_at_before_it_is_paid_for(simulator, library, type_in, 
     found = annotations(out)
     assert {row["error_code"] for row in found.values() if row["outcome"] == "refused"} == {"preflight_dead"}
     assert len(api.posts()) - before == 2
+
+
+@pytest.mark.slow
+def test_files_that_were_moved_are_not_asked_for_at_their_old_place(simulator, library, type_in, tmp_path):
+    api = simulator(latency="0.1s")
+    here = written(tmp_path / "here.jsonl", [{"id": "a", "video_url": "library/still.mp4", "prompt": "p"}])
+    there = written(tmp_path / "there.jsonl", [{"id": "a", "video_url": "library/moved.mp4", "prompt": "p"}])
+    common = ("--out", tmp_path / "out", "--base-url", api.base_url, "--yes", "--media-root", library)
+    assert type_in("run", here, *common, VIDBATCH_API_KEY="")[0] == 4
+    (planned,) = [described.parent for described in (tmp_path / "out").glob("runs/*/run.json")]
+    (planned / "begun").write_text("{}")
+    (library / "still.mp4").rename(library / "moved.mp4")
+    code, said = type_in("run", there, *common)
+    assert code == 2, said
+    assert f"holds the unfinished run {planned.name}" in said
+    code, said = type_in("run", here, *common)
+    assert "1 refused" in said, said
+    code, said = type_in("run", there, *common)
+    assert (code, len(api.posts())) == (0, 1), said

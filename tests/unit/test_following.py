@@ -1,6 +1,7 @@
 """Following a stream: which rows, what is asked besides, and what a shift does with streams that outlast it."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from pipeline.core.lifecycle import Outcome
 from pipeline.core.policy import Policy
 from pipeline.core.records import RowRecord
 from pipeline.flows.following import followed
+from pipeline.flows.poll import poll_shift
 from tests.unit.test_shift import Work
 
 pytestmark = pytest.mark.anyio
@@ -141,6 +143,18 @@ async def test_streams_that_outlast_a_shift_are_left_and_the_next_one_follows_th
     assert work.clock.monotonic() < 20.0  # nobody waited for them
     await work.poll(streams, seconds=60.0)
     assert (streams.begun, (await work.look()).outcomes[Outcome.COMPLETED]) == (6, 4)
+
+
+async def test_a_shift_for_whose_place_others_wait_leaves_its_streams_before_its_time(work):
+    await work.open(rows=3, mode="stream")
+    streams = Streams(seconds=30.0)
+    await work.submit(streams)
+    since = work.clock.monotonic()
+    bench = replace(work.bench("poll", 16, 120.0), yields=lambda: work.clock.monotonic() - since >= 10.0)
+    await poll_shift(bench, work.ledger, streams, work.clock, work.policy, lambda: 0.0)
+    run = await work.look()
+    assert (streams.open, run.pending, run.pending_due) == (0, 3, 3)
+    assert work.clock.monotonic() - since < 11.0
 
 
 async def test_how_long_a_followed_generation_took_is_known_exactly(work):

@@ -86,7 +86,6 @@ def test_a_generation_that_failed_on_its_post(body, code, retryable):
         b"[]",
         {},
         {"id": "x"},
-        ANSWER | {"choices": []},
         ANSWER | {"choices": [{}]},
         {"status": "processing"},
         {"status": "completed", "results": [None]},
@@ -96,6 +95,12 @@ def test_what_is_neither_may_have_been_billed(body):
     found = submitted(SYNC, 200, body)
     assert isinstance(found, Ambiguous)
     assert found.problem.code == "bad_answer"
+
+
+def test_an_answer_without_choices_was_paid_for_and_is_not_asked_again():
+    found = submitted(SYNC, 200, ANSWER | {"choices": []})
+    assert found == Failed(found.problem, retryable=False)
+    assert found.problem.code == "no_choices"
 
 
 @pytest.mark.parametrize("mode", [SYNC, STREAM, SYNC_STREAM])

@@ -291,3 +291,34 @@ def test_polls_and_streams_pass_through(root):
         return await api.query("id"), await api.follow("id", "/stream")
 
     assert asyncio.run(both()) == ("id", "id/stream")
+
+
+@pytest.mark.parametrize("policy", [{}, {"upload": True}], ids=["inline", "uploaded"])
+def test_a_row_that_is_cut_before_its_post_was_not_sent(root, policy):
+    class Watched(SendingSlots):
+        asked = 0
+
+        async def taken(self):
+            self.asked += 1
+            if self.asked > 1:
+                waited.set()
+            return await super().taken()
+
+    waited = asyncio.Event()
+
+    async def cut():
+        slots = Watched(1)
+        other = await slots.taken()
+        inner, store = Inner(), Store()
+        api = api_over(inner, root, store=store, slots=slots, **policy)
+        sending = asyncio.ensure_future(api.submit(body_of(reference(root / "a.mp4"))))
+        await waited.wait()
+        sending.cancel()
+        answer = await sending
+        other.give_back()
+        assert await api.submit(body_of(reference(root / "a.mp4"))) == Accepted("id")
+        return answer, len(inner.sent)
+
+    answer, posts = asyncio.run(cut())
+    assert isinstance(answer, NothingSent)
+    assert (answer.problem.code, posts) == ("not_begun", 1)

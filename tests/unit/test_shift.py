@@ -10,6 +10,7 @@ from pipeline.core.answering import AnswerStatus, Verdict
 from pipeline.core.answers import (
     Accepted,
     Ambiguous,
+    Answered,
     Completed,
     Completion,
     Problem,
@@ -384,6 +385,24 @@ async def test_a_late_id_is_adopted_though_redis_went_away_in_the_middle(work, w
     assert (seen.pending, seen.ready, seen.submitting, seen.accepted) == (1, 0, 0, 1)
     record = run.records[0]
     assert (record.generation_id, record.attempts, record.possible_duplicate) == ("task-0", 1, False)
+
+
+@pytest.mark.parametrize("where", [None, "take_ready", "commit", "committed"])
+async def test_a_late_answer_on_its_post_ends_its_row_though_redis_went_away_in_the_middle(work, where):
+    await work.open(rows=1, mode="sync", past_first=False)
+    answer = Answered(Completion(content="good", prompt_tokens=3, usage="{}"), "a")
+    shift = asyncio.create_task(work.submit(Api(answer, seconds=2.0), window=1, seconds=1.0))
+    await work.wait(1.0)
+    run = work.ledger._runs[RUN]
+    lost = run.tokens.pop(0)
+    run.records[0] = RowRecord(attempts=1, resubmits=1, possible_duplicate=True, given_up=lost, log=(ATTEMPT,))
+    run.move(0, State.READY, 10**15)
+    work.ledger.faults = [("commit", None), ("committed", None), (where, LedgerUnavailable("away"))]
+    await shift
+    seen = await work.look()
+    assert (seen.outcomes[Outcome.COMPLETED], seen.ready, seen.submitting, seen.double_ends) == (1, 0, 0, 0)
+    [end] = await work.results()
+    assert (end.record.generation_id, end.record.attempts, end.record.possible_duplicate) == ("a#0.1", 1, False)
 
 
 async def test_nothing_more_is_claimed_once_answers_can_not_be_recorded(work):
