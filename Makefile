@@ -31,7 +31,7 @@ demo: setup ## a whole run against the built-in simulator: no key, no cost
 
 .PHONY: test
 test: dev ## the tests, but for those marked slow, chaos or providers (ARGS="-k budget" narrows them)
-	@$(BIN)/pytest -q -m "not slow and not chaos and not providers" -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/pytest -q -m "not slow and not chaos and not providers" -n 3 --dist worksteal $(ARGS)
 
 .PHONY: check
 check: dev ## format, lint, types, direction of imports
