@@ -38,6 +38,7 @@ class _Settings(BaseModel):
     model: str | None = None
     prompt: str | None = None
     workers: int | None = None
+    mode: Literal["async", "sync", "stream", "sync-stream"] | None = None
     poll: str | None = None
     poll_cost: float | None = Field(default=None, ge=0.001, le=86_400)
     on_unknown: Literal["resubmit", "hold"] | None = None

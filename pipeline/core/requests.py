@@ -24,6 +24,7 @@ from pipeline.core.sources import VIDEO_COLUMNS, videos_of
 DEFAULT_MODEL = "gemini-2.5-pro"
 _OPTIONS = frozenset(("system_prompt", "temperature", "max_tokens", "reasoning"))
 COLUMNS = frozenset((*VIDEO_COLUMNS, "id", "prompt", "model", *_OPTIONS))
+NO_MODEL = "a model in the row, or one for all rows with --model: this API has no default"
 FOUND_CHARACTERS = 200
 ROW_BYTES = 64_000
 
@@ -220,7 +221,7 @@ def _request(
     get = raw.get
     model = cells.model(get("model")) or defaults.model or defaults.fallback_model
     if model is None:
-        raise UnfitError("model", "", "a model in the row, or one for all rows with --model: this API has no default")
+        raise UnfitError("model", "", NO_MODEL)
     videos = videos_of(raw, model, file, sources)
     text = _prompt(raw, prompt)
     if defaults.instruction is not None:

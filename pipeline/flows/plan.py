@@ -16,12 +16,15 @@ from pipeline.core.errors import UsageError
 from pipeline.core.estimates import DURATION, Lengths
 from pipeline.core.fingerprints import Fingerprints, RowIds
 from pipeline.core.models import Thinking
-from pipeline.core.other_sources import NO_SOURCES, Sources
+from pipeline.core.other_sources import NO_ROOT, NO_SOURCES, Sources
 from pipeline.core.prompts import NO_COLUMN, NO_PROMPT, Prompt
-from pipeline.core.requests import Defaults, RawRow, Rejection, Request, reject, to_request
+from pipeline.core.requests import NO_MODEL, Defaults, RawRow, Rejection, Request, reject, to_request
 
 FIRST_REJECTIONS = 10  # what fits a screen; rejects.parquet has them all
 PROGRESS_ROWS = 1024
+_OPTIONS = frozenset((NO_MODEL, NO_ROOT))
+"""What is allowed where an option would do for all rows."""
+
 ENOUGH_WITHOUT = 100
 """When so many rows from the first on lack a column that the prompt uses, it is not the rows' fault."""
 
@@ -98,9 +101,17 @@ def plan(
             progress(row_index + 1)
     lacking.conclude()
     summary = tally.summary()
+    _refuse_without_option(summary)
     if progress is not None:
         progress(summary.rows)
     return summary
+
+
+def _refuse_without_option(summary: PlanSummary) -> None:
+    """UsageError where no row became a request, and one option that was left out explains it."""
+    reasons = {rejection.allowed for rejection in summary.first_rejections}
+    if not summary.requests and len(reasons) == 1 and reasons <= _OPTIONS:
+        raise UsageError(f"no row can be asked, the first being {_sentence(summary.first_rejections[0])}")
 
 
 def _judged(

@@ -96,7 +96,7 @@ class Waiting:
         return self.given
 
 
-@pytest.mark.parametrize("rate", [1.0, 5.0, 50.0])
+@pytest.mark.parametrize("rate", [pytest.param(1.0, marks=pytest.mark.slow), 5.0, 50.0])
 async def test_one_shift_of_each_run_is_enough_to_share_a_rate_by_priority(world, rate):
     for run_id, priority in ((world.run, 30), (OTHER, 10)):
         await open_with(world, run_id, priority)

@@ -57,6 +57,15 @@ def test_every_position_is_one_that_the_simulator_has():
     assert set(UNKNOWN) <= {option.name for option in OPTIONS}
 
 
+@pytest.mark.parametrize("which", [0, -1], ids=["usual", "other"])
+def test_the_answers_are_the_same_in_every_mode_whatever_all_of_them_are(which):
+    asked, *others = played(every_mode, **{switch: positions[which] for switch, positions in UNKNOWN.items()})
+    for found in (asked, *others):
+        assert (found.content, found.finish_reason) == (asked.content, "stop")
+    assert asked.content
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("switch", "value"), each())
 def test_the_answers_are_the_same_in_every_mode(switch, value):
     asked, *others = played(every_mode, **{switch: value})
@@ -76,7 +85,7 @@ async def failing(world):
     return asked, followed, [await world.submit(mode) for mode in (SYNC, SYNC_STREAM)]
 
 
-@pytest.mark.parametrize(("switch", "value"), each("sync_errors", "sync_stream_framing", "stream_named", "sync_task"))
+@pytest.mark.parametrize(("switch", "value"), each("sync_errors"))
 def test_a_generation_that_failed_is_never_taken_for_an_answer(switch, value):
     asked, followed, posted = played(failing, **{switch: value, "fail_rate": 1.0})
     assert all(isinstance(answer, Failed) for answer in asked)
@@ -91,6 +100,7 @@ async def cut(world):
     return followed, await world.query(generation_id), await world.admin("summary")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("switch", "value"), each("stream_offset_base", "stream_named", "stream_comments", "stream_usage", "created_skew_s")
 )

@@ -329,3 +329,13 @@ def test_one_of_several_prompts_that_no_row_fits_stops_the_plan():
 
 def test_a_rejected_row_makes_a_manifest_another_one():
     assert planned(row(2))[0].requests_digest != planned(row(2), row(3, video_url="x"))[0].requests_digest
+
+
+def test_a_forgotten_option_that_explains_every_row_is_a_mistake_of_the_command():
+    files = [row(line, video_url=f"films/{line}.mp4") for line in range(2, 5)]
+    with pytest.raises(UsageError, match=r"no row can be asked, the first being m\.csv, line 2, .* --media-root names"):
+        planned(*files)
+    summary, requests, rejects = planned(*files, row(5))
+    assert (summary.rejections, len(requests), len(rejects)) == (3, 1, 3)
+    with pytest.raises(UsageError, match=r"no row can be asked, .* with --model: this API has no default"):
+        plan([row(2)], Defaults(fallback_model=None), requests_sink=Kept(), rejects_sink=Kept())

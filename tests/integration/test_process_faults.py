@@ -20,6 +20,7 @@ def api(simulator):
     return simulator(latency="3s", submit_delay="1s")
 
 
+@pytest.mark.slow
 def test_a_killed_child_costs_at_most_what_it_had_in_hand_and_its_rows_are_back_in_time(
     api, manifest, vidbatch, audit, faults
 ):

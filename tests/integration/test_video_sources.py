@@ -104,7 +104,7 @@ def each_is_about_its_own_bytes(found, kinds):
             pytest.param(mode, up, marks=pytest.mark.slow)
             for mode, up in (("sync", True), ("sync", False), ("stream", True))
         ],
-        pytest.param("sync-stream", False),
+        pytest.param("sync-stream", False, marks=pytest.mark.slow),
         pytest.param("async", True, marks=pytest.mark.slow),
     ],
 )

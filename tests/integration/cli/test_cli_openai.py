@@ -41,7 +41,7 @@ def said_to(server):
     return {asked["messages"][-1]["content"][1]["video_url"]["url"]: content_of(asked) for asked in server.asked}
 
 
-@pytest.mark.parametrize("mode", ["sync", "stream"])
+@pytest.mark.parametrize("mode", [pytest.param("sync", marks=pytest.mark.slow), "stream"])
 def test_every_row_has_its_own_answer_though_some_are_refused_or_fail_at_first(terminal, server, rows, tmp_path, mode):
     def now_and_then(asked, nth):
         text = asked["messages"][-1]["content"][0]["text"]

@@ -52,9 +52,8 @@ def test_every_mode_gives_the_same_dataset(terminal, simulator, manifest, tmp_pa
     assert verified.code == 0, verified.err
 
 
-@pytest.mark.parametrize(
-    "mode", ["stream", *[pytest.param(one, marks=pytest.mark.slow) for one in ("sync", "sync-stream")]]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES[1:])
 def test_what_goes_wrong_in_a_mode_costs_what_it_must_and_is_told(terminal, simulator, manifest, tmp_path, mode):
     api = simulator(
         seed=5,
