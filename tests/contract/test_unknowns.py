@@ -117,6 +117,7 @@ def test_the_list_is_of_what_the_contract_calls_unknown():
     named = {option.name for option in OPTIONS if f"`{option.name}`" in text}
     faults = {name for name in named if name.endswith(("_rate", "_bytes", "_cuts"))}
     assert named - faults - set(UNKNOWN) <= {
+        "balance",
         "stream_kept",
         "upload_kept",
         "sync_limit",

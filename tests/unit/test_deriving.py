@@ -240,7 +240,10 @@ def test_the_end_of_a_run_names_what_can_be_done_for_rows_that_did_not_complete(
     finish(run, ENDS)
     run_id = run.folder.run_id
     assert f"2 rows have a generation that was paid for: `vidbatch collect {run_id} --out {out.path}`" in told(run)
-    assert f"`vidbatch retry {run_id} --out {out.path}` (3, 1 that may have been billed: --unknown" in told(run)
+    assert (
+        f"`vidbatch retry {run_id} --out {out.path}` (3 failed or cancelled, 1 that may have been billed: --unknown"
+        in told(run)
+    )
     retry = prepare_retry(out, run_id, USUAL)
     retry.folder.begin("unix:///here", "identity")
     assert f"run {retry.folder.run_id} works on some of these rows" in told(run)

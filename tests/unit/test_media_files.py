@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.containers import HEADER
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import SettingsError, UsageError
 from pipeline.core.other_sources import NO_ROOT, UnfitVideo
 from pipeline.core.requests import Defaults, RawRow, Rejection
 from pipeline.edges import media_files
@@ -130,7 +130,9 @@ def test_process_files_are_empty_even_where_all_is_allowed():
 
 
 def test_without_a_root_no_file_is_looked_at(root):
-    assert planned(root / "videos.csv", "a.mp4", []).allowed == NO_ROOT
+    with pytest.raises(UsageError) as refused:
+        planned(root / "videos.csv", "a.mp4", [])
+    assert NO_ROOT in str(refused.value)
 
 
 def test_a_folder_that_becomes_a_link_after_it_was_resolved_leads_nowhere(root, monkeypatch):

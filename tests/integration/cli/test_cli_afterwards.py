@@ -35,7 +35,7 @@ def test_failed_rows_are_asked_again_once_and_completed_ones_never(terminal, her
     failed = terminal(*command)
     assert failed.code == 1, failed.err
     run = the_run(terminal)
-    assert f"`vidbatch retry {run} --out {terminal.folder / 'out'}` (3)" in failed.err
+    assert f"`vidbatch retry {run} --out {terminal.folder / 'out'}` (3 failed or cancelled)" in failed.err
     asked = api.summary()["posts_received"]
     api.set(fail_rate=0.0)
 

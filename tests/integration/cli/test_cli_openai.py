@@ -119,10 +119,17 @@ def test_what_does_not_go_together_is_refused_before_anything_is_planned(here, r
     assert says in said.err
 
 
-def test_a_row_without_a_model_is_a_rejection_that_says_so(here, rows):
-    said = here("plan", rows, "--json", "--api", "openai", "--base-url", "http://x", VIDBATCH_API_KEY=None)
+def test_a_row_without_a_model_is_a_rejection_that_says_so(here, rows, tmp_path):
+    asked = ("plan", rows, "--json", "--api", "openai", "--base-url", "http://x")
+    said = here(*asked, VIDBATCH_API_KEY=None)
+    assert (said.code, "--model" in said.err) == (2, True)  # no row has one: the command's mistake
+    named = (tmp_path / rows).read_text().splitlines()
+    (tmp_path / rows).write_text(
+        "\n".join([f"{named[0]},model", *[f"{line},some-model" for line in named[1:-1]], f"{named[-1]},"])
+    )
+    said = here(*asked, VIDBATCH_API_KEY=None)
     assert said.code == 1
     told = orjson.loads(said.out)
-    assert (told["rejections"], told["base_url"]) == (ROWS, "http://x/v1")
+    assert (told["rejections"], told["base_url"]) == (1, "http://x/v1")
     assert told["first_rejections"][0]["field"] == "model"
     assert "--model" in told["first_rejections"][0]["allowed"]
