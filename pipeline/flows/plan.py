@@ -16,15 +16,12 @@ from pipeline.core.errors import UsageError
 from pipeline.core.estimates import DURATION, Lengths
 from pipeline.core.fingerprints import Fingerprints, RowIds
 from pipeline.core.models import Thinking
-from pipeline.core.other_sources import NO_ROOT, NO_SOURCES, Sources
+from pipeline.core.other_sources import EXTENSIONS, NO_ROOT, NO_SOURCES, Sources
 from pipeline.core.prompts import NO_COLUMN, NO_PROMPT, Prompt
 from pipeline.core.requests import NO_MODEL, Defaults, RawRow, Rejection, Request, reject, to_request
 
 FIRST_REJECTIONS = 10  # what fits a screen; rejects.parquet has them all
 PROGRESS_ROWS = 1024
-_OPTIONS = frozenset((NO_MODEL, NO_ROOT))
-"""What is allowed where an option would do for all rows."""
-
 ENOUGH_WITHOUT = 100
 """When so many rows from the first on lack a column that the prompt uses, it is not the rows' fault."""
 
@@ -109,8 +106,10 @@ def plan(
 
 def _refuse_without_option(summary: PlanSummary) -> None:
     """UsageError where no row became a request, and one option that was left out explains it."""
-    reasons = {rejection.allowed for rejection in summary.first_rejections}
-    if not summary.requests and len(reasons) == 1 and reasons <= _OPTIONS:
+    first = summary.first_rejections
+    reasons = {rejection.allowed for rejection in first}
+    files = all(rejection.found.lower().endswith(EXTENSIONS) for rejection in first)
+    if not summary.requests and (reasons == {NO_MODEL} or (reasons == {NO_ROOT} and files)):
         raise UsageError(f"no row can be asked, the first being {_sentence(summary.first_rejections[0])}")
 
 

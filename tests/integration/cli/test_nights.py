@@ -93,6 +93,7 @@ def the_latest_answers(terminal, out, ids):
     return frame
 
 
+@pytest.mark.slow
 def test_the_same_command_sends_what_failed_and_a_fresh_look_asks_all(nights):
     rows = [*rows_of(4), ("bad", "https://videos.example/broken.mp4", "Describe.", "x")]
     nights.run(rows, code=1)
