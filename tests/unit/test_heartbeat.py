@@ -423,6 +423,7 @@ def test_capacity_is_summed_by_role_over_the_living():
 # Runs that pause, and runs that are over
 
 
+@pytest.mark.slow
 async def test_a_run_whose_api_was_of_no_use_for_long_is_paused_with_the_reason(machine):
     await machine.open()
     [row] = await machine.claim()

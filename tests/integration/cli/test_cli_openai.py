@@ -67,6 +67,7 @@ def test_every_row_has_its_own_answer_though_some_are_refused_or_fail_at_first(t
     assert all(asked.get("stream", False) is (mode == "stream") for asked in server.asked)
 
 
+@pytest.mark.slow
 def test_refused_rows_end_and_a_retry_asks_the_same_api(terminal, server, rows, tmp_path):
     def moderated(asked, nth):
         if asked["messages"][-1]["content"][0]["text"].startswith("What is in 1"):

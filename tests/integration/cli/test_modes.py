@@ -32,7 +32,9 @@ def asked(api, mode, *more):
     return ("run", "videos.csv", "--out", f"out-{mode}", *told, *more)
 
 
-@pytest.mark.parametrize("mode", [*[pytest.param(mode, marks=pytest.mark.slow) for mode in MODES[:2]], *MODES[2:]])
+@pytest.mark.parametrize(
+    "mode", [*[pytest.param(mode, marks=pytest.mark.slow) for mode in MODES if mode != "stream"], "stream"]
+)
 def test_every_mode_gives_the_same_dataset(terminal, simulator, manifest, tmp_path, mode):
     api = simulator(seed=5, latency="0.3s", stream_usage="extra")
     ended = terminal(*asked(api, mode))

@@ -119,7 +119,9 @@ def the_usage_table_is_the_bill(out, rows, books):
     assert receipt["posts"] == len(log) == sum(line["attempts"] for line in usage)
     assert sum(line["rows"] for line in usage) == ROWS
     done = orjson.loads(next(out.glob("runs/*/done.json")).read_bytes())
-    assert done["prompt_tokens"] == receipt["usage"]["prompt_tokens"] == sum(line["prompt_tokens"] for line in usage)
+    assert (
+        done["prompt_tokens"] == receipt["usage"]["prompt_tokens"] == sum(line["prompt_tokens"] or 0 for line in usage)
+    )
 
 
 def rows_are_asked_again_by_their_answer(out, rows, api, terminal):

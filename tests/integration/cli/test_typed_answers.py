@@ -100,6 +100,7 @@ def test_five_hundred_answers_land_in_their_status_typed_and_with_their_text(
     every_reader_reads_the_types(tmp_path, monkeypatch, counts)
 
 
+@pytest.mark.slow
 def test_what_can_be_repaired_of_five_hundred_answers_is(terminal, simulator, tmp_path, monkeypatch):
     api = simulator(
         seed=11,
