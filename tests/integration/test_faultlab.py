@@ -34,7 +34,8 @@ def faultlab(tmp_path):
     return start
 
 
-@pytest.mark.parametrize("names", [("html-bodies",), pytest.param(ONE_OF_EACH, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [("html-bodies",), ONE_OF_EACH])
 def test_a_fault_of_a_family_costs_what_it_may_and_leaves_nothing_behind(faultlab, tmp_path, names):
     assert {fault.family for fault in chosen(ONE_OF_EACH)} == set(Family)
     words = [word for name in names for word in ("--only", name)]
