@@ -7,7 +7,7 @@ from pipeline.core.account import Secret
 from pipeline.core.account_reading import AccountTold, Told, read_balance, read_models
 from pipeline.core.modes import FOXAPI
 from pipeline.edges.http import DoorError, HttpDoor
-from pipeline.edges.http_transport import Headers, HttpSettings
+from pipeline.edges.http_transport import JSON, HttpSettings, headers_with
 from pipeline.edges.masking import Masking
 
 LOOK_S = 5.0
@@ -21,8 +21,7 @@ _Read = Callable[[int, Mapping[str, str], bytes], Told]
 async def look(api: str, base_url: str, key: Secret) -> AccountTold:
     """What an API says of its models and of the account of this key. It does not raise for anything that it does."""
     door = HttpDoor(_SETTINGS)
-    asked = {"authorization": f"Bearer {key.reveal()}", "accept": "application/json", "accept-encoding": "identity"}
-    headers, mask = Headers({**asked, "user-agent": "vidbatch"}), Masking(key)
+    headers, mask = headers_with(key, JSON), Masking(key)
 
     async def ask(path: str, read: _Read) -> Told:
         try:

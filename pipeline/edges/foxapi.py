@@ -17,7 +17,7 @@ from pipeline.core.wire import fox_body
 from pipeline.edges.follower import Follower
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
 from pipeline.edges.http_stream import EVENTS
-from pipeline.edges.http_transport import Headers
+from pipeline.edges.http_transport import JSON, headers_with
 from pipeline.edges.masking import Masking
 from pipeline.edges.payload import NO_VIDEOS, InlineVideo, Payload, spliced
 from pipeline.edges.streams import Hear, posted
@@ -50,16 +50,9 @@ class FoxApi:
         self._mask = Masking(key)
         self._mode = mode
         self._success = success_in(mode, base)
-        asked = {
-            "authorization": f"Bearer {key.reveal()}",
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "vidbatch",
-        }
-        self._get_headers = Headers(asked)
-        accepts = f"{EVENTS}, application/json" if mode == SYNC_STREAM else "application/json"
-        self._post_headers = Headers({**asked, "accept": accepts, "content-type": "application/json"})
-        self._follower = Follower(base, door, Headers({**asked, "accept": EVENTS}), self._mask, self._read_query)
+        self._get_headers = headers_with(key, JSON)
+        self._post_headers = headers_with(key, f"{EVENTS}, {JSON}" if mode == SYNC_STREAM else JSON, JSON)
+        self._follower = Follower(base, door, headers_with(key, EVENTS), self._mask, self._read_query)
 
     async def submit(self, body: bytes, videos: Mapping[str, str | InlineVideo] = NO_VIDEOS) -> SubmitAnswer:
         """Submit one request, `body` being its JSON; at most one request goes over the wire.

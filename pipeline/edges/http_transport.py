@@ -10,7 +10,10 @@ from typing import cast
 import aiohttp
 import httpx
 
+from pipeline.core.account import Secret
 from pipeline.edges.payload import Payload
+
+JSON = "application/json"
 
 PIECE = 256 * 1024
 """A larger body goes out in pieces, so that one write can't hold up the event loop."""
@@ -26,6 +29,17 @@ class Headers(dict[str, str]):
         return f"Headers({', '.join(self)})"
 
     __str__ = __repr__
+
+
+def headers_with(key: Secret, accept: str, content_type: str = "") -> Headers:
+    """What every request to an API says: with which key, and what may come back; a body is of `content_type`."""
+    asked = {
+        "authorization": f"Bearer {key.reveal()}",
+        "accept": accept,
+        "accept-encoding": "identity",
+        "user-agent": "vidbatch",
+    }
+    return Headers({**asked, "content-type": content_type} if content_type else asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pipeline.core.chat_reading import as_chat, read_chat
 from pipeline.core.polling import LONGEST_RETRY_AFTER_S
 from pipeline.edges.http import DoorError, HttpDoor, HttpReply, NotSentError
 from pipeline.edges.http_stream import EVENTS
-from pipeline.edges.http_transport import Headers
+from pipeline.edges.http_transport import JSON, headers_with
 from pipeline.edges.masking import Masking
 from pipeline.edges.payload import NO_VIDEOS, InlineVideo, Payload, spliced
 from pipeline.edges.streams import posted
@@ -42,15 +42,7 @@ class OpenAiApi:
         self._longest_retry_after_s = longest_retry_after_s
         self._mask = Masking(key)
         self._stream = stream
-        self._headers = Headers(
-            {
-                "authorization": f"Bearer {key.reveal()}",
-                "accept": f"{EVENTS}, application/json" if stream else "application/json",
-                "accept-encoding": "identity",
-                "user-agent": "vidbatch",
-                "content-type": "application/json",
-            }
-        )
+        self._headers = headers_with(key, f"{EVENTS}, {JSON}" if stream else JSON, JSON)
 
     async def submit(self, body: bytes, videos: Mapping[str, str | InlineVideo] = NO_VIDEOS) -> SubmitAnswer:
         """Ask one request, `body` being its JSON as FoxAPI takes it; at most one request goes over the wire.

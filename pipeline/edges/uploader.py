@@ -8,7 +8,7 @@ from pipeline.core.answers import NothingSent, Problem, SubmitAnswer
 from pipeline.core.polling import LONGEST_RETRY_AFTER_S
 from pipeline.core.reading_uploads import read_upload
 from pipeline.edges.http import DoorError, HttpDoor
-from pipeline.edges.http_transport import Headers
+from pipeline.edges.http_transport import JSON, headers_with
 from pipeline.edges.masking import Masking
 from pipeline.edges.payload import Payload, RawVideo
 
@@ -23,15 +23,7 @@ class Uploader:
         self._key = key
         self._mask = Masking(key)
         self._boundary = f"vidbatch-{uuid4().hex}"
-        self._headers = Headers(
-            {
-                "authorization": f"Bearer {key.reveal()}",
-                "accept": "application/json",
-                "accept-encoding": "identity",
-                "user-agent": "vidbatch",
-                "content-type": f"multipart/form-data; boundary={self._boundary}",
-            }
-        )
+        self._headers = headers_with(key, JSON, f"multipart/form-data; boundary={self._boundary}")
 
     async def upload(self, name: str, media_type: str, video: RawVideo) -> str | SubmitAnswer:
         """Where the file lies from now on, or what becomes of its row instead."""
