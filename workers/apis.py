@@ -22,17 +22,24 @@ class Apis:
         self._doors: dict[HttpSettings, HttpDoor] = {}
         self._apis: dict[tuple[str, str, str], SendsVideos] = {}
 
-    def of(self, card: RunCard) -> Api:
-        """The API of a run."""
-        spoken = (card.api, card.base_url, card.policy.mode)
-        if spoken not in self._apis:
-            self._apis[spoken] = self._made(card)
-        return self._videos.over(self._apis[spoken], card, self._door(ASYNC))
+    def sending(self, card: RunCard) -> Api:
+        """The API of a run, for its POSTs."""
+        return self._videos.over(self._spoken(card, card.policy.mode), card, self._door(ASYNC))
 
-    def _made(self, card: RunCard) -> SendsVideos:
+    def asking(self, card: RunCard) -> Api:
+        """The same for its polls and streams: a poll is answered at once, however POSTs are."""
+        mode = card.policy.mode
+        return self._spoken(card, mode if mode in FOLLOWS else ASYNC)
+
+    def _spoken(self, card: RunCard, mode: str) -> SendsVideos:
+        spoken = (card.api, card.base_url, mode)
+        if spoken not in self._apis:
+            self._apis[spoken] = self._made(card, mode)
+        return self._apis[spoken]
+
+    def _made(self, card: RunCard, mode: str) -> SendsVideos:
         if self._key is None:
             raise RuntimeError("a worker without a key was asked to send")
-        mode = card.policy.mode
         if card.api == OPENAI:
             stream = mode == SYNC_STREAM
             return OpenAiApi(card.base_url, self._key, self._door(mode), clock=unix_seconds, stream=stream)

@@ -205,7 +205,7 @@ class Runtime:
         await submit_shift(
             bench,
             self._ledger,
-            self._apis.of(card),
+            self._apis.sending(card),
             self._clock,
             card.policy,
             random.random,
@@ -216,7 +216,7 @@ class Runtime:
 
     async def _poll(self, bench: Bench, card: RunCard) -> None:
         """Late ids are asked for beside the rows: neither waits for the other, but for the account's permits."""
-        api, policy, prices = self._apis.of(card), card.policy, card.prices
+        api, policy, prices = self._apis.asking(card), card.policy, card.prices
         judge = partial(self._judge, card)
         work = late_shift(bench, self._ledger, api, self._clock, policy, prices)
         late = asyncio.create_task(unless_cut(work, stopping, self._clock))

@@ -13,6 +13,10 @@ ASK_AGAIN_S = 0.5
 """What an answer used is asked for so often after its stream ended: the API may be a moment behind its own stream."""
 
 
+LIVE_MS = 2_000
+"""What was written before comes within much less, and a generation that takes less is not worth telling apart."""
+
+
 def is_followed(record: RowRecord, policy: Policy, now_ms: int) -> bool:
     """Whether a pending row's stream is worth following: one that ended badly, or is too old, is asked for instead."""
     if policy.mode not in FOLLOWS or record.polls or record.submitted_at is None:
@@ -36,8 +40,14 @@ def joined(streamed: Completion, asked: Completion) -> Completion:
     return replace(asked, reasoning=asked.reasoning or streamed.reasoning)
 
 
-def watched_to_the_end(record: RowRecord, now_ms: int) -> RowRecord:
-    """The record of a row whose generation was seen at work until this moment: how long it took is known exactly."""
+def seen_at_work(record: RowRecord, began_ms: int, now_ms: int) -> RowRecord:
+    """The record of a row whose stream came to its end, from the moment in which it was opened until now.
+
+    A stream that took a while was being written until then, so how long the generation took is known exactly. One that
+    came at once may have been over for long: it tells no more than a poll.
+    """
+    if now_ms - began_ms < LIVE_MS:
+        return record
     return changed(record, running_ms=max(0, now_ms - (record.submitted_at or 0) // 1000 - 1))
 
 

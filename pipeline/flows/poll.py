@@ -6,7 +6,7 @@ from pipeline.core.answering import Judge, careful
 from pipeline.core.answers import Problem, Trouble
 from pipeline.core.closing import NO_PRICES
 from pipeline.core.costs import PriceList
-from pipeline.core.following import is_followed, left_open, watched_to_the_end
+from pipeline.core.following import is_followed, left_open
 from pipeline.core.lifecycle import State
 from pipeline.core.policy import FOLLOWS, Policy
 from pipeline.core.polling import parse_schedule
@@ -42,8 +42,7 @@ async def poll_shift(
         record = row.record
         try:
             if is_followed(record, policy, hour.now_ms()):
-                answer = await followed(api, clock, record)
-                record = watched_to_the_end(record, hour.now_ms())
+                answer, record = await followed(api, clock, record, hour.now_ms)
             else:
                 answer = await api.query(record.generation_id or "")
         except Exception as error:  # noqa: BLE001 - one row's answer must not end the shift

@@ -46,34 +46,55 @@ class Clock:
         self.waited += seconds
 
 
+def now():
+    return NOW
+
+
+@pytest.mark.parametrize(
+    ("ended", "took_ms", "running_ms"),
+    [
+        (Completed(Completion(usage="{}")), 9_000, 69_999),
+        (Completed(STREAMED), 9_000, 69_999),
+        (Completed(Completion(usage="{}")), 500, 0),
+        (Running("ended badly"), 9_000, 0),
+    ],
+)
+async def test_how_long_a_generation_took_is_known_where_its_stream_was_being_written(ended, took_ms, running_ms):
+    times = iter([NOW + 61_000, NOW + 61_000 + took_ms])
+    record = RowRecord(generation_id="task-1", submitted_at=NOW * 1000)
+    _, seen = await followed(Api(ended, Completed(ASKED)), Clock(), record, lambda: next(times))
+    assert seen.running_ms == running_ms + (took_ms - 9_000) * bool(running_ms)
+
+
 async def test_a_stream_that_tells_what_it_used_needs_no_poll():
     whole = Completion(content="said", usage="{}")
     api = Api(Completed(whole))
-    assert await followed(api, Clock(), RECORD) == Completed(whole)
+    assert (await followed(api, Clock(), RECORD, now))[0] == Completed(whole)
     assert api.asked == [("task-1", "/its/path")]
 
 
 async def test_a_poll_tells_what_the_answer_used_and_the_stream_what_was_thought():
-    answer = await followed(Api(Completed(STREAMED), Running("processing"), Completed(ASKED)), Clock(), RECORD)
+    api = Api(Completed(STREAMED), Running("processing"), Completed(ASKED))
+    answer, _ = await followed(api, Clock(), RECORD, now)
     assert answer == Completed(Completion("said", "thought", prompt_tokens=3, usage='{"prompt_tokens":3}'))
 
 
 async def test_an_answer_whose_use_nobody_tells_is_kept_as_it_was_streamed():
     clock, api = Clock(), Api(Completed(STREAMED), *[Trouble(PROBLEM)] * ASKS)
-    assert await followed(api, clock, RECORD) == Completed(STREAMED)
+    assert (await followed(api, clock, RECORD, now))[0] == Completed(STREAMED)
     assert (len(api.asked), 0 < clock.waited < 30) == (1 + ASKS, True)
 
 
 @pytest.mark.parametrize("ended", [Running("ended badly"), Trouble(PROBLEM), Missing(PROBLEM)])
 async def test_a_stream_that_ended_badly_is_asked_for_once(ended):
     api = Api(ended, Completed(ASKED))
-    assert await followed(api, Clock(), RECORD) == Completed(ASKED)
+    assert (await followed(api, Clock(), RECORD, now))[0] == Completed(ASKED)
     assert len(api.asked) == 2
 
 
 @pytest.mark.parametrize("ended", [Failed(PROBLEM, retryable=True), Throttled(PROBLEM, 3.0)])
 async def test_what_settles_a_row_is_not_asked_for(ended):
-    assert await followed(Api(ended), Clock(), RECORD) == ended
+    assert (await followed(Api(ended), Clock(), RECORD, now))[0] == ended
 
 
 @pytest.mark.parametrize(
