@@ -1,9 +1,4 @@
-"""What becomes of a row after a poll, or after a look at its stream.
-
-Each function returns a `Step`; flows carry it to the ledger and decide nothing. `chance` is a random number in [0, 1)
-given by the caller, `now_ms` the Redis server's clock in ms since 1970. A `Retry-After` of 0 says nothing of when to
-come back, so the own back-off holds: otherwise every refusal would be answered by a request at once.
-"""
+"""What becomes of a row after a poll, or after a look at its stream; arguments and waits are as in `submitting`."""
 
 from dataclasses import replace
 from functools import partial

@@ -370,10 +370,8 @@ async def test_a_late_id_is_kept_though_redis_was_away_when_it_came(work, where)
     assert sorted(ids) == [b'"task-0"', b'"task-1"', b'"task-2"']
 
 
-@pytest.mark.parametrize("where", ["take_ready", "commit", "committed"])
-async def test_a_late_id_is_adopted_though_redis_went_away_in_the_middle(work, where):
-    await work.open(rows=1)
-    shift = asyncio.create_task(work.submit(Api(accepted, seconds=2.0), window=1, seconds=1.0))
+async def given_up_meanwhile(work, shift, where):
+    """Row 0 is given up while its POST is on the wire, and Redis goes away once as the answer comes; how it stands."""
     await work.wait(1.0)
     run = work.ledger._runs[RUN]
     lost = run.tokens.pop(0)
@@ -381,9 +379,16 @@ async def test_a_late_id_is_adopted_though_redis_went_away_in_the_middle(work, w
     run.move(0, State.READY, 10**15)
     work.ledger.faults = [("commit", None), ("committed", None), (where, LedgerUnavailable("away"))]
     await shift
-    seen = await work.look()
+    return await work.look()
+
+
+@pytest.mark.parametrize("where", ["take_ready", "commit", "committed"])
+async def test_a_late_id_is_adopted_though_redis_went_away_in_the_middle(work, where):
+    await work.open(rows=1)
+    shift = asyncio.create_task(work.submit(Api(accepted, seconds=2.0), window=1, seconds=1.0))
+    seen = await given_up_meanwhile(work, shift, where)
     assert (seen.pending, seen.ready, seen.submitting, seen.accepted) == (1, 0, 0, 1)
-    record = run.records[0]
+    record = work.ledger._runs[RUN].records[0]
     assert (record.generation_id, record.attempts, record.possible_duplicate) == ("task-0", 1, False)
 
 
@@ -392,14 +397,7 @@ async def test_a_late_answer_on_its_post_ends_its_row_though_redis_went_away_in_
     await work.open(rows=1, mode="sync", past_first=False)
     answer = Answered(Completion(content="good", prompt_tokens=3, usage="{}"), "a")
     shift = asyncio.create_task(work.submit(Api(answer, seconds=2.0), window=1, seconds=1.0))
-    await work.wait(1.0)
-    run = work.ledger._runs[RUN]
-    lost = run.tokens.pop(0)
-    run.records[0] = RowRecord(attempts=1, resubmits=1, possible_duplicate=True, given_up=lost, log=(ATTEMPT,))
-    run.move(0, State.READY, 10**15)
-    work.ledger.faults = [("commit", None), ("committed", None), (where, LedgerUnavailable("away"))]
-    await shift
-    seen = await work.look()
+    seen = await given_up_meanwhile(work, shift, where)
     assert (seen.outcomes[Outcome.COMPLETED], seen.ready, seen.submitting, seen.double_ends) == (1, 0, 0, 0)
     [end] = await work.results()
     assert (end.record.generation_id, end.record.attempts, end.record.possible_duplicate) == ("a#0.1", 1, False)
