@@ -1,5 +1,5 @@
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
 
 import aiohttp
@@ -7,32 +7,22 @@ import orjson
 import pytest
 
 from pipeline.simulator.digest import digest
-from pipeline.simulator.server import serve
-from pipeline.simulator.settings import SimulatorSettings, changed
+from tests import simulator_client
 
-KEY = {"Authorization": "Bearer sk-test"}
 URL = "https://a.example/v.mp4"
 QUESTION = {"model": "gemini-2.5-pro", "prompt": "Describe the video.", "video_urls": [URL]}
 SUBMIT = "/v1/llm/generations"
-DEADLINE_S = 20
 
 
-class Client:
-    """Short words for what tests ask of a simulator."""
-
-    def __init__(self, server, session):
-        self.server, self.session = server, session
-
-    async def call(self, method, path, **more):
-        async with self.session.request(method, path, **more) as answer:
-            return answer.status, await answer.read(), answer.content_type
+class Client(simulator_client.Client):
+    """Short words for what tests ask of answers in each mode."""
 
     async def submit(self, **fields):
         status, body, _ = await self.call("POST", SUBMIT, json={**QUESTION, **fields})
         return status, orjson.loads(body)
 
     async def query(self, generation_id):
-        return orjson.loads((await self.call("GET", f"/v1/tasks/{generation_id}"))[1])
+        return await self.json(f"/v1/tasks/{generation_id}")
 
     async def ended(self, generation_id):
         while True:
@@ -54,14 +44,10 @@ class Client:
             return answer.status, bytes(got), True
 
     async def posts(self):
-        return orjson.loads((await self.call("GET", "/admin/posts"))[1])["posts"]
+        return (await self.json("/admin/posts"))["posts"]
 
     async def summary(self):
-        return orjson.loads((await self.call("GET", "/admin/summary"))[1])
-
-    async def set(self, **switches):
-        status, body, _ = await self.call("POST", "/admin/settings", json=switches)
-        assert status == 200, body
+        return await self.json("/admin/summary")
 
     async def until(self, holds):
         while True:
@@ -70,22 +56,8 @@ class Client:
             await asyncio.sleep(0.01)
 
 
-@asynccontextmanager
-async def simulator(**switches):
-    server = await serve(changed(SimulatorSettings(), {"fast": True, "latency": "100ms", "seed": 1, **switches}))
-    try:
-        async with aiohttp.ClientSession(server.base_url, headers=KEY) as session:
-            yield Client(server, session)
-    finally:
-        await server.close()
-
-
 def play(scene, **switches):
-    async def act():
-        async with asyncio.timeout(DEADLINE_S), simulator(**switches) as client:
-            await scene(client)
-
-    asyncio.run(act())
+    simulator_client.play(Client, scene, **{"latency": "100ms", **switches})
 
 
 def events(body):
@@ -314,8 +286,8 @@ def test_a_stream_may_be_named_by_a_whole_url():
 @pytest.mark.parametrize("framing", ["named", "bare"])
 def test_a_sync_stream_is_the_posts_own_answer(framing):
     async def scene(client):
-        status, body, kind = await client.call("POST", SUBMIT, json={**QUESTION, "sync": True, "stream": True})
-        assert (status, kind) == (200, "text/event-stream")
+        status, body, headers = await client.call("POST", SUBMIT, json={**QUESTION, "sync": True, "stream": True})
+        assert (status, headers["Content-Type"]) == (200, "text/event-stream")
         assert said(body).endswith(digest([URL.encode()], QUESTION["prompt"]))
         assert events(body)[-1][0] == ("done" if framing == "named" else None)
         assert (events(body)[-1][1] == "[DONE]") == (framing == "bare")

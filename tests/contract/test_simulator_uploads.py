@@ -1,6 +1,6 @@
 import asyncio
 import base64
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
 from io import BytesIO
 
@@ -12,27 +12,14 @@ from pipeline.simulator.clips import shipped_clips
 from pipeline.simulator.digest import digest
 from pipeline.simulator.files import ranged
 from pipeline.simulator.multipart import FileReader, NotMultipart, boundary_of
-from pipeline.simulator.server import serve
-from pipeline.simulator.settings import SimulatorSettings, changed
+from tests import simulator_client
 
-KEY = {"Authorization": "Bearer sk-test"}
 UPLOAD, SUBMIT = "/v1/files/upload/stream", "/v1/llm/generations"
 PROMPT = "What happens?"
 VIDEO = shipped_clips()[-1].read_bytes()
-DEADLINE_S = 30
 
 
-class Client:
-    def __init__(self, server, session):
-        self.server, self.session = server, session
-
-    async def call(self, method, path, **more):
-        async with self.session.request(method, path, **more) as answer:
-            return answer.status, await answer.read(), answer.headers
-
-    async def json(self, path):
-        return orjson.loads((await self.call("GET", path))[1])
-
+class Client(simulator_client.Client):
     async def upload(self, data, filename="clip.mp4", field="file", **more):
         form = aiohttp.FormData(quote_fields=False)
         form.add_field("purpose", "a field that is passed over")
@@ -40,26 +27,9 @@ class Client:
         status, body, _ = await self.call("POST", UPLOAD, data=form, **more)
         return status, orjson.loads(body) if body.startswith(b"{") else body
 
-    async def set(self, **switches):
-        assert (await self.call("POST", "/admin/settings", json=switches))[0] == 200
-
-
-@asynccontextmanager
-async def simulator(**switches):
-    server = await serve(changed(SimulatorSettings(), {"fast": True, "latency": "0s", "seed": 1, **switches}))
-    try:
-        async with aiohttp.ClientSession(server.base_url, headers=KEY) as session:
-            yield Client(server, session)
-    finally:
-        await server.close()
-
 
 def play(scene, **switches):
-    async def act():
-        async with asyncio.timeout(DEADLINE_S), simulator(**switches) as client:
-            await scene(client)
-
-    asyncio.run(act())
+    simulator_client.play(Client, scene, within_s=30, **switches)
 
 
 def test_an_uploaded_file_is_served_under_the_url_that_was_told():
