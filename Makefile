@@ -106,8 +106,10 @@ lock: $(VENV)/.made ## write requirements*.lock anew from pyproject.toml
 	lock="$$folder/venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url pyproject.toml $$folder/build.in" && \
 	$$lock $(ARGS) --output-file requirements.lock && \
-	$$lock $(ARGS) --extra dev --constraints requirements.lock --output-file requirements-dev.lock && \
-	for file in requirements.lock requirements-dev.lock; do \
+	$$lock $(ARGS) --extra fleet --constraints requirements.lock --output-file requirements-fleet.lock && \
+	$$lock $(ARGS) --extra fleet --extra dev --constraints requirements-fleet.lock \
+		--output-file requirements-dev.lock && \
+	for file in requirements.lock requirements-fleet.lock requirements-dev.lock; do \
 		{ echo '# Made by `make lock` from pyproject.toml: every version, for every platform, with its hashes.'; \
 		cat $$file; } > "$$folder/locked" && cat "$$folder/locked" > $$file && \
 		echo "$$file: $$(grep -c '==' $$file) packages"; \

@@ -24,6 +24,7 @@ from pipeline.core.records import Ending, RowRecord
 from pipeline.core.recovery import Ended
 from pipeline.core.requests import Request
 from pipeline.core.rows import Rows
+from pipeline.core.schedules import Book, Firing, Schedule
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spilling import SpillHead
 from pipeline.core.steps import Step
@@ -62,6 +63,54 @@ class Uploads(Protocol):
 
     async def release(self, account: str, digest: str, holder: str) -> None:
         """Be it no longer."""
+
+
+class Schedules(Protocol):
+    """What is kept of schedules. Every method is one atomic step; LedgerUnavailable when Redis is away."""
+
+    async def now_ms(self) -> int:
+        """The server's time, ms since 1970."""
+        ...
+
+    async def books(self) -> list[Book]:
+        """Every schedule's book, by name."""
+        ...
+
+    async def book(self, name: str) -> Book | None:
+        """One schedule's book."""
+
+    async def put(self, name: str, before: int | None, after: Book | None, over: Sequence[Firing] = ()) -> bool:
+        """Replace a book whose revision is still `before`; False, and nothing changed, where it is not.
+
+        `before` is nothing where there is to be none yet, `after` where it is removed, with its history. `over` are
+        firings that the history is to have from now on: the newest of each id is kept.
+        """
+        ...
+
+    async def history(self, name: str, limit: int) -> list[Firing]:
+        """Firings that are over, newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What a scheduled command came to: handed over to the fleet with a run's id, or over with an exit code."""
+
+    exit_code: int | None
+    run_id: str = ""
+    out: str = ""
+    said: str = ""
+
+
+class Launcher(Protocol):
+    """Gives a schedule's command, as a person would, and reads how its run ended. Neither raises."""
+
+    async def launch(self, schedule: Schedule, arguments: Sequence[str]) -> Launched:
+        """Give `vidbatch run ARGUMENTS --yes --detach` in the schedule's folder, and wait until it returns."""
+        ...
+
+    async def ended(self, run_id: str, out: str) -> tuple[int, str, Mapping[str, object]] | None:
+        """Exit code, one line and sums of a run that OUT says is done; nothing where it is not."""
 
 
 class Clock(Protocol):

@@ -21,6 +21,7 @@ from pipeline.edges.spill import SpillFolder
 from pipeline.flows.heartbeat import TICK_S, Heartbeat
 from pipeline.flows.replay import Fate, Replay
 from pipeline.ports import WorkerCard
+from workers.beside import duties
 from workers.holders import unique_name
 from workers.settings import WorkerSettings
 from workers.stopping import stopping
@@ -49,6 +50,7 @@ class _Pulse:
         self._heartbeat = Heartbeat(self._ledger, MachineClock(), self._name, self._issue, self._queued)
         spill, place = SpillFolder(settings.state), place_of(settings.redis_url)
         self._replay = Replay(spill, self._ledger, f"{self._name}-replay", place)
+        self._beside = duties(self._name, settings)
 
     async def beat(self) -> None:
         """Tick until the worker is told to stop; a tick that fails is logged and followed by the next."""
@@ -57,9 +59,22 @@ class _Pulse:
             if ticks % REGISTER_TICKS == 0:
                 self._leave_with_coordinator()
             await self._tick(register=ticks % REGISTER_TICKS == 0)
+            if ticks % REGISTER_TICKS == 0:
+                await self._look_beside()
             ticks += 1
             await asyncio.sleep(TICK_S)
         await self._heartbeat.leave()
+        for duty in self._beside:
+            await duty.leave()
+
+    async def _look_beside(self) -> None:
+        for duty in self._beside:
+            try:
+                await duty.tick()
+            except LedgerUnavailable as error:
+                _log.warning("%s was put off: %s", type(duty).__name__, error, extra={"event": "redis_away"})
+            except Exception:  # noqa: BLE001 - as above: one duty that fails must not end the others
+                _log.exception("%s failed", type(duty).__name__, extra={"event": "duty_failed"})
 
     async def _tick(self, *, register: bool) -> None:
         try:
