@@ -113,6 +113,18 @@ class Launcher(Protocol):
         """Exit code, one line and sums of a run that OUT says is done; nothing where it is not."""
 
 
+class Messenger(Protocol):
+    """Sends signed messages to a schedule's URL. Neither method raises."""
+
+    def trouble(self) -> str:
+        """Why nothing could be sent from here, such as a secret that is missing; empty where it could."""
+        ...
+
+    async def send(self, url: str, message_id: str, sent_at_s: int, body: bytes) -> str:
+        """Send one message, once, within 10 s. Why it did not arrive; empty where it did."""
+        ...
+
+
 class Clock(Protocol):
     """Seconds that only ever grow, and sleeping; simulated in tests."""
 
