@@ -30,8 +30,8 @@ _BUSY = frozenset({FiringState.DUE, FiringState.LAUNCHING, FiringState.RUNNING})
 
 
 def added(schedule: Schedule, now_ms: int) -> Book:
-    """The first book of a schedule."""
-    return Book(schedule, next_after(schedule.cron, schedule.tz, now_ms))
+    """The first book of a schedule. Its revision is none that one of the same name, removed since, ever had."""
+    return Book(schedule, next_after(schedule.cron, schedule.tz, now_ms), revision=now_ms)
 
 
 def replaced(book: Book, schedule: Schedule, now_ms: int) -> Book:
