@@ -36,6 +36,10 @@ class Stopped(Enum):
     """The command that led the run is gone, and this one leads now."""
 
 
+DETACHED = "detached"
+"""The reason of a command that left its run to the fleet as it was told to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """How the run stands as the command ends; `reason` is for the person."""
