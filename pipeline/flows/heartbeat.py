@@ -63,12 +63,14 @@ class Heartbeat:
         name: str,
         issue: Callable[[Ticket], Awaitable[None]],
         queued: Callable[[], Awaitable[dict[Role, int]]],
+        schedules: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._name = name
         self._issue = issue
         self._queued = queued
+        self._duties = [self._act] if schedules is None else [self._act, schedules]
         self._pacer = Pacer(ledger, clock)
         self._pulse = Pulse()
         self._finished: dict[str, float] = {}
@@ -80,11 +82,24 @@ class Heartbeat:
             if not await self._ledger.lock("heartbeat", self._name, LOCK_S):
                 self._pulse = Pulse()
                 return False
-            await self._act()
+            await self._do_duties()
         except LedgerUnavailable:
             self._pulse = Pulse()
             return False
         return True
+
+    async def _do_duties(self) -> None:
+        """One that fails must not keep the other from being done."""
+        failures: list[Exception] = []
+        for duty in self._duties:
+            try:
+                await duty()
+            except LedgerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised when all is done
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def leave(self) -> None:
         """Let another one act at once: it need not wait until our lock is over."""
