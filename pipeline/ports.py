@@ -16,6 +16,7 @@ from pipeline.core.judging import Judging
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
 from pipeline.core.limits import Limits
+from pipeline.core.measures import StoreMeasured
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.core.policy import Policy
@@ -63,6 +64,18 @@ class Uploads(Protocol):
 
     async def release(self, account: str, digest: str, holder: str) -> None:
         """Be it no longer."""
+
+
+class Store(Protocol):
+    """The server that keeps the ledger, looked at from outside."""
+
+    async def measured(self) -> StoreMeasured:
+        """How fast it answers, its clock beside ours, and what it says of itself. LedgerUnavailable when away."""
+        ...
+
+    async def queued(self, role: str) -> int:
+        """Tickets that wait in a role's queue."""
+        ...
 
 
 class Schedules(Protocol):

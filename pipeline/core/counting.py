@@ -136,12 +136,16 @@ def _measured(counts: Counter[str], name: str, bounds: tuple[float, ...], ms: in
     counts[f"{name}ms"] += ms
 
 
-def buckets_of(counts: Mapping[str, int], name: str, bounds: tuple[float, ...]) -> tuple[list[tuple[str, float]], float]:
+def buckets_of(
+    counts: Mapping[str, int], name: str, bounds: tuple[float, ...]
+) -> tuple[list[tuple[str, float]], float]:
     """A histogram as Prometheus has it: how many took at most so long, by bound, and the sum in seconds.
 
     Counts by a bound that is used no more are in the next one above.
     """
-    found = {bound: n for field, n in counts.items() if field.startswith(name) and (bound := field[len(name) :]) != "ms"}
+    found = {
+        bound: n for field, n in counts.items() if field.startswith(name) and (bound := field[len(name) :]) != "ms"
+    }
     cumulative = [
         (f"{float(bound)}", float(sum(n for upto, n in found.items() if float(upto) <= bound)))
         for bound in (*map(float, bounds), float("inf"))

@@ -17,7 +17,7 @@ from pipeline.core.tickets import Role
 
 Histogram = tuple[Sequence[tuple[str, float]], float]
 Sample = tuple[str, Labels, float | Histogram]
-"""A metric's name, the values of its labels in order, and its value; of a histogram the counts by bound, and the sum."""
+"""A metric's name, its labels' values in order, and its value: of a histogram the counts by bound, and the sum."""
 
 PACE_BY = ("starting", "searching", "found", "given", "tokens")
 OVER = (FiringState.ENDED, FiringState.SKIPPED, FiringState.MISSED)
@@ -35,8 +35,13 @@ class AccountMeasured:
 
 @dataclass(frozen=True, slots=True)
 class StoreMeasured:
-    """What the server says of itself by INFO, and how long it took to say something."""
+    """The server: its clock and the exporter's at one moment, in ms since 1970, how long it took to say something.
 
+    `info` is what it says of itself by INFO; nothing where it may not be asked.
+    """
+
+    now_ms: int
+    host_ms: int
     ping_s: float
     info: Mapping[str, Any] = field(default_factory=dict)
 
@@ -52,13 +57,12 @@ class ScheduleMeasured:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A fleet at one moment. Times are ms since 1970: `now_ms` by the Redis clock, `host_ms` by the exporter's.
+    """A fleet at one moment, which took `read_s` to look at.
 
     `workers` counts processes by role, `capacity` their shifts; `beat` is who looked after the runs last, and when.
     """
 
-    now_ms: int
-    host_ms: int
+    store: StoreMeasured
     read_s: float
     runs: Sequence[RunSnapshot] = ()
     accounts: Mapping[str, AccountMeasured] = field(default_factory=dict)
@@ -67,7 +71,6 @@ class Measured:
     others: int = 0
     queued: Mapping[str, int] = field(default_factory=dict)
     beat: tuple[str, int] | None = None
-    store: StoreMeasured | None = None
     schedules: Sequence[ScheduleMeasured] = ()
 
 
@@ -78,8 +81,7 @@ def samples(measured: Measured | None, version: str, ledger_version: int) -> Ite
     if measured is None:
         return
     yield from _fleet(measured)
-    if measured.store is not None:
-        yield from _store(measured.store)
+    yield from _store(measured.store)
     for name, account in measured.accounts.items():
         runs = [run for run in measured.runs if run.account == name and run.state is not RunState.FINISHED]
         yield from _account(name, account, runs)
@@ -91,7 +93,7 @@ def samples(measured: Measured | None, version: str, ledger_version: int) -> Ite
 
 def _fleet(seen: Measured) -> Iterator[Sample]:
     yield "vidbatch_read_seconds", (), seen.read_s
-    yield "vidbatch_clock_skew_seconds", (), (seen.now_ms - seen.host_ms) / 1000
+    yield "vidbatch_clock_skew_seconds", (), (seen.store.now_ms - seen.store.host_ms) / 1000
     for state in RunState:
         yield "vidbatch_runs", (state,), float(sum(run.state is state for run in seen.runs))
     for role in Role:
@@ -102,7 +104,7 @@ def _fleet(seen: Measured) -> Iterator[Sample]:
     if seen.beat is None:
         yield "vidbatch_heartbeat_age_seconds", (), float("inf")
     else:
-        yield "vidbatch_heartbeat_age_seconds", (), max(0, seen.now_ms - seen.beat[1]) / 1000
+        yield "vidbatch_heartbeat_age_seconds", (), max(0, seen.store.now_ms - seen.beat[1]) / 1000
         yield "vidbatch_heartbeat_holder_info", (seen.beat[0],), 1.0
 
 

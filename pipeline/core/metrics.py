@@ -1,7 +1,7 @@
 """The metrics that are exported: names, kinds, labels and what each one means, as a table.
 
-`core.measures` fills them from what was seen, `docs/metrics.md` lists them. Names follow Prometheus: base units, `_total`
-for what only ever grows. A run's id is a label only while the ledger knows the run.
+`core.measures` fills them from what was seen, `docs/metrics.md` lists them. Names follow Prometheus: base units, and
+`_total` for what only ever grows. A run's id is a label only while the ledger knows the run.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,12 @@ FLEET = _named(
     "vidbatch",
     (),
     ("up", _G, "1 where the ledger was read for this answer, 0 where Redis was away or too slow.", ()),
-    ("build_info", _G, "1, with the versions of the exporter and of the ledger's layout.", ("version", "ledger_version")),
+    (
+        "build_info",
+        _G,
+        "1, with the versions of the exporter and of the ledger's layout.",
+        ("version", "ledger_version"),
+    ),
     ("read_seconds", _G, "How long reading the ledger took.", ()),
     ("runs", _G, "Runs that the ledger knows, by what they are doing.", ("state",)),
     ("workers", _G, "Living worker processes that serve a role.", ("role",)),
@@ -74,8 +79,18 @@ ACCOUNTS = [
         ("posts_total", _C, "POSTs whose fate is recorded, by that; throttled are answers with 429.", ("answer",)),
         ("posts_adopted_total", _C, "Lost POSTs whose answer came after all, before their row was sent again.", ()),
         ("polls_total", _C, "Polls, by what they found; throttled are answers with 429.", ("answer",)),
-        ("congestion_events_total", _C, "Refusals for too many requests, each with all others of its back-off.", ("lane",)),
-        ("claims_cut_total", _C, "Claims that got fewer rows than they wanted, since the rate had no more permits.", ("lane",)),
+        (
+            "congestion_events_total",
+            _C,
+            "Refusals for too many requests, each with all others of its back-off.",
+            ("lane",),
+        ),
+        (
+            "claims_cut_total",
+            _C,
+            "Claims that got fewer rows than they wanted, since the rate had no more permits.",
+            ("lane",),
+        ),
         ("rows_ended_total", _C, "Rows that ended, by outcome.", ("outcome",)),
         ("rows_again_total", _C, "Rows that are to be sent once more, by why.", ("why",)),
         ("possible_duplicates_total", _C, "Rows that ended and may have been billed twice.", ()),
@@ -86,7 +101,7 @@ ACCOUNTS = [
         ("generation_latency_seconds", _H, "From a generation's acceptance until its end was seen.", ()),
         (
             *("answer_lag_seconds", _H),
-            "From the last look that found nothing to the one that brought the answer: it lay ready no longer than that.",
+            "From the last look that found nothing to the one that brought the answer: so long it lay ready at most.",
             (),
         ),
     ),
