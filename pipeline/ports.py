@@ -16,6 +16,7 @@ from pipeline.core.judging import Judging
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
 from pipeline.core.limits import Limits
+from pipeline.core.measures import StoreMeasured
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.core.policy import Policy
@@ -63,6 +64,18 @@ class Uploads(Protocol):
 
     async def release(self, account: str, digest: str, holder: str) -> None:
         """Be it no longer."""
+
+
+class Store(Protocol):
+    """The server that keeps the ledger, looked at from outside."""
+
+    async def measured(self) -> StoreMeasured:
+        """How fast it answers, its clock beside ours, and what it says of itself. LedgerUnavailable when away."""
+        ...
+
+    async def queued(self, role: str) -> int:
+        """Tickets that wait in a role's queue."""
+        ...
 
 
 class Schedules(Protocol):
@@ -433,6 +446,10 @@ class Ledger(Protocol):
     async def set_account_limits(self, account: str, limits: Limits) -> None:
         """Replace the account's own limits."""
 
+    async def account_counts(self, account: str) -> Mapping[str, int]:
+        """What was counted of an account for whoever watches, by the names of `core.counting`; it only ever grows."""
+        ...
+
     async def accounts(self) -> list[str]:
         """Accounts that are known, by name."""
         ...
@@ -473,6 +490,12 @@ class Ledger(Protocol):
     async def workers(self) -> list["WorkerCard"]:
         """Workers that are alive."""
 
+    async def note_beat(self, holder: str) -> None:
+        """Say that the acting heartbeat looked after all runs just now."""
+
+    async def last_beat(self) -> "Beat | None":
+        """Who looked after the runs last, and when; nothing where nobody ever did."""
+
     async def lock(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a short lock; False when another holds it, from now on no longer than `seconds`."""
 
@@ -481,6 +504,14 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """When a heartbeat looked after all runs last, in ms since 1970 by the Redis clock, and whose it was."""
+
+    holder: str
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ TICK_S = 0.2
 LOCK_S = 3.0
 """A dead heartbeat is followed by another after this long."""
 
+BEAT_TICKS = 5
+"""Ticks between two notes that all runs were looked after: one second, which whoever watches need not know better."""
+
 REAP_ROWS = 500
 GAP_MS = 5_000
 """A heartbeat that did not look for so long does not know whether the living could renew."""
@@ -131,6 +134,8 @@ class Heartbeat:
             await self._issue(ticket)
         if failures:
             raise failures[0]
+        if self._turn % BEAT_TICKS == 0:
+            await self._ledger.note_beat(self._name)
 
     async def _look(self) -> list[RunSnapshot]:
         """The runs of this version's ledger; another version's workers look after the others."""
