@@ -4,6 +4,7 @@ A value that is hidden leaves a mask, so that a reader sees that something stood
 secret is hidden too: a log that lacks a word does less harm than one that tells a password.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -105,4 +106,5 @@ def _spellings(secret: str) -> set[str]:
     """A secret as it stands in text, in a URL, in JSON and in Python's own notation."""
     safe = secret.encode("utf-8", "backslashreplace").decode()
     quoted = {quote(safe, safe=""), quote(safe), quote_plus(safe)}
-    return {secret, *quoted, orjson.dumps(safe).decode()[1:-1], repr(secret)[1:-1]}
+    notations = (orjson.dumps(safe).decode(), json.dumps(secret), repr(secret), ascii(secret), repr(safe.encode())[1:])
+    return {secret, *quoted, *(notation[1:-1] for notation in notations)}

@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -119,7 +120,7 @@ class LineHandler(logging.Handler):
             return
 
 
-class _Lines(logging.Formatter):
+class _Lines(logging.Formatter, ABC):
     """What both formats share: a record's fields, without secrets, within bounds."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -133,9 +134,9 @@ class _Lines(logging.Formatter):
             line = self.line(fields)
         return line.encode("utf-8", "backslashreplace")[: LONGEST_LINE - 1].decode("utf-8", "ignore")
 
+    @abstractmethod
     def line(self, fields: Mapping[str, Any]) -> str:
         """These fields as one line."""
-        raise NotImplementedError
 
 
 class JsonLines(_Lines):
