@@ -114,7 +114,9 @@ def _schedule(name: str, words: Sequence[str], given: dict[str, Any]) -> tuple[S
     if tz is None:
         known = local_zone(process_environment())
         tz = known or "UTC"
-        said = [f"time zone: {tz}, {'this machine’s' if known else 'as this machine’s is not known'}; --tz sets another"]
+        said = [
+            f"time zone: {tz}, {'this machine’s' if known else 'as this machine’s is not known'}; --tz sets another"
+        ]
     check_zone(tz)
     folder = Path(given["folder"] or ".").absolute()
     if folder.exists() and not folder.is_dir():

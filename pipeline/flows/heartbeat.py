@@ -5,7 +5,7 @@ clock alone: after a gap of ticks, a jump of that clock against ours, or Redis h
 lease, so that the living renew first.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from pipeline.core.spending import budget_reached
 from pipeline.core.steps import WORKER_LOST
 from pipeline.core.submitting import after_lost_post
 from pipeline.core.tickets import Capacity, Role, Ticket, tickets_due
+from pipeline.flows.committing import untold
 from pipeline.flows.pacing import Pacer
 from pipeline.ports import Clock, Commit, Ledger, RunCard, WorkerCard
 
@@ -56,8 +57,12 @@ class Pulse:
         return self.steady_since == self.last_tick
 
 
+def unseen(_runs: Sequence[RunSnapshot], _capacity: Capacity) -> None:
+    """Tell nobody how runs stand."""
+
+
 class Heartbeat:
-    """One heartbeat of one worker process."""
+    """One heartbeat of one worker process. `seen` hears at each look of runs, `recorded` of rows that were given up."""
 
     def __init__(
         self,
@@ -67,6 +72,8 @@ class Heartbeat:
         issue: Callable[[Ticket], Awaitable[None]],
         queued: Callable[[], Awaitable[dict[Role, int]]],
         schedules: Callable[[], Awaitable[None]] | None = None,
+        seen: Callable[[Sequence[RunSnapshot], Capacity], None] = unseen,
+        recorded: Callable[[str, Sequence[Commit]], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -74,6 +81,8 @@ class Heartbeat:
         self._issue = issue
         self._queued = queued
         self._duties = [self._act] if schedules is None else [self._act, schedules]
+        self._seen = seen
+        self._recorded = recorded or (lambda _run_id, commits: untold(commits))
         self._pacer = Pacer(ledger, clock)
         self._pulse = Pulse()
         self._finished: dict[str, float] = {}
@@ -130,6 +139,7 @@ class Heartbeat:
         await self._forget_finished({run.run_id for run in runs} - {run.run_id for run in living})
         self._turn += 1
         capacity = capacity_of(await self._ledger.workers(), await self._queued())
+        self._seen(runs, capacity)
         for ticket in tickets_due(living, capacity, self._turn):
             await self._issue(ticket)
         if failures:
@@ -195,7 +205,8 @@ class Heartbeat:
             if not adopts(row.before)
         ]
         if commits:
-            await self._ledger.commit(card.run_id, commits)
+            applied = await self._ledger.commit(card.run_id, commits)
+            self._recorded(card.run_id, [commit for commit, was in zip(commits, applied, strict=True) if was])
 
     async def _forget_finished(self, finished: set[str]) -> None:
         now = self._clock.monotonic()
