@@ -115,8 +115,10 @@ def notice_words(notice: Notice, tz: str) -> str:
     why = f": {notice.trouble}" if notice.trouble else ""
     if not is_waiting(notice):
         return f"`{notice.event}` given up after {tries}{why}"
-    return f"`{notice.event}` waits, next try at {moment(notice.due_ms, tz)}{why}" if notice.tries else (
-        f"`{notice.event}` is to be sent"
+    return (
+        f"`{notice.event}` waits, next try at {moment(notice.due_ms, tz)}{why}"
+        if notice.tries
+        else (f"`{notice.event}` is to be sent")
     )
 
 

@@ -44,7 +44,9 @@ def arguments_of(words: Sequence[str]) -> tuple[str, ...]:
 def refuse_secrets(arguments: Sequence[str], key: str | None = None) -> None:
     """SettingsError where an argument holds what must not be kept in Redis. It names the place, and not the text."""
     if sum(map(len, arguments)) > MOST_CHARACTERS:
-        raise SettingsError(f"the scheduled command is longer than {MOST_CHARACTERS:,} characters: put texts into files")
+        raise SettingsError(
+            f"the scheduled command is longer than {MOST_CHARACTERS:,} characters: put texts into files"
+        )
     for place, argument in enumerate(arguments, 1):
         if (kind := _kind_of_secret(argument, key)) is not None:
             raise SettingsError(
