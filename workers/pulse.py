@@ -15,11 +15,14 @@ from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lead import place_of
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.clock import MachineClock
+from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import LEDGER_VERSION, QUEUES
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.redis_schedules import RedisSchedules
 from pipeline.edges.spill import SpillFolder
 from pipeline.flows.heartbeat import TICK_S, Heartbeat
 from pipeline.flows.replay import Fate, Replay
+from pipeline.flows.scheduling import FiringSchedules
 from pipeline.ports import WorkerCard
 from workers.beside import duties
 from workers.holders import unique_name
@@ -47,10 +50,14 @@ class _Pulse:
         self._settings = settings
         self._ledger = RedisLedger(settings.redis_url)
         self._name = unique_name(name)
-        self._heartbeat = Heartbeat(self._ledger, MachineClock(), self._name, self._issue, self._queued)
+        self._schedules = RedisSchedules(RedisDoor(settings.redis_url))
+        # a command's own worker leaves with it, and is no fleet
+        of_fleet = settings.coordinator_pid is None
+        fire = FiringSchedules(self._schedules, self._ledger, MachineClock()) if of_fleet else None
+        self._heartbeat = Heartbeat(self._ledger, MachineClock(), self._name, self._issue, self._queued, fire)
         spill, place = SpillFolder(settings.state), place_of(settings.redis_url)
         self._replay = Replay(spill, self._ledger, f"{self._name}-replay", place)
-        self._beside = duties(self._name, settings)
+        self._beside = duties(self._name, settings, self._schedules, self._ledger)
 
     async def beat(self) -> None:
         """Tick until the worker is told to stop; a tick that fails is logged and followed by the next."""
