@@ -41,9 +41,10 @@ def is_logger(node, names):
 def log_calls(tree):
     names = set(loggers(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
-            if is_logger(node.func.value, names):
-                yield node
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if node.func.attr in METHODS and is_logger(node.func.value, names):
+            yield node
 
 
 def event_of(call):

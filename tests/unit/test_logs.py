@@ -56,7 +56,9 @@ def test_a_line_of_ours_has_its_fields_in_order(lines):
     name_process(worker="w-1")
     with told_with(run="run-1", role="submit"):
         logging.getLogger("vidbatch.worker").warning(
-            "%d rows", 3, extra={"event": "row_unknown", "row": 7, "generation": "task-1", "more": {"a": [1]}, "no": None}
+            "%d rows",
+            3,
+            extra={"event": "row_unknown", "row": 7, "generation": "task-1", "more": {"a": [1]}, "no": None},
         )
     [told] = map(orjson.loads, lines())
     names = ["time", "level", "event", "message", "logger", "worker", "pid", "role", "run", "row", "generation", "more"]
@@ -122,14 +124,14 @@ def test_any_record_is_one_bounded_line(message, extra):
 def test_a_long_line_keeps_its_ends_and_stays_whole_in_a_pipe(lines):
     configure({"VIDBATCH_LOG_FORMAT": "json"})
     try:
-        raise RuntimeError("first " + "ü" * 100_000)
-    except RuntimeError:
+        int("first " + "ü" * 100_000)
+    except ValueError:
         logging.getLogger("vidbatch").exception(
             "m" * 100_000, extra={"event": "tick_failed", "run": "run-1", "x": ["y" * 99] * 999, "z": {"q": "é" * 9999}}
         )
     [told] = map(orjson.loads, lines())
     assert (told["event"], told["run"], told["message"][:3]) == ("tick_failed", "run-1", "mmm")
-    assert told["exception"].rpartition("RuntimeError")[2].startswith(": first")
+    assert told["exception"].rpartition("ValueError")[2].startswith(": invalid literal for int() with base 10: 'first")
 
 
 def test_arguments_that_do_not_fit_are_told_all_the_same(lines):
@@ -232,7 +234,8 @@ async def _logged(log, work):
     try:
         await work
     except Exception as error:
-        log.exception("failed: %s, %r", error, error, extra={"event": "tick_failed", "error": error, "all": vars(error)})
+        told = f"{error}, {error!r}"
+        log.exception("failed: %s", told, extra={"event": "tick_failed", "error": error, "all": vars(error)})
         return 1
     return 0
 
@@ -246,7 +249,8 @@ def test_what_celery_says_of_its_broker_is_hidden(shown):
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=2)
         except OperationalError as error:
-            log.exception("consumer: Cannot connect to %s: %s.", connection.as_uri(include_password=True), error)
+            told = connection.as_uri(include_password=True), str(error)
+            log.exception("consumer: Cannot connect to %s: %s.", *told)
     shown()
 
 

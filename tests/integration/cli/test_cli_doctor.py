@@ -71,6 +71,8 @@ def test_the_doctor_finds_a_stack_well(alone, fleet, simulator, tmp_path):
     found = {finding["name"]: finding["level"] for finding in orjson.loads(said.out)}
     assert said.code == 0, said.out
     names = {"API", "key", "models", "balance", "price", "Redis", "persistence", "eviction", "state folder", "OUT"}
+    names |= {"latency", "access", "clocks", "workers", "roles", "workers' keys", "heartbeat", "queues"}
+    names |= {"open files", "versions"}
     assert found == dict.fromkeys(names, "ok")
     assert api.summary()["posts_received"] == 0
 

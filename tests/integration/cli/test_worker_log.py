@@ -72,7 +72,9 @@ def test_a_faulty_run_is_told_by_its_events_and_without_secrets(alone, guarded, 
     lines = [orjson.loads(line) for line in said.err.splitlines()]
     assert said.out == ""
     known = {"row_unknown", "account_blocked", "account_unblocked", "run_opened", "run_finished", "worker_started"}
-    assert known | {"worker_stopping", "worker_stopped", "row_moved", "shift_ended"} <= {line["event"] for line in lines}
+    assert known | {"worker_stopping", "worker_stopped", "row_moved", "shift_ended"} <= {
+        line["event"] for line in lines
+    }
     assert {line["event"] for line in lines} <= set(EVENTS)
     doubtful = next(line for line in lines if line["event"] == "row_unknown")
     assert (doubtful["role"], doubtful["level"], doubtful["attempt"]) == ("submit", "warning", 1)
