@@ -17,6 +17,7 @@ from pipeline.core.happenings import Chronicle
 from pipeline.core.lead import place_of
 from pipeline.core.snapshot import RunSnapshot
 from pipeline.core.tickets import Capacity, Role, Ticket
+from pipeline.edges.alive import AliveFile
 from pipeline.edges.clock import MachineClock
 from pipeline.edges.redis_keys import LEDGER_VERSION, QUEUES
 from pipeline.edges.redis_ledger import RedisLedger
@@ -67,6 +68,7 @@ class _Pulse:
         spill, place = SpillFolder(settings.state), place_of(settings.redis_url)
         self._replay = Replay(spill, self._ledger, f"{self._name}-replay", place)
         self._beside = duties(self._name, settings)
+        self._alive = AliveFile(settings.health_file) if settings.health_file else None
 
     async def beat(self) -> None:
         """Tick until the worker is told to stop; a tick that fails is logged and followed by the next."""
@@ -145,6 +147,8 @@ class _Pulse:
             media_roots=self._settings.media_roots,
         )
         await self._ledger.register_worker(card)
+        if self._alive:
+            self._alive.registered()
 
     def _leave_with_coordinator(self) -> None:
         pid = self._settings.coordinator_pid

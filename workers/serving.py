@@ -24,6 +24,9 @@ from workers.settings import WorkerSettings
 LOADED = (Worker, TaskPool, Consumer, pulse, runtime, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
+SHOWN_EVERY_S = 20.0
+"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on itself, and with ten
+seconds of work in each they are few."""
 _log = logging.getLogger("vidbatch.worker")
 
 
@@ -43,7 +46,9 @@ def serve(settings: WorkerSettings) -> None:
         loglevel="WARNING",
         without_mingle=True,
         without_gossip=True,
-        without_heartbeat=True,
+        # Celery's own heartbeats are for Flower alone, which a private worker's nobody looks at.
+        without_heartbeat=settings.coordinator_pid is not None,
+        heartbeat_interval=SHOWN_EVERY_S,
         quiet=True,
     )
     # What is loaded by now lives as long as the process: no collection looks at it again, here or in a child, whose

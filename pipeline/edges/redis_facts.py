@@ -25,7 +25,7 @@ async def facts(door: RedisDoor, url: str, environment: Mapping[str, str]) -> Re
     host, socket = parts.hostname or "", parts.scheme in {"unix", "redis+socket"}
     given = bool(parts.password) or any(environment.get(f"VIDBATCH_REDIS_PASSWORD{end}") for end in ("", "_FILE"))
     return RedisFacts(
-        info=told if isinstance(told, dict) else _read(bytes(told)),
+        info=read_info(told),
         config={name: value for name in CONFIGURED if (value := await _setting(door, name)) is not None},
         pings_s=[await _ping(door) for _ in range(PINGS)],
         ahead_s=await _ahead(door),
@@ -92,6 +92,11 @@ async def _ahead(door: RedisDoor) -> float:
 
 def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def read_info(told: Any) -> dict[str, Any]:  # noqa: ANN401 - the client has it as a dict, or as the server wrote it
+    """A reply to INFO, by name."""
+    return told if isinstance(told, dict) else _read(bytes(told))
 
 
 def _read(text: bytes) -> dict[str, Any]:

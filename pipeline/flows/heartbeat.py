@@ -25,6 +25,9 @@ TICK_S = 0.2
 LOCK_S = 3.0
 """A dead heartbeat is followed by another after this long."""
 
+BEAT_TICKS = 5
+"""Ticks between two notes that all runs were looked after: one second, which whoever watches need not know better."""
+
 REAP_ROWS = 500
 GAP_MS = 5_000
 """A heartbeat that did not look for so long does not know whether the living could renew."""
@@ -68,6 +71,7 @@ class Heartbeat:
         name: str,
         issue: Callable[[Ticket], Awaitable[None]],
         queued: Callable[[], Awaitable[dict[Role, int]]],
+        schedules: Callable[[], Awaitable[None]] | None = None,
         seen: Callable[[Sequence[RunSnapshot], Capacity], None] = unseen,
         recorded: Callable[[str, Sequence[Commit]], None] | None = None,
     ) -> None:
@@ -76,6 +80,7 @@ class Heartbeat:
         self._name = name
         self._issue = issue
         self._queued = queued
+        self._duties = [self._act] if schedules is None else [self._act, schedules]
         self._seen = seen
         self._recorded = recorded or (lambda _run_id, commits: untold(commits))
         self._pacer = Pacer(ledger, clock)
@@ -89,11 +94,24 @@ class Heartbeat:
             if not await self._ledger.lock("heartbeat", self._name, LOCK_S):
                 self._pulse = Pulse()
                 return False
-            await self._act()
+            await self._do_duties()
         except LedgerUnavailable:
             self._pulse = Pulse()
             return False
         return True
+
+    async def _do_duties(self) -> None:
+        """One that fails must not keep the other from being done."""
+        failures: list[Exception] = []
+        for duty in self._duties:
+            try:
+                await duty()
+            except LedgerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised when all is done
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def leave(self) -> None:
         """Let another one act at once: it need not wait until our lock is over."""
@@ -126,6 +144,8 @@ class Heartbeat:
             await self._issue(ticket)
         if failures:
             raise failures[0]
+        if self._turn % BEAT_TICKS == 0:
+            await self._ledger.note_beat(self._name)
 
     async def _look(self) -> list[RunSnapshot]:
         """The runs of this version's ledger; another version's workers look after the others."""

@@ -17,7 +17,7 @@ BEGIN, END = "<!-- events:begin -->", "<!-- events:end -->"
 
 
 @pytest.fixture(scope="module")
-def sources.items():
+def sources(root):
     """Every module of ours, parsed, by its path."""
     modules = [module for package in ("pipeline", "workers") for module in (root / package).rglob("*.py")]
     return {module.relative_to(root).as_posix(): ast.parse(module.read_text(encoding="utf-8")) for module in modules}
