@@ -16,7 +16,7 @@ from pipeline.cli.out_option import OUT
 from pipeline.core import checkup
 from pipeline.core.account import Secret, key_fingerprint
 from pipeline.core.checkup import Finding, Level
-from pipeline.core.checkup_fleet import of_files, of_fleet, of_spill
+from pipeline.core.checkup_fleet import of_files, of_fleet, of_schedules, of_spill
 from pipeline.core.checkup_redis import of_clocks, of_redis
 from pipeline.core.costs import Price
 from pipeline.core.errors import VidbatchError
@@ -106,7 +106,8 @@ def _redis(
 
 async def _fleet(url: str, environment: Mapping[str, str], fingerprint: str, api_ahead: float | None) -> list[Finding]:
     from pipeline.edges.redis_door import RedisDoor  # noqa: PLC0415 - only where a server is named
-    from pipeline.edges.redis_facts import facts, fleet  # noqa: PLC0415
+    from pipeline.edges.redis_facts import facts, fleet, last_firings  # noqa: PLC0415
+    from pipeline.edges.redis_schedules import RedisSchedules  # noqa: PLC0415
 
     door = RedisDoor(url)
     try:
@@ -114,7 +115,8 @@ async def _fleet(url: str, environment: Mapping[str, str], fingerprint: str, api
         found = [*of_redis(server), *of_clocks(server.ahead_s, api_ahead)]
         if any(finding.name == "Redis" and finding.level is Level.ERROR for finding in found):
             return found
-        return [*found, *of_fleet(await fleet(door, fingerprint))]
+        found += of_fleet(await fleet(door, fingerprint))
+        return [*found, *of_schedules(await last_firings(RedisSchedules(door)))]
     finally:
         await door.close()
 

@@ -9,11 +9,16 @@ from urllib.parse import urlsplit
 from pipeline.core.checkup_fleet import FleetFacts, WorkerSeen
 from pipeline.core.checkup_redis import RedisFacts
 from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.schedules import Book, Firing
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import LEDGER_VERSION, LOCKS, QUEUES, ROLES
 from pipeline.edges.redis_presence import RedisPresence
+from pipeline.ports import Schedules
 
 PINGS = 50
+LOOKED_BACK = 20
+"""Firings of a schedule among which its last one is looked for that was not merely skipped."""
+
 CONFIGURED = ("appendfsync", "save")
 LOCAL = {"localhost", "::1", ""}
 
@@ -58,6 +63,17 @@ async def fleet(door: RedisDoor, key: str) -> FleetFacts:
         queued={role: await presence.queued(f"{QUEUES}{role}") for role in ROLES},
         key=key,
     )
+
+
+async def last_firings(schedules: Schedules) -> list[tuple[Book, Firing | None]]:
+    """Each schedule with its last firing that came to an end of its own. LedgerUnavailable when Redis is away."""
+    found: list[tuple[Book, Firing | None]] = []
+    for book in await schedules.books():
+        over = [firing for firing in book.firings if not firing.is_open]
+        over += await schedules.history(book.schedule.name, LOOKED_BACK)
+        ended = [firing for firing in over if firing.exit_code is not None]
+        found.append((book, max(ended, key=lambda firing: firing.firing_id, default=None)))
+    return found
 
 
 HEARTBEAT_LOCK_MS = 3_000

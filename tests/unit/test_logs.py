@@ -10,7 +10,7 @@ from datetime import datetime
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import SettingsError
@@ -111,6 +111,7 @@ def test_whatever_a_message_holds_it_is_one_line(lines, form):
         assert orjson.loads(line)["message"].startswith("a\nb\r\n\tc\x1b")
 
 
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(), st.dictionaries(st.text(min_size=1), st.text() | st.binary() | st.integers() | st.floats()))
 def test_any_record_is_one_bounded_line(message, extra):
     record = logging.makeLogRecord({"msg": message, "levelname": "INFO", "name": "vidbatch", "more": extra})
