@@ -25,8 +25,9 @@ LOADED = (Worker, TaskPool, Consumer, pulse, runtime, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 SHOWN_EVERY_S = 20.0
-"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on itself, and with ten
-seconds of work in each they are few."""
+"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on itself, and with
+ten seconds of work in each they are few."""
+
 _log = logging.getLogger("vidbatch.worker")
 
 
