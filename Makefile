@@ -115,6 +115,10 @@ lock: $(VENV)/.made ## write requirements*.lock anew from pyproject.toml
 		echo "$$file: $$(grep -c '==' $$file) packages"; \
 	done
 
+.PHONY: secrets
+secrets: ## what `docker compose up` needs, once: ./secrets, ./data and .env (VIDBATCH_API_KEY=… gives the key)
+	@sh compose/secrets.sh
+
 .PHONY: clean
 clean: ## remove .venv and everything that tools left behind
 	@rm -rf $(VENV) $(PROVIDERS) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo

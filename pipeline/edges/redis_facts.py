@@ -13,12 +13,17 @@ async def facts(url: str) -> dict[str, Any]:
         told = await door.call("INFO")
     finally:
         await door.close()
-    return told if isinstance(told, dict) else _read(bytes(told))
+    return read_info(told)
 
 
 def facts_of(url: str) -> dict[str, Any]:
     """The same for a command that has no event loop."""
     return asyncio.run(facts(url))
+
+
+def read_info(told: Any) -> dict[str, Any]:  # noqa: ANN401 - the client has it as a dict, or as the server wrote it
+    """A reply to INFO, by name."""
+    return told if isinstance(told, dict) else _read(bytes(told))
 
 
 def _read(text: bytes) -> dict[str, Any]:

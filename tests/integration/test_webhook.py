@@ -1,0 +1,327 @@
+"""Messages to a schedule's URL, as a real receiver meets them: signed, tried again, sent by one worker at a time."""
+
+import asyncio
+import base64
+import copy
+import json
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from standardwebhooks import Webhook as Receiver
+from standardwebhooks import WebhookVerificationError
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.notices import CLAIM_MS, GRACE_MS, RETRY_MS, notice_state
+from pipeline.core.schedules import Book, Cause, Firing, FiringState, Notice, Schedule
+from pipeline.edges.clock import time_of_day_us
+from pipeline.edges.webhook import NO_SECRET, SigningSecret, Webhook, checked_url, secrets_from, shown_url
+from pipeline.flows.notifying import Notifying
+from tests.book_shelf import BookShelf
+
+SECRET = "whsec_" + base64.b64encode(b"thirty-two bytes of the test's!!").decode()
+OTHER = "whsec_" + base64.b64encode(b"another secret, which nobody has").decode()
+
+
+class Hook:
+    """A receiver that does what it is told with each request in turn, and 204 when nothing is left to do."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.to_do: deque[str] = deque()
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.released = threading.Event()
+        self.met = threading.Event()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                hook.answer(self)
+
+            def do_GET(self) -> None:
+                hook.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        self.thread.start()
+
+    @property
+    def port(self) -> int:
+        return self.server.server_address[1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hooks/night?token=t0ken"
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.got.append((request.path, headers, body))
+        self.met.set()
+        what = self.to_do.popleft() if self.to_do else "204"
+        if what == "hang":
+            self.released.wait(30)
+            request.close_connection = True
+            return
+        request.send_response(int(what.partition(" ")[0]))
+        if what.startswith("307"):
+            request.send_header("Location", f"http://127.0.0.1:{self.port}/elsewhere")
+        flood = what.endswith("flood")
+        request.send_header("Content-Length", str(1 << 40) if flood else "0")
+        request.end_headers()
+        if flood:
+            with suppress(OSError):
+                while True:
+                    request.wfile.write(b"x" * (1 << 16))
+
+    def close(self) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    one = Hook()
+    yield one
+    one.close()
+
+
+def shelf_for(url: str) -> BookShelf:
+    """A schedule whose run has ended, and of which `url` is to be told now."""
+    now = time_of_day_us() // 1000
+    shelf = BookShelf(now)
+    schedule = Schedule("nightly", "0 2 * * *", "UTC", ("m.csv",), "/srv", notify=url)
+    ended = Notice("ended", due_ms=now)
+    firing = Firing("0001", now, Cause.CRON, FiringState.ENDED, now, "r1", "out", exit_code=0, notices=(ended,))
+    shelf.kept["nightly"] = Book(schedule, now + 86_400_000, (firing,))
+    return shelf
+
+
+def webhook(secret: str = SECRET, timeout_s: float = 10.0) -> Webhook:
+    return Webhook(lambda: secrets_from({"VIDBATCH_NOTIFY_SECRET": secret}), timeout_s)
+
+
+async def looks(shelf: BookShelf, sender: Webhook, times: int) -> None:
+    """Look once at each time at which something is due."""
+    notifying = Notifying(shelf, sender)
+    try:
+        for _ in range(times):
+            await notifying.look()
+            if "nightly" in shelf.kept and (firings := shelf.kept["nightly"].firings):
+                shelf.at_ms = max(shelf.at_ms, firings[0].notices[0].due_ms)
+    finally:
+        await sender.close()
+
+
+def notice_of(shelf: BookShelf) -> Notice:
+    return shelf.past["nightly"][-1].notices[0]
+
+
+def test_a_receiver_of_standard_webhooks_takes_the_message_for_genuine(hook):
+    shelf = shelf_for(hook.url)
+    asyncio.run(looks(shelf, webhook(), 1))
+    ((path, headers, body),) = hook.got
+    assert path == "/hooks/night?token=t0ken"
+    told = Receiver(SECRET).verify(body, headers)
+    assert (told["schedule"], told["event"], told["exit_code"]) == ("nightly", "ended", 0)
+    assert headers["webhook-id"] == "nightly-0001-0"
+    assert headers["content-type"] == "application/json"
+    with pytest.raises(WebhookVerificationError):
+        Receiver(OTHER).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        Receiver(SECRET).verify(body.replace(b"0", b"1"), headers)
+    assert notice_state(notice_of(shelf)) == "delivered"
+    assert shelf.kept["nightly"].firings == ()
+
+
+def test_what_fails_is_tried_again_until_it_arrives(hook):
+    hook.to_do.extend(["500", "307 elsewhere", "hang"])
+    shelf = shelf_for(hook.url)
+    sender = webhook(timeout_s=0.3)
+    troubles = []
+
+    async def until_it_arrives() -> None:
+        notifying = Notifying(shelf, sender)
+        while shelf.kept["nightly"].firings:
+            await notifying.look()
+            troubles.append(notice_of(shelf).trouble)
+            shelf.at_ms = max(shelf.at_ms, notice_of(shelf).due_ms)
+        await sender.close()
+
+    began = shelf.at_ms
+    asyncio.run(until_it_arrives())
+    assert [path for path, *_ in hook.got] == ["/hooks/night?token=t0ken"] * 4  # the redirect was not followed
+    assert len({headers["webhook-id"] for _, headers, _ in hook.got}) == 1
+    stamps = [int(headers["webhook-timestamp"]) * 1000 for _, headers, _ in hook.got]
+    assert [round((stamp - stamps[0]) / 1000) for stamp in stamps] == [0, 5, 35, 155]
+    assert began // 1000 == stamps[0] // 1000
+    place = f"http://127.0.0.1:{hook.port}/…"
+    assert troubles[0] == f"{place} answered 500"
+    assert troubles[1] == f"{place} answered 307; redirects are not followed"
+    assert troubles[2].startswith(f"{place} did not answer: ")
+    assert troubles[3] == ""
+    assert notice_of(shelf).tries == 4
+    assert "t0ken" not in "".join(troubles)
+
+
+def test_a_receiver_that_was_not_there_is_told_once_it_is():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shelf = shelf_for(f"http://127.0.0.1:{port}/")
+    asyncio.run(looks(shelf, webhook(), 1))
+    assert "did not answer" in notice_of(shelf).trouble
+    hook = Hook(port)
+    try:
+        asyncio.run(looks(shelf, webhook(), 1))
+    finally:
+        hook.close()
+    assert len(hook.got) == 1
+    assert notice_state(notice_of(shelf)) == "delivered"
+
+
+def test_it_is_given_up_after_the_last_try(hook):
+    hook.to_do.extend(["503"] * 20)
+    shelf = shelf_for(hook.url)
+    asyncio.run(looks(shelf, webhook(), 20))
+    assert len(hook.got) == len(RETRY_MS) + 1
+    assert notice_state(notice_of(shelf)) == "given up"
+    assert shelf.kept["nightly"].firings == ()
+
+
+def test_an_answer_without_end_is_not_read(hook):
+    hook.to_do.append("200 flood")
+    shelf = shelf_for(hook.url)
+    asyncio.run(looks(shelf, webhook(timeout_s=5), 1))
+    assert notice_state(notice_of(shelf)) == "delivered"
+
+
+def test_of_several_workers_one_sends(hook):
+    shelf = shelf_for(hook.url)
+
+    async def all_at_once() -> None:
+        senders = [webhook() for _ in range(5)]
+        await asyncio.gather(*(Notifying(shelf, sender).look() for sender in senders))
+        for sender in senders:
+            await sender.close()
+
+    asyncio.run(all_at_once())
+    assert len(hook.got) == 1
+
+
+def test_without_a_secret_nothing_is_sent_and_history_says_so(hook):
+    shelf = shelf_for(hook.url)
+    asyncio.run(looks(shelf, webhook(secret=""), 1))
+    assert "nightly" not in shelf.past  # one that has a secret would have gone first
+    shelf.at_ms += GRACE_MS
+    asyncio.run(looks(shelf, webhook(secret=""), 1))
+    assert notice_of(shelf).trouble == NO_SECRET
+    assert not hook.got
+    shelf.at_ms = notice_of(shelf).due_ms
+    asyncio.run(looks(shelf, webhook(), 1))
+    assert len(hook.got) == 1
+
+
+def test_a_worker_that_dies_while_it_sends_costs_one_try(hook):
+    hook.to_do.append("hang")
+    shelf = shelf_for(hook.url)
+
+    async def cancelled() -> None:
+        sender = webhook()
+        task = asyncio.create_task(Notifying(shelf, sender).look())
+        assert await asyncio.to_thread(hook.met.wait, 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await sender.close()
+
+    asyncio.run(cancelled())
+    shelf.at_ms += CLAIM_MS
+    asyncio.run(looks(shelf, webhook(), 1))
+    assert notice_state(notice_of(shelf)) == "delivered"
+    assert notice_of(shelf).tries == 2
+
+
+def test_a_change_of_the_book_meanwhile_loses_nothing(hook):
+    shelf = shelf_for(hook.url)
+
+    class Meddling(Webhook):
+        async def send(self, *message: object) -> str:
+            book = shelf.kept["nightly"]
+            shelf.kept["nightly"] = book.revised(schedule=replace(book.schedule, paused=True))
+            return await super().send(*message)
+
+    asyncio.run(looks(shelf, Meddling(lambda: secrets_from({"VIDBATCH_NOTIFY_SECRET": SECRET})), 1))
+    assert notice_state(notice_of(shelf)) == "delivered"
+    assert shelf.kept["nightly"].schedule.paused
+
+
+def test_while_secrets_are_exchanged_a_message_bears_both_signatures(hook, tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n{OTHER}\n")
+    shelf = shelf_for(hook.url)
+    asyncio.run(looks(shelf, Webhook(lambda: secrets_from({"VIDBATCH_NOTIFY_SECRET_FILE": str(file)})), 1))
+    ((_, headers, body),) = hook.got
+    for secret in (SECRET, OTHER):
+        Receiver(secret).verify(body, headers)
+
+
+@pytest.mark.parametrize("text", ["password", "whsec_short", "whsec_" + "A" * 200, "whsec_!!!!" + "A" * 40])
+def test_what_is_no_secret_is_refused_without_being_repeated(text):
+    with pytest.raises(SettingsError) as refused:
+        secrets_from({"VIDBATCH_NOTIFY_SECRET": text})
+    assert "VIDBATCH_NOTIFY_SECRET: found" in str(refused.value)
+    assert text not in str(refused.value)
+
+
+def test_a_secret_is_shown_nowhere(tmp_path):
+    (secret,) = secrets_from({"VIDBATCH_NOTIFY_SECRET": SECRET})
+    assert repr(secret) == "SigningSecret()"
+    with pytest.raises(TypeError):
+        copy.copy(secret)
+    with pytest.raises(SettingsError, match=r"VIDBATCH_NOTIFY_SECRET_FILE: .*gone can't be read"):
+        secrets_from({"VIDBATCH_NOTIFY_SECRET_FILE": str(tmp_path / "gone")})
+    assert isinstance(secret, SigningSecret)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ops.example/x",
+        "ftp://ops.example/x",
+        "https:///x",
+        "https://ops.example:port/x",
+        "https://me:hunter2@ops.example/x",
+        "https://me@ops.example/x",
+        "https://ops.example/x#top",
+        "https://ops.example/a b",
+        "",
+    ],
+)
+def test_only_plain_urls_are_told(url):
+    with pytest.raises(SettingsError, match=r"^--notify: found") as refused:
+        checked_url(url, "--notify")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_url_is_shown_without_what_may_protect_it():
+    assert checked_url("https://ops.example/x?key=1", "--notify") == "https://ops.example/x?key=1"
+    assert shown_url("https://ops.example/x?key=1") == "https://ops.example/…"
+    assert shown_url("http://ops.example:8080/") == "http://ops.example:8080"
+
+
+def test_no_proxy_of_the_environment_sees_the_message(hook, monkeypatch):
+    monkeypatch.setitem(os.environ, "http_proxy", "http://127.0.0.1:1")
+    shelf = shelf_for(hook.url)
+    asyncio.run(looks(shelf, webhook(), 1))
+    assert json.loads(hook.got[0][2])["firing"] == "0001"
