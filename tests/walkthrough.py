@@ -7,6 +7,7 @@ A block without a language tells what the block before it prints: each of its li
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.documents import Block, blocks
@@ -47,33 +49,32 @@ def checkout() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def environment(folder: Path, more: Mapping[str, str]) -> dict[str, str]:
-    """What a reader's shell knows: nothing of ours but what the text says that they have."""
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("VIDBATCH_", "PIP_", "AWS_", "PYTEST"))
-    }
-    return {**clean, "HOME": str(folder), "VIDBATCH_STATE": str(folder / ".state"), **more}
+@dataclass(frozen=True)
+class Reader:
+    """What somebody who follows a document has, and does of their own accord."""
+
+    has: Mapping[str, str] = field(default_factory=dict)
+    """Variables, from the beginning."""
+    gets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Variables, from the first block on that holds this text."""
+    types_instead: Mapping[str, str] = field(default_factory=dict)
+    """What a command does here, as a function of the shell."""
+    looks_at: str = ""
+    """Commands at the end, which have to succeed as well."""
 
 
-def walk(
-    text: str,
-    folder: Path,
-    within_s: float,
-    more: Mapping[str, str] | None = None,
-    instead: Mapping[str, str] | None = None,
-) -> None:
-    """Type the document's blocks into one shell; AssertionError where one fails, or does not print what it should.
-
-    `instead` has functions of the shell, by the name of the command whose place they take.
-    """
+def walk(text: str, folder: Path, within_s: float, reader: Reader) -> str:
+    """Type the document's blocks into one shell; AssertionError where one fails, or does not print what it should."""
     todo = [block for block in blocks(text) if block.language in {"sh", ""}]
-    script = ["set -eu", *(f"{name}() {{ {body}; }}" for name, body in (instead or {}).items())]
-    for block in todo:
-        if block.language == "sh":
-            script += [f"printf '\\n{MARK}%s\\n' {block.line}", block.text]
-    said = _typed("\n".join(script), folder, within_s, environment(folder, more or {}))
+    typed = [block for block in todo if block.language == "sh"]
+    script = ["set -eu", *(f"{name}() {{ {body}; }}" for name, body in reader.types_instead.items())]
+    for block in typed:
+        script.append(f"printf '\\n{MARK}%s\\n' {block.line}")
+        for where, variables in reader.gets.items():
+            if block is next(one for one in typed if where in one.text):
+                script += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+        script.append(block.text)
+    said = _typed("\n".join([*script, reader.looks_at]), folder, within_s, _environment(folder, reader.has))
     parts = {int(line): rest for line, _, rest in (part.partition("\n") for part in said.split(MARK)[1:])}
     ran = Block("", "", 0)
     for block in todo:
@@ -81,9 +82,15 @@ def walk(
             ran = block
         else:
             missing = first_missing(block.text, parts[ran.line])
-            assert missing is None, (
-                f"line {block.line}: {missing!r} is not what line {ran.line} printed:\n{parts[ran.line]}"
-            )
+            assert missing is None, f"line {block.line}: {missing!r} is not in what line {ran.line} printed:\n{said}"
+    return said
+
+
+def _environment(folder: Path, has: Mapping[str, str]) -> dict[str, str]:
+    """What a reader's shell knows: nothing of ours but what the text says that they have."""
+    ours = ("VIDBATCH_", "PIP_", "AWS_", "PYTEST", "CELERY")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**clean, "HOME": str(folder), "VIDBATCH_STATE": str(folder / ".state"), **has}
 
 
 def first_missing(told: str, said: str) -> str | None:
@@ -114,7 +121,7 @@ def _typed(script: str, folder: Path, within_s: float, environment: Mapping[str,
                 stdin=terminal,
                 stdout=out,
                 stderr=out,
-                start_new_session=True,
+                process_group=0,  # no session of its own: with a terminal at its end, workers would be hung up on
             )
             try:
                 code: int | str = shell.wait(within_s)
