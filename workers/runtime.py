@@ -118,8 +118,8 @@ class Runtime:
             return
         window, seconds = _window(role, card.policy.mode)
         turn = Turn(self._clock.monotonic, seconds, most)
-        gather_s = GATHER_S.get(role, 0.0)
-        bench = Bench(run_id, role, holder, window, seconds, card.policy.lease_s, stopping, gather_s, turn.yields)
+        lease_s, gather_s, reach = card.policy.lease_s, GATHER_S.get(role, 0.0), self._apis.reach(card)
+        bench = Bench(run_id, role, holder, window, seconds, lease_s, stopping, gather_s, turn.yields, reach)
         renewing = asyncio.create_task(self._renew(bench, turn))
         try:
             await self._work(bench, card)

@@ -8,11 +8,11 @@ from celery.apps.worker import Worker
 from celery.concurrency.prefork import TaskPool
 from celery.worker.consumer import Consumer
 
-from workers import pulse, runtime
+from workers import places, pulse, runtime
 from workers.restart import survive_redis_restart
 from workers.settings import WorkerSettings
 
-LOADED = (Worker, TaskPool, Consumer, pulse, runtime, survive_redis_restart)
+LOADED = (Worker, TaskPool, Consumer, places, pulse, runtime, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 
@@ -24,7 +24,7 @@ def serve(settings: WorkerSettings) -> None:
         hostname=f"vidbatch-{os.getpid()}@{socket.gethostname()}",
         pool_cls="prefork",
         concurrency=settings.children,
-        queues=[role.value for role in settings.roles],
+        queues=[role.value for role in settings.shifts],
         loglevel="WARNING",
         without_mingle=True,
         without_gossip=True,
