@@ -147,11 +147,12 @@ class _Pulse:
         key = self._settings.key
         card = WorkerCard(
             name=self._name,
-            roles=tuple(self._settings.roles),
-            shifts=self._settings.shifts,
+            roles=tuple(self._settings.shifts),
+            shifts=max(self._settings.shifts.values()),
             key_fingerprints=(key_fingerprint(key.reveal()),) if key else (),
             ledger_version=LEDGER_VERSION,
             media_roots=self._settings.media_roots,
+            by_role={role.value: most for role, most in self._settings.shifts.items()},
         )
         await self._ledger.register_worker(card)
         if self._alive:
