@@ -27,6 +27,7 @@ COMMANDS = {
     "diff": "pipeline.cli.diff_command",
     "schedule": "pipeline.cli.schedule_command",
     "worker": "pipeline.cli.worker_command",
+    "metrics": "pipeline.cli.metrics_command",
     "doctor": "pipeline.cli.doctor_command",
     "simulate": "pipeline.cli.simulate_command",
     "demo": "pipeline.cli.demo_command",
@@ -50,13 +51,27 @@ SUMMARIES = {
     "diff": "Compare two runs over the same rows: answers, fields, statuses, tokens and cost.",
     "schedule": "Have the fleet give `vidbatch run` at set times, and see how it went.",
     "worker": "Serve runs that were handed to a Redis server.",
+    "metrics": "Serve metrics of runs, accounts, workers and schedules for Prometheus.",
     "doctor": "Look at everything that a run needs, and say what is wrong; send nothing.",
     "simulate": "Serve a FoxAPI on this machine, for trials and tests.",
     "demo": "Do the main job here and now, on real clips, against a simulated API.",
     "faultlab": "Break real workers and servers on purpose, and show what it costs.",
 }
 
-CONFIGURED = ("run", "plan", "worker", "status", "watch", "pause", "resume", "cancel", "retry", "collect", "doctor")
+CONFIGURED = (
+    "run",
+    "plan",
+    "worker",
+    "metrics",
+    "status",
+    "watch",
+    "pause",
+    "resume",
+    "cancel",
+    "retry",
+    "collect",
+    "doctor",
+)
 """Commands whose options have their defaults in `vidbatch.toml`."""
 
 CHANGING = ("limits",)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 
 from pipeline.core.snapshot import RunSnapshot
@@ -123,7 +124,8 @@ def fleet(redis_server, tmp_path_factory) -> Iterator[Fleet]:
     folder_of_workers = tmp_path_factory.mktemp("fleet")
     terminal = Terminal(folder_of_workers, VIDBATCH_API_KEY=KEY, VIDBATCH_NOTIFY_SECRET=NOTIFY_SECRET)
     workers = [
-        terminal.starts("worker", "--redis", server.url, "--roles", roles) for roles in ("submit,poll", "write,control")
+        terminal.starts("worker", "--redis", server.url, "--roles", roles, "--log-format", form)
+        for roles, form in (("submit,poll", "json"), ("write,control", "text"))
     ]
     try:
         yield Fleet(server.url, KEY)
@@ -133,9 +135,13 @@ def fleet(redis_server, tmp_path_factory) -> Iterator[Fleet]:
         for worker in workers:
             with suppress(subprocess.TimeoutExpired):
                 worker.process.wait(30)
+        logs = [worker.said for worker in workers]
         terminal.close()
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
+    # whatever all tests did to them
+    assert all(orjson.loads(line)["event"] for line in logs[0].splitlines())
+    assert not [line for log in logs for line in log.splitlines() if KEY in line]
 
 
 @pytest.fixture
