@@ -43,8 +43,6 @@ def test_a_run_at_work_is_told_in_one_row():
     [account, heading, row] = table([GOES])
     assert account == "account api#key: 90 in flight, 800 POSTs a minute now, rate found: 600 a minute"
     assert " ".join(heading.split()) == "RUN STATE PRIORITY ROWS ROWS/S LEFT IN FLIGHT POSTS/MIN TOKENS COST"
-        *["RUN", "STATE", "PRIORITY", "ROWS", "ROWS/S", "LEFT", "IN", "FLIGHT", "POSTS/MIN", "TOKENS", "COST"]
-    ]
     figures = ["running", "10", "1,200/10,000", "12%", "10.0", "15", "min", "90", "100%", "600", "1.2M", "$1.50"]
     assert row.split() == [RUN.run_id, *figures]
 
@@ -63,9 +61,6 @@ def test_each_account_has_a_heading_of_its_own():
     lines = list(table([GOES, Stand(replace(OTHER, account="b#key"), "", "")]))
     begin = [line.partition(":")[0] for line in lines if line.startswith("account")]
     assert begin == ["account api#key", "account b#key"]
-        "account api#key",
-        "account b#key",
-    ]
 
 
 @pytest.mark.parametrize(
