@@ -26,7 +26,8 @@ class WorkerSeen:
     name: str
     ours: bool
     roles: tuple[str, ...] = ()
-    shifts: int = 0
+    shifts: Mapping[str, int] = field(default_factory=dict)
+    """Shifts at a time by role."""
     keys: tuple[str, ...] = ()
     media_roots: tuple[str, ...] = ()
 
@@ -120,7 +121,7 @@ def _heartbeat(facts: FleetFacts) -> Finding:
 
 
 def _queues(queued: Mapping[str, int], ours: Sequence[WorkerSeen]) -> Finding:
-    shifts = {role.value: sum(worker.shifts for worker in ours if role in worker.roles) for role in Role}
+    shifts = {role.value: sum(worker.shifts.get(role, 0) for worker in ours) for role in Role}
     piled = [role for role, count in queued.items() if count > PILED_UP * max(1, shifts.get(role, 0))]
     found = ", ".join(f"{count} for {role}" for role, count in queued.items() if count) or "no ticket waits"
     if piled:

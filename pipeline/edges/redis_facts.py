@@ -52,7 +52,7 @@ async def fleet(door: RedisDoor, key: str) -> FleetFacts:
                 worker.name,
                 worker.ledger_version == LEDGER_VERSION,
                 worker.roles,
-                worker.shifts,
+                {role: worker.shifts_of(role) for role in worker.roles},
                 worker.key_fingerprints,
                 worker.media_roots,
             )

@@ -101,7 +101,7 @@ def test_clocks_that_differ_are_told(redis_s, api_s, told):
 # The fleet.
 
 ALL = ("submit", "poll", "write", "control")
-WORKER = WorkerSeen("w-1", True, ALL, 2, ("mine",))
+WORKER = WorkerSeen("w-1", True, ALL, dict.fromkeys(ALL, 2), ("mine",))
 
 
 def fleet(*workers, heartbeat="w-1", key="mine", **facts):
@@ -124,21 +124,25 @@ def test_a_fleet_of_two_versions_is_told():
 
 
 def test_a_role_that_nobody_serves_is_an_error():
-    [roles] = [f for f in of_fleet(FleetFacts([WorkerSeen("w", True, ALL[:3], 1, ("mine",))])) if f.name == "roles"]
+    [roles] = [
+        f
+        for f in of_fleet(FleetFacts([WorkerSeen("w", True, ALL[:3], dict.fromkeys(ALL, 1), ("mine",))]))
+        if f.name == "roles"
+    ]
     assert (roles.level, "control" in roles.found, "--roles control" in roles.todo) == (Level.ERROR, True, True)
 
 
 def test_a_key_that_no_worker_holds_is_an_error():
     assert fleet(WORKER, key="other")["workers' keys"] == "error"
-    half = WorkerSeen("w-2", True, ("submit",), 1, ("other",))
+    half = WorkerSeen("w-2", True, ("submit",), dict.fromkeys(ALL, 1), ("other",))
     assert fleet(WORKER, half, key="other")["workers' keys"] == "error"
-    assert fleet(WORKER, WorkerSeen("w-2", True, ("submit",), 1))["workers' keys"] == "warning"
-    writer = WorkerSeen("w-3", True, ("write", "control"), 1)
+    assert fleet(WORKER, WorkerSeen("w-2", True, ("submit",), dict.fromkeys(ALL, 1)))["workers' keys"] == "warning"
+    writer = WorkerSeen("w-3", True, ("write", "control"), dict.fromkeys(ALL, 1))
     assert "workers' keys" not in fleet(writer)
 
 
 def test_senders_that_read_different_folders_are_told():
-    rooted = WorkerSeen("w-2", True, ALL, 1, ("mine",), ("/videos",))
+    rooted = WorkerSeen("w-2", True, ALL, dict.fromkeys(ALL, 1), ("mine",), ("/videos",))
     assert fleet(WORKER, rooted)["media roots"] == "warning"
     assert fleet(rooted)["media roots"] == "ok"
 
