@@ -16,6 +16,7 @@ from pipeline.core.judging import Judging
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
 from pipeline.core.limits import Limits
+from pipeline.core.measures import StoreMeasured
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.core.policy import Policy
@@ -63,6 +64,18 @@ class Uploads(Protocol):
 
     async def release(self, account: str, digest: str, holder: str) -> None:
         """Be it no longer."""
+
+
+class Store(Protocol):
+    """The server that keeps the ledger, looked at from outside."""
+
+    async def measured(self) -> StoreMeasured:
+        """How fast it answers, its clock beside ours, and what it says of itself. LedgerUnavailable when away."""
+        ...
+
+    async def queued(self, role: str) -> int:
+        """Tickets that wait in a role's queue."""
+        ...
 
 
 class Schedules(Protocol):
@@ -433,6 +446,10 @@ class Ledger(Protocol):
     async def set_account_limits(self, account: str, limits: Limits) -> None:
         """Replace the account's own limits."""
 
+    async def account_counts(self, account: str) -> Mapping[str, int]:
+        """What was counted of an account for whoever watches, by the names of `core.counting`; it only ever grows."""
+        ...
+
     async def accounts(self) -> list[str]:
         """Accounts that are known, by name."""
         ...
@@ -473,6 +490,12 @@ class Ledger(Protocol):
     async def workers(self) -> list["WorkerCard"]:
         """Workers that are alive."""
 
+    async def note_beat(self, holder: str) -> None:
+        """Say that the acting heartbeat looked after all runs just now."""
+
+    async def last_beat(self) -> "Beat | None":
+        """Who looked after the runs last, and when; nothing where nobody ever did."""
+
     async def lock(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a short lock; False when another holds it, from now on no longer than `seconds`."""
 
@@ -484,8 +507,19 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """When a heartbeat looked after all runs last, in ms since 1970 by the Redis clock, and whose it was."""
+
+    holder: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerCard:
-    """A living worker process: which roles it serves, how many shifts at a time, and whose key it holds."""
+    """A living worker process: which roles it serves, how many shifts at a time, and whose key it holds.
+
+    `shifts` is the most that it holds of a role, for who does not know `by_role` yet.
+    """
 
     name: str
     roles: tuple[str, ...]
@@ -494,6 +528,12 @@ class WorkerCard:
     ledger_version: int
     media_roots: tuple[str, ...] = ()
     """Folders whose files it may read."""
+    by_role: Mapping[str, int] = field(default_factory=dict)
+    """Shifts at a time of each role; empty where the worker tells one number for all."""
+
+    def shifts_of(self, role: str) -> int:
+        """How many shifts of a role it holds at a time."""
+        return self.by_role.get(role, self.shifts) if role in self.roles else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,6 @@ def duties(name: str, settings: WorkerSettings, schedules: Schedules, ledger: Le
 
     The private worker of a command has none: it leaves with the command.
     """
-    if Role.CONTROL not in settings.roles or settings.coordinator_pid is not None:
+    if Role.CONTROL not in settings.shifts or settings.coordinator_pid is not None:
         return ()
     return (CommandingDuty(schedules, ledger, name), NotifyingDuty(schedules))

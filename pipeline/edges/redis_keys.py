@@ -13,6 +13,8 @@ ACCOUNTS = f"{PREFIX}accounts"
 WORKERS = f"{PREFIX}worker:"
 LOCKS = f"{PREFIX}lock:{LEDGER_VERSION}:"
 """Each version has a heartbeat of its own: one that looks after its own runs alone would keep the others waiting."""
+BEAT = f"{PREFIX}heartbeat:{LEDGER_VERSION}"
+"""Who looked after the runs last, and when."""
 UPLOADS = f"{PREFIX}upload:"
 """Where an account's uploaded files lie, by their hash."""
 QUEUES = f"{PREFIX}celery:{LEDGER_VERSION}:"
@@ -50,6 +52,11 @@ def account_key(account: str) -> str:
 def account_observed_key(account: str) -> str:
     """The list of what the account's ended generations told."""
     return f"{PREFIX}account:{account}:observed"
+
+
+def account_counts_key(account: str) -> str:
+    """The hash of what is counted of the account for whoever watches: `core.counting` names it."""
+    return f"{PREFIX}account:{account}:counts"
 
 
 def account_runs_key(account: str) -> str:
