@@ -11,7 +11,7 @@ from functools import partial
 from pipeline.core import launches
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.filling import filled
-from pipeline.core.firings import fired
+from pipeline.core.firings import fired, moved
 from pipeline.core.holds import EXIT_CODES, hold_of
 from pipeline.core.notices import over
 from pipeline.core.schedules import Book, Firing, Schedule
@@ -29,6 +29,9 @@ Change = Callable[[Book, int], Book | None]
 Fail = Callable[[str, Exception], None]
 """Is told which schedule met what."""
 
+Tell = Callable[[Schedule, Firing], None]
+"""Is told of each firing that came about or moved on, once it is kept."""
+
 _Tasks = dict[str, asyncio.Task[None]]
 
 _HELD = frozenset(EXIT_CODES.values()) - {launches.SYSTEM}
@@ -37,17 +40,25 @@ UNKNOWN_S = 600.0
 """A run that neither the ledger nor OUT knows of for so long is given up."""
 
 
-async def put(schedules: Schedules, before: Book, after: Book) -> bool:
+def _no_tale(_schedule: Schedule, _firing: Firing) -> None:
+    """Nobody is told."""
+
+
+async def put(schedules: Schedules, before: Book, after: Book, tell: Tell = _no_tale) -> bool:
     """Keep a book in the place of the one that was read, and what is over in the history; whether nobody was faster."""
     kept, ended = over(after)
-    return await schedules.put(before.schedule.name, before.revision, kept, ended)
+    is_kept = await schedules.put(before.schedule.name, before.revision, kept, ended)
+    for firing in moved(before, after) if is_kept else ():
+        tell(after.schedule, firing)
+    return is_kept
 
 
 class FiringSchedules:
     """What the acting heartbeat does: fires what is due, and sees how the runs stand that are with the fleet."""
 
-    def __init__(self, schedules: Schedules, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, schedules: Schedules, ledger: Ledger, clock: Clock, tell: Tell = _no_tale) -> None:
         self._schedules = schedules
+        self._tell = tell
         self._ledger = ledger
         self._clock = clock
         self._looked = float("-inf")
@@ -63,7 +74,7 @@ class FiringSchedules:
             try:
                 after = await self._seen(fired(book, now_ms), now_ms)
                 if after is not book:
-                    await put(self._schedules, book, after)
+                    await put(self._schedules, book, after, self._tell)
             except LedgerUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - one that is broken must not stop the others
@@ -88,8 +99,16 @@ class CommandingSchedules:
     """What a control worker does: gives commands that are due, and closes firings whose run has ended."""
 
     def __init__(
-        self, schedules: Schedules, ledger: Ledger, launcher: Launcher, clock: Clock, holder: str, fail: Fail
+        self,
+        schedules: Schedules,
+        ledger: Ledger,
+        launcher: Launcher,
+        clock: Clock,
+        holder: str,
+        fail: Fail,
+        tell: Tell = _no_tale,
     ) -> None:
+        self._tell = tell
         self._schedules = schedules
         self._ledger = ledger
         self._launcher = launcher
@@ -142,7 +161,7 @@ class CommandingSchedules:
         if firing is None or len(self._launches) >= MOST_AT_ONCE or book.schedule.name in self._launches:
             return
         mine = launches.claimed(book, firing.firing_id, self._holder, now_ms)
-        if mine is None or not await put(self._schedules, book, mine):
+        if mine is None or not await put(self._schedules, book, mine, self._tell):
             return
         if launches.held(mine, firing.firing_id, self._holder) is not None:
             self._begin(self._launches, book.schedule.name, partial(self._give, book.schedule, firing))
@@ -245,6 +264,6 @@ class CommandingSchedules:
             after = change(book, await self._schedules.now_ms())
             if after is None:
                 return False
-            if await put(self._schedules, book, after):
+            if await put(self._schedules, book, after, self._tell):
                 return True
         return False
