@@ -58,6 +58,7 @@ EVENTS = {
     "spill_failed": "neither Redis nor the disk took what is known of rows, and why",
     "row_untold": "what was known of one such row: its id was paid for, and stands nowhere but in this line",
     # schedules and metrics
+    "schedule_failed": "a schedule could not be looked after for an unforeseen reason; it is tried again",
     "notice_undelivered": "a schedule's webhook did not take a message, and why; it is tried again, or given up",
     "notice_failed": "a message to a schedule's webhook failed for an unforeseen reason",
     "read_failed": "`vidbatch metrics` could not read the ledger; the answer says so",
