@@ -32,6 +32,8 @@ ENVIRONMENT = {
     "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control, with numbers as submit=4",
     "VIDBATCH_MEDIA_ROOT": "folders whose video files may be read and sent, separated as in PATH",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
+    "VIDBATCH_LOG_FORMAT": "how workers and `metrics` log: text or json",
+    "VIDBATCH_LOG_LEVEL": "from which level on they do: debug, info, warning or error",
     "VIDBATCH_MODE": "how answers come",
     "VIDBATCH_POLL": "the polling schedule",
     "VIDBATCH_POLL_COST": "seconds that an answer may wait to save one poll",
