@@ -1,9 +1,10 @@
-"""A command that is to be scheduled, parsed at once as a control worker will: a mistake is told now and not at night."""
+"""A command that is to be scheduled, parsed as a control worker will: a mistake is told now, and not at night."""
 
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def checked(schedule: Schedule, at_ms: int) -> Checked:
 
 def _parsed(command: click.Command, arguments: Sequence[str], defaults: Mapping[str, object]) -> click.Context:
     try:
-        context = command.make_context("run", list(arguments), default_map=dict(defaults))
+        with contextlib.redirect_stdout(StringIO()):  # of --help
+            context = command.make_context("run", list(arguments), default_map=dict(defaults))
     except click.ClickException as error:
         raise SettingsError(f"the scheduled command: {error.format_message()}") from None
     except click.exceptions.Exit:
