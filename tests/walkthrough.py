@@ -83,6 +83,7 @@ def walk(text: str, folder: Path, within_s: float, reader: Reader) -> str:
         if block.language == "sh":
             ran = block
         else:
+            assert ran.line, f"line {block.line} is printed by nothing; say `text` where it is no output"
             missing = first_missing(block.text, parts[ran.line])
             assert missing is None, f"line {block.line}: {missing!r} is not in what line {ran.line} printed:\n{said}"
     return said

