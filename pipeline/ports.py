@@ -516,7 +516,10 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class WorkerCard:
-    """A living worker process: which roles it serves, how many shifts at a time, and whose key it holds."""
+    """A living worker process: which roles it serves, how many shifts at a time, and whose key it holds.
+
+    `shifts` is the most that it holds of a role, for who does not know `by_role` yet.
+    """
 
     name: str
     roles: tuple[str, ...]
@@ -525,6 +528,12 @@ class WorkerCard:
     ledger_version: int
     media_roots: tuple[str, ...] = ()
     """Folders whose files it may read."""
+    by_role: Mapping[str, int] = field(default_factory=dict)
+    """Shifts at a time of each role; empty where the worker tells one number for all."""
+
+    def shifts_of(self, role: str) -> int:
+        """How many shifts of a role it holds at a time."""
+        return self.by_role.get(role, self.shifts) if role in self.roles else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
 from workers import pulse, stopping
+from workers.places import Places
 from workers.restart import survive_redis_restart
 from workers.settings import CELERY, broker_url, from_environment
 
@@ -20,8 +21,11 @@ survive_redis_restart()
 
 def make_app() -> Celery:
     """The app of this process, by its environment."""
-    app = Celery("vidbatch", broker=broker_url(from_environment().redis_url), include=["workers.tasks"])
+    settings = from_environment()
+    app = Celery("vidbatch", broker=broker_url(settings.redis_url), include=["workers.tasks"])
     app.conf.update(CELERY)
+    app.conf.vidbatch_places = {role.value: most for role, most in settings.shifts.items()}
+    app.steps["consumer"].add(Places)
     app.conf.task_queues = [Queue(role.value) for role in Role]  # type: ignore[no-untyped-call]
     app.conf.task_routes = {f"vidbatch.{role}": {"queue": role.value} for role in Role}
     return app

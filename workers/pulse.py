@@ -19,11 +19,14 @@ from pipeline.core.snapshot import RunSnapshot
 from pipeline.core.tickets import Capacity, Role, Ticket
 from pipeline.edges.alive import AliveFile
 from pipeline.edges.clock import MachineClock
+from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import LEDGER_VERSION, QUEUES
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.redis_schedules import RedisSchedules
 from pipeline.edges.spill import SpillFolder
 from pipeline.flows.heartbeat import TICK_S, Heartbeat
 from pipeline.flows.replay import Fate, Replay
+from pipeline.flows.scheduling import FiringSchedules
 from pipeline.ports import WorkerCard
 from workers.beside import duties
 from workers.holders import unique_name
@@ -57,8 +60,12 @@ class _Pulse:
         self._name = unique_name(name)
         clock = MachineClock()
         rows = RowLog(_log, clock.monotonic)
+        self._schedules = RedisSchedules(RedisDoor(settings.redis_url))
+        # a command's own worker leaves with it, and is no fleet
+        of_fleet = settings.coordinator_pid is None
+        fire = FiringSchedules(self._schedules, self._ledger, clock) if of_fleet else None
         self._heartbeat = Heartbeat(
-            self._ledger, clock, self._name, self._issue, self._queued, seen=self._tell, recorded=rows
+            self._ledger, clock, self._name, self._issue, self._queued, fire, seen=self._tell, recorded=rows
         )
         self._acts = False
         self._away_told = float("-inf")
@@ -67,7 +74,7 @@ class _Pulse:
         self._chronicle = Chronicle()
         spill, place = SpillFolder(settings.state), place_of(settings.redis_url)
         self._replay = Replay(spill, self._ledger, f"{self._name}-replay", place)
-        self._beside = duties(self._name, settings)
+        self._beside = duties(self._name, settings, self._schedules, self._ledger)
         self._alive = AliveFile(settings.health_file) if settings.health_file else None
 
     async def beat(self) -> None:
@@ -140,11 +147,12 @@ class _Pulse:
         key = self._settings.key
         card = WorkerCard(
             name=self._name,
-            roles=tuple(self._settings.roles),
-            shifts=self._settings.shifts,
+            roles=tuple(self._settings.shifts),
+            shifts=max(self._settings.shifts.values()),
             key_fingerprints=(key_fingerprint(key.reveal()),) if key else (),
             ledger_version=LEDGER_VERSION,
             media_roots=self._settings.media_roots,
+            by_role={role.value: most for role, most in self._settings.shifts.items()},
         )
         await self._ledger.register_worker(card)
         if self._alive:

@@ -122,10 +122,9 @@ class Runtime:
             return
         window, seconds = _window(role, card.policy.mode)
         turn = Turn(self._clock.monotonic, seconds, most)
-        gather_s = GATHER_S.get(role, 0.0)
+        lease_s, gather_s, reach = card.policy.lease_s, GATHER_S.get(role, 0.0), self._apis.reach(card)
         recorded = partial(self._rows, run_id)
-        lease_s = card.policy.lease_s
-        bench = Bench(run_id, role, holder, window, seconds, lease_s, stopping, gather_s, turn.yields, recorded)
+        bench = Bench(run_id, role, holder, window, seconds, lease_s, stopping, gather_s, turn.yields, recorded, reach)
         renewing = asyncio.create_task(self._renew(bench, turn))
         try:
             await self._work(bench, card)

@@ -17,16 +17,17 @@ from pipeline.core.account import key_fingerprint
 from pipeline.core.lead import place_of
 from pipeline.edges.logs import name_process
 from pipeline.edges.redis_keys import LEDGER_VERSION
-from workers import pulse, runtime
+from workers import places, pulse, runtime
 from workers.restart import survive_redis_restart
 from workers.settings import WorkerSettings
 
-LOADED = (Worker, TaskPool, Consumer, pulse, runtime, survive_redis_restart)
+LOADED = (Worker, TaskPool, Consumer, places, pulse, runtime, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 SHOWN_EVERY_S = 20.0
-"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on itself, and with ten
-seconds of work in each they are few."""
+"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on itself, and with
+ten seconds of work in each they are few."""
+
 _log = logging.getLogger("vidbatch.worker")
 
 
@@ -42,7 +43,7 @@ def serve(settings: WorkerSettings) -> None:
         hostname=name,
         pool_cls="prefork",
         concurrency=settings.children,
-        queues=[role.value for role in settings.roles],
+        queues=[role.value for role in settings.shifts],
         loglevel="WARNING",
         without_mingle=True,
         without_gossip=True,
@@ -55,7 +56,7 @@ def serve(settings: WorkerSettings) -> None:
     # memory then stays shared. Celery collects before each fork.
     gc.freeze()
     gc.enable()
-    _log.info("serving %s", ", ".join(settings.roles), extra={"event": "worker_started", **_told_of(settings)})
+    _log.info("serving %s", ", ".join(settings.shifts), extra={"event": "worker_started", **_told_of(settings)})
     worker.start()
 
 
@@ -66,8 +67,8 @@ def _unsaid(*_: object) -> None:
 def _told_of(settings: WorkerSettings) -> dict[str, object]:
     """What a worker says of itself: never a secret."""
     return {
-        "roles": [role.value for role in settings.roles],
-        "shifts": settings.shifts,
+        "roles": [role.value for role in settings.shifts],
+        "shifts": {role.value: most for role, most in settings.shifts.items()},
         "children": settings.children,
         "redis": place_of(settings.redis_url),
         "key": key_fingerprint(settings.key.reveal()) if settings.key else None,

@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "VIDBATCH_MODEL": "the model where the manifest names none",
     "VIDBATCH_PROMPT": "the prompt where the manifest has none",
     "VIDBATCH_WORKERS": "submit and poll shifts at a time",
-    "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control",
+    "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control, with numbers as submit=4",
     "VIDBATCH_MEDIA_ROOT": "folders whose video files may be read and sent, separated as in PATH",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
     "VIDBATCH_MODE": "how answers come",

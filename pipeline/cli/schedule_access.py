@@ -3,9 +3,12 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import click
+
 from pipeline.core.errors import LedgerUnavailable, UsageError
 from pipeline.core.notices import over
 from pipeline.core.schedules import Book
+from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.redis_schedules import RedisSchedules
 from pipeline.ports import Schedules, WorkerCard
@@ -19,12 +22,20 @@ WITHOUT_REDIS = (
 )
 
 
+redis_url = click.option(
+    "--redis",
+    "redis_url",
+    envvar="VIDBATCH_REDIS",
+    help="Redis server of the fleet, such as redis://host:6379/0; schedules are kept there.",
+)
+
+
 @asynccontextmanager
 async def opened(redis_url: str | None) -> AsyncIterator[Schedules]:
     """The schedules of this Redis. UsageError without one: nobody would fire those of a private server."""
     if not redis_url:
         raise UsageError(WITHOUT_REDIS)
-    schedules = RedisSchedules(redis_url)
+    schedules = RedisSchedules(RedisDoor(redis_url))
     try:
         yield schedules
     finally:

@@ -12,6 +12,7 @@ import orjson
 from pipeline.cli import options
 from pipeline.cli.configuration import Configuration, known_key
 from pipeline.cli.schedule_access import WITHOUT_REDIS, control_workers, opened
+from pipeline.cli.schedule_access import redis_url as redis_option
 from pipeline.cli.schedule_check import Checked, checked
 from pipeline.cli.schedule_text import as_object, crontab_line, instant, moment, next_times, run_words
 from pipeline.core.errors import LedgerUnavailable, SettingsError, UsageError
@@ -73,7 +74,7 @@ class _Added:
     "there [default: the folder in which you are].",
 )
 @click.option("--replace", "replacing", is_flag=True, help="Take the place of a schedule of this name; history stays.")
-@options.redis_url
+@redis_option
 @options.json_output
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="-- run MANIFEST... --out OUT ...")
 @click.pass_obj
@@ -114,9 +115,8 @@ def _schedule(name: str, words: Sequence[str], given: dict[str, Any]) -> tuple[S
     if tz is None:
         known = local_zone(process_environment())
         tz = known or "UTC"
-        said = [
-            f"time zone: {tz}, {'this machine’s' if known else 'as this machine’s is not known'}; --tz sets another"
-        ]
+        why = "that of this machine" if known else "as that of this machine is not known"
+        said = [f"time zone: {tz}, {why}; --tz sets another"]
     check_zone(tz)
     folder = Path(given["folder"] or ".").absolute()
     if folder.exists() and not folder.is_dir():
@@ -153,11 +153,11 @@ async def put(schedules: Schedules, schedule: Schedule, *, replacing: bool) -> t
                 f"NAME: there is a schedule {schedule.name} ({before.schedule.cron}, {before.schedule.tz}); give "
                 "--replace to take its place, or another name"
             )
-        if before is None:
-            kept, ended = added(schedule, now_ms), ()
-        else:
-            paused = replace(schedule, paused=before.schedule.paused)
-            kept, ended = over(replaced(before, paused, now_ms))
+        paused = before is not None and before.schedule.paused
+        after = (
+            added(schedule, now_ms) if before is None else replaced(before, replace(schedule, paused=paused), now_ms)
+        )
+        kept, ended = over(after)
         if await schedules.put(schedule.name, None if before is None else before.revision, kept, ended):
             return before, kept
     raise LedgerUnavailable(f"schedule {schedule.name} was changed by others meanwhile; try again")
@@ -173,11 +173,11 @@ def worker_warnings(workers: Sequence[WorkerCard]) -> Iterator[str]:
 
 def _lines(told: _Added) -> Iterator[str]:
     schedule = told.book.schedule
-    paused = "; it is paused" if schedule.paused else ""
-    yield f"schedule {schedule.name} is {'replaced' if told.replaced else 'added'}: {schedule.cron}, {schedule.tz}{paused}"
+    done = ("replaced" if told.replaced else "added") + (", and paused" if schedule.paused else "")
+    yield f"schedule {schedule.name} is {done}: {schedule.cron}, {schedule.tz}"
     yield f"next: {', '.join(moment(at, schedule.tz) for at in told.times)}"
     yield f"first: {run_words(told.arguments)}"
-    yield f"in: {schedule.folder}"
+    yield f"in: {schedule.folder}, on the machine of whichever control worker gives it"
     if told.workers:
         yield f"given by: one of {told.workers} control worker{'s' if told.workers > 1 else ''} that live"
     yield from (f"note: {warning}" for warning in told.warnings)

@@ -1,6 +1,7 @@
 """`vidbatch schedule`: commands that the fleet gives at set times."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -9,6 +10,7 @@ import orjson
 
 from pipeline.cli import options
 from pipeline.cli.schedule_access import changed, control_workers, known, opened
+from pipeline.cli.schedule_access import redis_url as redis_option
 from pipeline.cli.schedule_add import command as add
 from pipeline.cli.schedule_add import worker_warnings
 from pipeline.cli.schedule_text import (
@@ -40,23 +42,25 @@ command.add_command(add)
 
 
 @command.command(name="list")
-@options.redis_url
+@redis_option
 @options.json_output
 def list_command(redis_url: str | None, as_json: bool) -> None:
     """List schedules: when each comes next, how the last one ended, and what is at work."""
-    found = asyncio.run(_all(redis_url))
+    found, foreign = asyncio.run(_all(redis_url))
     if as_json:
         click.echo(orjson.dumps([as_object(book, last) for book, last in found]))
         return
     for book, last in found:
         click.echo("\n".join(book_lines(book, last)))
-    if not found:
+    for name in foreign:
+        click.echo(f"{name}  belongs to a newer version of vidbatch: look at it with that one")
+    if not found and not foreign:
         click.echo("there is no schedule; `vidbatch schedule add` makes one")
 
 
 @command.command(name="show")
 @NAME
-@options.redis_url
+@redis_option
 @options.json_output
 def show_command(name: str, redis_url: str | None, as_json: bool) -> None:
     """Show all that is known of the schedule NAME, and its next times."""
@@ -78,7 +82,7 @@ def show_command(name: str, redis_url: str | None, as_json: bool) -> None:
 @command.command(name="history")
 @click.argument("name", required=False)
 @click.option("-n", "count", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many, newest.")
-@options.redis_url
+@redis_option
 @options.json_output
 def history_command(name: str | None, count: int, redis_url: str | None, as_json: bool) -> None:
     """Show what fired, newest first: of the schedule NAME, or of all. What is at work comes first.
@@ -97,7 +101,7 @@ def history_command(name: str | None, count: int, redis_url: str | None, as_json
 
 @command.command(name="remove")
 @NAME
-@options.redis_url
+@redis_option
 @options.json_output
 def remove_command(name: str, redis_url: str | None, as_json: bool) -> None:
     """Remove the schedule NAME with its history; a run that it began goes on."""
@@ -118,7 +122,7 @@ def remove_command(name: str, redis_url: str | None, as_json: bool) -> None:
 
 @command.command(name="pause")
 @NAME
-@options.redis_url
+@redis_option
 @options.json_output
 def pause_command(name: str, redis_url: str | None, as_json: bool) -> None:
     """Let the schedule NAME fire no more until it is resumed; what it began goes on.
@@ -132,7 +136,7 @@ def pause_command(name: str, redis_url: str | None, as_json: bool) -> None:
 
 @command.command(name="resume")
 @NAME
-@options.redis_url
+@redis_option
 @options.json_output
 def resume_command(name: str, redis_url: str | None, as_json: bool) -> None:
     """Let the schedule NAME fire again, from its next time on."""
@@ -144,21 +148,23 @@ def resume_command(name: str, redis_url: str | None, as_json: bool) -> None:
 
 @command.command(name="run-now")
 @NAME
-@options.redis_url
+@redis_option
 @options.json_output
 def run_now_command(name: str, redis_url: str | None, as_json: bool) -> None:
     """Have the schedule NAME fire once, now, also while it is paused; {date} is today.
 
-    It obeys --overlap: beside one that is at work it is skipped, or waits.
+    It obeys --overlap: beside one that is at work it waits, or is skipped, which ends with 1.
     """
     before, after = _change(redis_url, name, by_hand)
     ids = {firing.firing_id for firing in before.firings}
     [firing] = [one for one in after.firings if one.firing_id not in ids]
     if as_json:
         click.echo(orjson.dumps(firing_object(after.schedule, firing)))
-        return
-    click.echo(f"schedule {name}: {result_words(firing)}{f': {firing.said}' if firing.said else ''}")
-    if firing.is_open:
+    else:
+        click.echo(f"schedule {name}: {result_words(firing)}{f': {firing.said}' if firing.said else ''}")
+    if not firing.is_open:
+        sys.exit(1)
+    if not as_json:
         for warning in worker_warnings(asyncio.run(control_workers(redis_url or ""))):
             click.echo(f"note: {warning}")
         click.echo(f"look at it with `vidbatch schedule history {name}`; it names the run, for `vidbatch watch RUN`")
@@ -176,9 +182,11 @@ def _change(redis_url: str | None, name: str, change: Callable[[Book, int], Book
     return asyncio.run(carry_out())
 
 
-async def _all(redis_url: str | None) -> list[tuple[Book, Firing | None]]:
+async def _all(redis_url: str | None) -> tuple[list[tuple[Book, Firing | None]], list[str]]:
+    """Those that there are, each with the newest firing that is over; and names of those that are not read here."""
     async with opened(redis_url) as schedules:
-        return [(book, await _last(schedules, book.schedule.name)) for book in await schedules.books()]
+        found = [(book, await _last(schedules, book.schedule.name)) for book in await schedules.books()]
+        return found, await schedules.foreign()
 
 
 async def _last(schedules: Schedules, name: str) -> Firing | None:

@@ -17,7 +17,8 @@ from pipeline.edges.environment import become_worker, process_environment
     envvar="VIDBATCH_ROLES",
     default="submit,poll,write,control",
     show_default=True,
-    help="What this worker does; write and control need the runs' OUT, submit and poll the API key.",
+    help="What this worker does, and how many shifts of it at a time, such as submit=4,poll=2,write,control; write and "
+    "control need the runs' OUT, submit and poll the API key.",
 )
 @click.option(
     "--workers",
@@ -25,7 +26,7 @@ from pipeline.edges.environment import become_worker, process_environment
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Submit shifts, and poll shifts, at a time.",
+    help="Submit shifts, and poll shifts, at a time, where --roles gives no number; the others have one.",
 )
 @media_options.worker_root
 @log_options.form

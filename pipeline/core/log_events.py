@@ -57,6 +57,11 @@ EVENTS = {
     "spilled": "Redis could not be told of rows in time; they are kept on this machine's disk",
     "spill_failed": "neither Redis nor the disk took what is known of rows, and why",
     "row_untold": "what was known of one such row: its id was paid for, and stands nowhere but in this line",
+    # schedules and metrics
+    "notice_undelivered": "a schedule's webhook did not take a message, and why; it is tried again, or given up",
+    "notice_failed": "a message to a schedule's webhook failed for an unforeseen reason",
+    "read_failed": "`vidbatch metrics` could not read the ledger; the answer says so",
+    # what waited on disk
     "replayed": "what was kept on disk was told to Redis, or why not",
 }
 """Each event's meaning."""

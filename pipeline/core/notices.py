@@ -140,8 +140,8 @@ def _with(book: Book, due: Due, notice: Notice) -> Book:
 
 
 def message_id(schedule: str, due: Due) -> str:
-    """The same for every try, so that a receiver who got it twice can tell."""
-    return f"{schedule}-{due.firing.firing_id}-{due.place}"
+    """The same for every try, so that a receiver who got it twice can tell; without dots, which part what is signed."""
+    return f"{schedule}-{due.firing.firing_id}-{due.place}".replace(".", "-")
 
 
 def payload(book: Book, due: Due) -> bytes:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import aiohttp
 import httpx
 
-from pipeline.core.answers import Problem
+from pipeline.core.answers import UNREACHABLE, Problem
 from pipeline.edges.http_stream import (
     EVENTS,
     DoorError,
@@ -98,7 +98,7 @@ class HttpDoor:
         take: Callable[[httpx.Response, float], Awaitable[_Came]],
     ) -> _Came:
         if self._closed:
-            raise NotSentError(Problem("connect_failed", "The door to the API is closed."))
+            raise NotSentError(Problem(UNREACHABLE, "The door to the API is closed."))
         try:
             request = Prepared(method, url, headers, body)
             async with asyncio.timeout(self._settings.total_timeout_s) as limit:
@@ -202,7 +202,7 @@ def _failure(error: Exception) -> DoorError:
     if isinstance(error, _BodyTooLargeError):
         return too_large()
     if _nothing_was_sent(error):
-        return NotSentError(Problem("connect_failed", described(error)))
+        return NotSentError(Problem(UNREACHABLE, described(error)))
     return NoAnswerError(Problem("no_answer", described(error)))
 
 

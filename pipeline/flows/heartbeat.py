@@ -229,7 +229,7 @@ class Heartbeat:
 
 def capacity_of(workers: list[WorkerCard], queued: dict[Role, int]) -> Capacity:
     """Shifts that the living workers can hold at a time, by role."""
-    shifts = {role: sum(worker.shifts for worker in workers if role in worker.roles) for role in Role}
+    shifts = {role: sum(worker.shifts_of(role) for worker in workers) for role in Role}
     keys = frozenset(key for worker in workers for key in worker.key_fingerprints)
     roots = tuple(worker.media_roots for worker in workers if Role.SUBMIT in worker.roles)
     return Capacity(shifts, queued, keys, roots)

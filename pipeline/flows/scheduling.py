@@ -12,7 +12,7 @@ from pipeline.core import launches
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.filling import filled
 from pipeline.core.firings import fired
-from pipeline.core.holds import hold_of
+from pipeline.core.holds import EXIT_CODES, hold_of
 from pipeline.core.notices import over
 from pipeline.core.schedules import Book, Firing, Schedule
 from pipeline.core.snapshot import RunState
@@ -30,6 +30,8 @@ Fail = Callable[[str, Exception], None]
 """Is told which schedule met what."""
 
 _Tasks = dict[str, asyncio.Task[None]]
+
+_HELD = frozenset(EXIT_CODES.values()) - {launches.SYSTEM}
 
 UNKNOWN_S = 600.0
 """A run that neither the ledger nor OUT knows of for so long is given up."""
@@ -168,7 +170,7 @@ class CommandingSchedules:
 
     def _after(self, book: Book, firing_id: str, launched: Launched, ended: RunEnd, now_ms: int) -> Book | None:
         holder, code = self._holder, launched.exit_code
-        if code is None:
+        if code is None or (code in _HELD and launched.run_id):
             return launches.handed_over(book, firing_id, holder, launched.run_id, launched.out, now_ms)
         if code == launches.SYSTEM:
             return launches.failed(book, firing_id, holder, launched.said, now_ms)

@@ -8,10 +8,11 @@ claims nothing more, waits for answers as long as a deployment allows, and cuts 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import State
+from pipeline.core.reach import Reach
 from pipeline.core.steps import Step
 from pipeline.flows.committing import GATHER_S, Committer, forget, untold
 from pipeline.flows.leaving import ON_THE_WIRE_S, told
@@ -33,7 +34,7 @@ LINGER_S = 0.6
 PACED = frozenset(("rate", "turn", "in flight"))
 """What a claimer waits out in its shift: it is told when to come, and nobody sooner."""
 
-TIMED = frozenset(("not before", "back-off"))
+TIMED = frozenset(("not before", "back-off", "unreachable"))
 """What a claimer waits out where it ends within its shift: who leaves may find its place taken for another shift."""
 
 PACED_WAIT_S = 0.04
@@ -73,6 +74,8 @@ class Bench:
     gather_s: float = GATHER_S
     yields: Callable[[], bool] = nobody_waits
     recorded: Callable[[Sequence[Commit]], None] = untold
+    reach: Reach = field(default_factory=Reach)
+    """Whether this process reaches the API; the same for all its shifts there."""
 
 
 Claims = Callable[[int], Awaitable[Claim]]
@@ -201,10 +204,13 @@ class Shift:
         comes = got.bound in TIMED and got.wait_ms / 1000 <= left
         return lingered and got.bound not in PACED and not comes
 
-    async def _claim(self, claim: Claims, limit: int) -> Claim:
+    async def _claim(self, claim: Claims, places: int) -> Claim:
+        now = self._clock.monotonic()
+        if (wait_s := self._bench.reach.wait_s(now)) > 0:
+            return Claim((), self._hour.now_ms(), wait_ms=round(wait_s * 1000), bound="unreachable")
         try:
             await self._give_back_unheard()
-            got = await claim(limit)
+            got = await claim(self._bench.reach.take(places, now))
         except LedgerUnavailable:
             self._unheard = True
             return Claim((), self._hour.now_ms(), wait_ms=round(AWAY_WAIT_S * 1000), bound="redis")

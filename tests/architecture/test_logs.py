@@ -16,10 +16,11 @@ RELAYS: dict[str, str] = {
 BEGIN, END = "<!-- events:begin -->", "<!-- events:end -->"
 
 
+@pytest.fixture(scope="module")
 def sources(root):
-    for package in ("pipeline", "workers"):
-        for module in sorted((root / package).rglob("*.py")):
-            yield module.relative_to(root).as_posix(), ast.parse(module.read_text(encoding="utf-8"))
+    """Every module of ours, parsed, by its path."""
+    modules = [module for package in ("pipeline", "workers") for module in (root / package).rglob("*.py")]
+    return {module.relative_to(root).as_posix(): ast.parse(module.read_text(encoding="utf-8")) for module in modules}
 
 
 def loggers(tree):
@@ -41,9 +42,10 @@ def is_logger(node, names):
 def log_calls(tree):
     names = set(loggers(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
-            if is_logger(node.func.value, names):
-                yield node
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if node.func.attr in METHODS and is_logger(node.func.value, names):
+            yield node
 
 
 def event_of(call):
@@ -68,8 +70,8 @@ def complaints(path, tree):
             yield f"{path}:{call.lineno}: the event is no word, but something that is made"
 
 
-def test_every_line_of_the_log_has_its_event(root):
-    found = [complaint for path, tree in sources(root) for complaint in complaints(path, tree)]
+def test_every_line_of_the_log_has_its_event(sources):
+    found = [complaint for path, tree in sources.items() for complaint in complaints(path, tree)]
     assert not found, "\n".join(found)
 
 
@@ -90,14 +92,14 @@ def test_a_line_without_one_is_found(line):
     assert list(complaints("workers/x.py", tree))
 
 
-def test_there_are_log_lines_to_look_at(root):
-    assert sum(1 for _, tree in sources(root) for _ in log_calls(tree)) > 20
+def test_there_are_log_lines_to_look_at(sources):
+    assert sum(1 for _, tree in sources.items() for _ in log_calls(tree)) > 20
 
 
-def test_every_event_is_used_and_means_something(root):
+def test_every_event_is_used_and_means_something(sources):
     used = {
         node.value
-        for path, tree in sources(root)
+        for path, tree in sources.items()
         if path != "pipeline/core/log_events.py"
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -113,11 +115,11 @@ def test_the_documentation_lists_the_events_as_they_are(root):
     assert table == ["| event | what it says |", "|---|---|", *rows]
 
 
-def test_only_one_module_configures_logging(root):
+def test_only_one_module_configures_logging(sources):
     setters = {"basicConfig", "addHandler", "dictConfig", "captureWarnings"}
     found = {
         path
-        for path, tree in sources(root)
+        for path, tree in sources.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in setters
     }

@@ -6,12 +6,8 @@ import copy
 import json
 import os
 import socket
-import threading
-from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from standardwebhooks import Webhook as Receiver
@@ -21,74 +17,13 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.notices import CLAIM_MS, GRACE_MS, RETRY_MS, notice_state
 from pipeline.core.schedules import Book, Cause, Firing, FiringState, Notice, Schedule
 from pipeline.edges.clock import time_of_day_us
+from pipeline.edges.memory_schedules import MemorySchedules
 from pipeline.edges.webhook import NO_SECRET, SigningSecret, Webhook, checked_url, secrets_from, shown_url
 from pipeline.flows.notifying import Notifying
-from tests.book_shelf import BookShelf
+from tests.webhook_receiver import Hook
 
 SECRET = "whsec_" + base64.b64encode(b"thirty-two bytes of the test's!!").decode()
 OTHER = "whsec_" + base64.b64encode(b"another secret, which nobody has").decode()
-
-
-class Hook:
-    """A receiver that does what it is told with each request in turn, and 204 when nothing is left to do."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.to_do: deque[str] = deque()
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        self.released = threading.Event()
-        self.met = threading.Event()
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                hook.answer(self)
-
-            def do_GET(self) -> None:
-                hook.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
-        self.thread.start()
-
-    @property
-    def port(self) -> int:
-        return self.server.server_address[1]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/hooks/night?token=t0ken"
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.got.append((request.path, headers, body))
-        self.met.set()
-        what = self.to_do.popleft() if self.to_do else "204"
-        if what == "hang":
-            self.released.wait(30)
-            request.close_connection = True
-            return
-        request.send_response(int(what.partition(" ")[0]))
-        if what.startswith("307"):
-            request.send_header("Location", f"http://127.0.0.1:{self.port}/elsewhere")
-        flood = what.endswith("flood")
-        request.send_header("Content-Length", str(1 << 40) if flood else "0")
-        request.end_headers()
-        if flood:
-            with suppress(OSError):
-                while True:
-                    request.wfile.write(b"x" * (1 << 16))
-
-    def close(self) -> None:
-        self.released.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 @pytest.fixture
@@ -98,14 +33,34 @@ def hook() -> Iterator[Hook]:
     one.close()
 
 
-def shelf_for(url: str) -> BookShelf:
+class Shelf(MemorySchedules):
+    """Schedules whose clock the test moves."""
+
+    def __init__(self) -> None:
+        self.at_ms = time_of_day_us() // 1000
+        super().__init__(lambda: self.at_ms)
+
+    @property
+    def kept(self) -> Book:
+        return asyncio.run(self.book("nightly"))
+
+    @property
+    def past(self) -> list[Firing]:
+        return asyncio.run(self.history("nightly", 10))
+
+    @property
+    def notice(self) -> Notice:
+        return self.past[0].notices[0]
+
+
+def shelf_for(url: str) -> Shelf:
     """A schedule whose run has ended, and of which `url` is to be told now."""
-    now = time_of_day_us() // 1000
-    shelf = BookShelf(now)
+    shelf = Shelf()
+    now = shelf.at_ms
     schedule = Schedule("nightly", "0 2 * * *", "UTC", ("m.csv",), "/srv", notify=url)
     ended = Notice("ended", due_ms=now)
     firing = Firing("0001", now, Cause.CRON, FiringState.ENDED, now, "r1", "out", exit_code=0, notices=(ended,))
-    shelf.kept["nightly"] = Book(schedule, now + 86_400_000, (firing,))
+    assert asyncio.run(shelf.put("nightly", None, Book(schedule, now + 86_400_000, (firing,))))
     return shelf
 
 
@@ -113,20 +68,16 @@ def webhook(secret: str = SECRET, timeout_s: float = 10.0) -> Webhook:
     return Webhook(lambda: secrets_from({"VIDBATCH_NOTIFY_SECRET": secret}), timeout_s)
 
 
-async def looks(shelf: BookShelf, sender: Webhook, times: int) -> None:
+async def looks(shelf: Shelf, sender: Webhook, times: int) -> None:
     """Look once at each time at which something is due."""
     notifying = Notifying(shelf, sender)
     try:
         for _ in range(times):
             await notifying.look()
-            if "nightly" in shelf.kept and (firings := shelf.kept["nightly"].firings):
+            if firings := (await shelf.book("nightly")).firings:
                 shelf.at_ms = max(shelf.at_ms, firings[0].notices[0].due_ms)
     finally:
         await sender.close()
-
-
-def notice_of(shelf: BookShelf) -> Notice:
-    return shelf.past["nightly"][-1].notices[0]
 
 
 def test_a_receiver_of_standard_webhooks_takes_the_message_for_genuine(hook):
@@ -142,8 +93,8 @@ def test_a_receiver_of_standard_webhooks_takes_the_message_for_genuine(hook):
         Receiver(OTHER).verify(body, headers)
     with pytest.raises(WebhookVerificationError):
         Receiver(SECRET).verify(body.replace(b"0", b"1"), headers)
-    assert notice_state(notice_of(shelf)) == "delivered"
-    assert shelf.kept["nightly"].firings == ()
+    assert notice_state(shelf.notice) == "delivered"
+    assert shelf.kept.firings == ()
 
 
 def test_what_fails_is_tried_again_until_it_arrives(hook):
@@ -154,10 +105,11 @@ def test_what_fails_is_tried_again_until_it_arrives(hook):
 
     async def until_it_arrives() -> None:
         notifying = Notifying(shelf, sender)
-        while shelf.kept["nightly"].firings:
+        while (await shelf.book("nightly")).firings:
             await notifying.look()
-            troubles.append(notice_of(shelf).trouble)
-            shelf.at_ms = max(shelf.at_ms, notice_of(shelf).due_ms)
+            [over] = await shelf.history("nightly", 10)
+            troubles.append(over.notices[0].trouble)
+            shelf.at_ms = max(shelf.at_ms, over.notices[0].due_ms)
         await sender.close()
 
     began = shelf.at_ms
@@ -172,7 +124,7 @@ def test_what_fails_is_tried_again_until_it_arrives(hook):
     assert troubles[1] == f"{place} answered 307; redirects are not followed"
     assert troubles[2].startswith(f"{place} did not answer: ")
     assert troubles[3] == ""
-    assert notice_of(shelf).tries == 4
+    assert shelf.notice.tries == 4
     assert "t0ken" not in "".join(troubles)
 
 
@@ -181,14 +133,14 @@ def test_a_receiver_that_was_not_there_is_told_once_it_is():
         port = free.getsockname()[1]
     shelf = shelf_for(f"http://127.0.0.1:{port}/")
     asyncio.run(looks(shelf, webhook(), 1))
-    assert "did not answer" in notice_of(shelf).trouble
+    assert "did not answer" in shelf.notice.trouble
     hook = Hook(port)
     try:
         asyncio.run(looks(shelf, webhook(), 1))
     finally:
         hook.close()
     assert len(hook.got) == 1
-    assert notice_state(notice_of(shelf)) == "delivered"
+    assert notice_state(shelf.notice) == "delivered"
 
 
 def test_it_is_given_up_after_the_last_try(hook):
@@ -196,15 +148,15 @@ def test_it_is_given_up_after_the_last_try(hook):
     shelf = shelf_for(hook.url)
     asyncio.run(looks(shelf, webhook(), 20))
     assert len(hook.got) == len(RETRY_MS) + 1
-    assert notice_state(notice_of(shelf)) == "given up"
-    assert shelf.kept["nightly"].firings == ()
+    assert notice_state(shelf.notice) == "given up"
+    assert shelf.kept.firings == ()
 
 
 def test_an_answer_without_end_is_not_read(hook):
     hook.to_do.append("200 flood")
     shelf = shelf_for(hook.url)
     asyncio.run(looks(shelf, webhook(timeout_s=5), 1))
-    assert notice_state(notice_of(shelf)) == "delivered"
+    assert notice_state(shelf.notice) == "delivered"
 
 
 def test_of_several_workers_one_sends(hook):
@@ -223,12 +175,12 @@ def test_of_several_workers_one_sends(hook):
 def test_without_a_secret_nothing_is_sent_and_history_says_so(hook):
     shelf = shelf_for(hook.url)
     asyncio.run(looks(shelf, webhook(secret=""), 1))
-    assert "nightly" not in shelf.past  # one that has a secret would have gone first
+    assert not shelf.past  # one that has a secret would have gone first
     shelf.at_ms += GRACE_MS
     asyncio.run(looks(shelf, webhook(secret=""), 1))
-    assert notice_of(shelf).trouble == NO_SECRET
+    assert shelf.notice.trouble == NO_SECRET
     assert not hook.got
-    shelf.at_ms = notice_of(shelf).due_ms
+    shelf.at_ms = shelf.notice.due_ms
     asyncio.run(looks(shelf, webhook(), 1))
     assert len(hook.got) == 1
 
@@ -248,8 +200,8 @@ def test_a_worker_that_dies_while_it_sends_costs_one_try(hook):
     asyncio.run(cancelled())
     shelf.at_ms += CLAIM_MS
     asyncio.run(looks(shelf, webhook(), 1))
-    assert notice_state(notice_of(shelf)) == "delivered"
-    assert notice_of(shelf).tries == 2
+    assert notice_state(shelf.notice) == "delivered"
+    assert shelf.notice.tries == 2
 
 
 def test_a_change_of_the_book_meanwhile_loses_nothing(hook):
@@ -257,13 +209,13 @@ def test_a_change_of_the_book_meanwhile_loses_nothing(hook):
 
     class Meddling(Webhook):
         async def send(self, *message: object) -> str:
-            book = shelf.kept["nightly"]
-            shelf.kept["nightly"] = book.revised(schedule=replace(book.schedule, paused=True))
+            book = await shelf.book("nightly")
+            assert await shelf.put("nightly", book.revision, book.revised(schedule=replace(book.schedule, paused=True)))
             return await super().send(*message)
 
     asyncio.run(looks(shelf, Meddling(lambda: secrets_from({"VIDBATCH_NOTIFY_SECRET": SECRET})), 1))
-    assert notice_state(notice_of(shelf)) == "delivered"
-    assert shelf.kept["nightly"].schedule.paused
+    assert notice_state(shelf.notice) == "delivered"
+    assert shelf.kept.schedule.paused
 
 
 def test_while_secrets_are_exchanged_a_message_bears_both_signatures(hook, tmp_path):

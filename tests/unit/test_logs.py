@@ -10,7 +10,7 @@ from datetime import datetime
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import SettingsError
@@ -111,6 +111,7 @@ def test_whatever_a_message_holds_it_is_one_line(lines, form):
         assert orjson.loads(line)["message"].startswith("a\nb\r\n\tc\x1b")
 
 
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(), st.dictionaries(st.text(min_size=1), st.text() | st.binary() | st.integers() | st.floats()))
 def test_any_record_is_one_bounded_line(message, extra):
     record = logging.makeLogRecord({"msg": message, "levelname": "INFO", "name": "vidbatch", "more": extra})
@@ -124,14 +125,14 @@ def test_any_record_is_one_bounded_line(message, extra):
 def test_a_long_line_keeps_its_ends_and_stays_whole_in_a_pipe(lines):
     configure({"VIDBATCH_LOG_FORMAT": "json"})
     try:
-        raise RuntimeError("first " + "ü" * 100_000)
-    except RuntimeError:
+        int("first " + "ü" * 100_000)
+    except ValueError:
         logging.getLogger("vidbatch").exception(
             "m" * 100_000, extra={"event": "tick_failed", "run": "run-1", "x": ["y" * 99] * 999, "z": {"q": "é" * 9999}}
         )
     [told] = map(orjson.loads, lines())
     assert (told["event"], told["run"], told["message"][:3]) == ("tick_failed", "run-1", "mmm")
-    assert told["exception"].rpartition("RuntimeError")[2].startswith(": first")
+    assert told["exception"].rpartition("ValueError")[2].startswith(": invalid literal for int() with base 10: 'first")
 
 
 def test_arguments_that_do_not_fit_are_told_all_the_same(lines):
@@ -234,9 +235,8 @@ async def _logged(log, work):
     try:
         await work
     except Exception as error:
-        log.exception(
-            "failed: %s, %r", error, error, extra={"event": "tick_failed", "error": error, "all": vars(error)}
-        )
+        told = f"{error}, {error!r}"
+        log.exception("failed: %s", told, extra={"event": "tick_failed", "error": error, "all": vars(error)})
         return 1
     return 0
 
@@ -250,7 +250,8 @@ def test_what_celery_says_of_its_broker_is_hidden(shown):
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=2)
         except OperationalError as error:
-            log.exception("consumer: Cannot connect to %s: %s.", connection.as_uri(include_password=True), error)
+            told = connection.as_uri(include_password=True), str(error)
+            log.exception("consumer: Cannot connect to %s: %s.", *told)
     shown()
 
 

@@ -1,7 +1,7 @@
 """No secret is told, however it comes: by value, by shape, in parts, in bytes, in what others raise."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.redaction import HIDDEN, SHORTEST, Redaction
@@ -87,17 +87,20 @@ def test_values_that_are_too_short_to_be_secrets_riddle_nothing():
     assert Redaction().knowing(["a", "1" * (SHORTEST - 1)]).text("banana 111") == "banana 111"
 
 
+PATIENT = settings(suppress_health_check=[HealthCheck.too_slow])
 SECRETS = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=8, max_size=40).filter(
     lambda secret: not set("[]") & set(secret) and "hidden" not in secret
 )
 TEXTS = st.text(max_size=60)
 
 
+@PATIENT
 @given(SECRETS, TEXTS, TEXTS)
 def test_whatever_stands_around_it_no_known_secret_is_told(secret, before, after):
     assert secret not in Redaction().knowing([secret]).text(f"{before}{secret}{after}")
 
 
+@PATIENT
 @given(
     SECRETS,
     st.recursive(
