@@ -3,11 +3,15 @@
 import gc
 import os
 import socket
+import sys
+import warnings
 
 from celery.apps.worker import Worker
 from celery.concurrency.prefork import TaskPool
+from celery.platforms import SecurityWarning
 from celery.worker.consumer import Consumer
 
+from pipeline.edges.alive import AliveFile
 from workers import pulse, runtime
 from workers.restart import survive_redis_restart
 from workers.settings import WorkerSettings
@@ -16,14 +20,21 @@ LOADED = (Worker, TaskPool, Consumer, pulse, runtime, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 SHOWN_EVERY_S = 20.0
-"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on itself, and with ten
-seconds of work in each they are few."""
+"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on by itself; with
+ten seconds of work in each, they are few."""
 
 
 def serve(settings: WorkerSettings) -> None:
     """Run Celery's worker as its command would, without loading all of its other commands."""
     from workers.app import app  # noqa: PLC0415 - it is made by the environment
 
+    if settings.health_file is not None:
+        AliveFile(
+            settings.health_file
+        )  # one that can't be written is told here, and not by a heartbeat that dies of it
+    if os.getuid():
+        # Celery takes a group without a name, as a container may well have, for root's
+        warnings.filterwarnings("ignore", category=SecurityWarning)
     worker: Worker = app.Worker(
         hostname=f"vidbatch-{os.getpid()}@{socket.gethostname()}",
         pool_cls="prefork",
@@ -42,3 +53,5 @@ def serve(settings: WorkerSettings) -> None:
     gc.freeze()
     gc.enable()
     worker.start()
+    if worker.exitcode:
+        sys.exit(worker.exitcode)  # its consumer could not go on, and whoever supervises it must see that
