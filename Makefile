@@ -90,8 +90,9 @@ bench-disk: dev ## measure planning, writing, recovering and publishing up to a 
 	@$(BIN)/python benchmarks/disk_scale.py $(ARGS)
 
 .PHONY: docs
-docs: setup ## write docs/reference.md from the commands themselves
+docs: setup ## write docs/reference.md and the table of docs/metrics.md from the code itself
 	@$(BIN)/python -m pipeline.cli.reference docs/reference.md
+	@$(BIN)/python -m pipeline.cli.metrics_table docs/metrics.md
 
 # uv is the one that locks for every platform at once; it lives in a throwaway folder and nobody else needs it.
 # Pins that still fit are kept: `make lock ARGS=--upgrade` takes the newest.

@@ -1,27 +1,37 @@
 """A worker's life: load everything once, fork the children, serve until it is told to stop."""
 
 import gc
+import logging
 import os
 import socket
 import sys
 import warnings
 
+import celery
+import kombu
+from celery.apps import worker as celery_worker
 from celery.apps.worker import Worker
 from celery.concurrency.prefork import TaskPool
 from celery.platforms import SecurityWarning
 from celery.worker.consumer import Consumer
 
+from pipeline.core.account import key_fingerprint
+from pipeline.core.lead import place_of
 from pipeline.edges.alive import AliveFile
-from workers import pulse, runtime
+from pipeline.edges.logs import name_process
+from pipeline.edges.redis_keys import LEDGER_VERSION
+from workers import places, pulse, runtime
 from workers.restart import survive_redis_restart
 from workers.settings import WorkerSettings
 
-LOADED = (Worker, TaskPool, Consumer, pulse, runtime, survive_redis_restart)
+LOADED = (Worker, TaskPool, Consumer, places, pulse, runtime, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 SHOWN_EVERY_S = 20.0
-"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on by itself; with
-ten seconds of work in each, they are few."""
+"""Flower takes a worker that said nothing for two minutes for offline. Events of tasks it switches on itself, and with
+ten seconds of work in each they are few."""
+
+_log = logging.getLogger("vidbatch.worker")
 
 
 def serve(settings: WorkerSettings) -> None:
@@ -29,17 +39,20 @@ def serve(settings: WorkerSettings) -> None:
     from workers.app import app  # noqa: PLC0415 - it is made by the environment
 
     if settings.health_file is not None:
-        AliveFile(
-            settings.health_file
-        )  # one that can't be written is told here, and not by a heartbeat that dies of it
+        # one that can't be written is told here, and not by a heartbeat that dies of it
+        AliveFile(settings.health_file)
     if os.getuid():
         # Celery takes a group without a name, as a container may well have, for root's
         warnings.filterwarnings("ignore", category=SecurityWarning)
+    # it writes to stdout what the log says, as a line of another form
+    vars(celery_worker)["safe_say"] = _unsaid
+    name = f"vidbatch-{os.getpid()}@{socket.gethostname()}"
+    name_process(worker=name)
     worker: Worker = app.Worker(
-        hostname=f"vidbatch-{os.getpid()}@{socket.gethostname()}",
+        hostname=name,
         pool_cls="prefork",
         concurrency=settings.children,
-        queues=[role.value for role in settings.roles],
+        queues=[role.value for role in settings.shifts],
         loglevel="WARNING",
         without_mingle=True,
         without_gossip=True,
@@ -52,6 +65,25 @@ def serve(settings: WorkerSettings) -> None:
     # memory then stays shared. Celery collects before each fork.
     gc.freeze()
     gc.enable()
+    _log.info("serving %s", ", ".join(settings.shifts), extra={"event": "worker_started", **_told_of(settings)})
     worker.start()
     if worker.exitcode:
         sys.exit(worker.exitcode)  # its consumer could not go on, and whoever supervises it must see that
+
+
+def _unsaid(*_: object) -> None:
+    """Say nothing."""
+
+
+def _told_of(settings: WorkerSettings) -> dict[str, object]:
+    """What a worker says of itself: never a secret."""
+    return {
+        "roles": [role.value for role in settings.shifts],
+        "shifts": {role.value: most for role, most in settings.shifts.items()},
+        "children": settings.children,
+        "redis": place_of(settings.redis_url),
+        "key": key_fingerprint(settings.key.reveal()) if settings.key else None,
+        "media_roots": list(settings.media_roots) or None,
+        "ledger_version": LEDGER_VERSION,
+        "versions": {"python": sys.version.split()[0], "celery": celery.__version__, "kombu": kombu.__version__},
+    }

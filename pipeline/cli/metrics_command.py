@@ -7,10 +7,13 @@ from importlib.metadata import version
 
 import click
 
-from pipeline.cli import options
+from pipeline.cli import log_options, options
 from pipeline.cli.ledger_access import ledger_url
 from pipeline.core.measures import samples
 from pipeline.edges.clock import MachineClock
+from pipeline.edges.environment import process_environment
+from pipeline.edges.log_secrets import secrets_of
+from pipeline.edges.logs import configure, hide
 from pipeline.edges.metrics_server import serve
 from pipeline.edges.metrics_text import encoded
 from pipeline.edges.redis_keys import LEDGER_VERSION
@@ -41,11 +44,16 @@ _log = logging.getLogger("vidbatch.metrics")
     show_default=True,
     help="Port to listen at; 0 is any that is free.",
 )
-def command(redis_url: str | None, host: str, port: int) -> None:
+@log_options.form
+@log_options.level
+def command(redis_url: str | None, host: str, port: int, log_format: str, log_level: str) -> None:
     """Serve what the ledger tells of all runs, accounts, workers and schedules as metrics, for Prometheus.
 
     Each request of /metrics looks at the ledger, at most once a second. Nothing is changed, and no API key is needed.
     """
+    environment = process_environment()
+    hide(secrets_of(environment))
+    configure({"VIDBATCH_LOG_FORMAT": log_format, "VIDBATCH_LOG_LEVEL": log_level})
     with ledger_url(redis_url) as url:
         asyncio.run(_serve(url, host, port))
 

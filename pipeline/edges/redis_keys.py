@@ -20,6 +20,8 @@ UPLOADS = f"{PREFIX}upload:"
 QUEUES = f"{PREFIX}celery:{LEDGER_VERSION}:"
 """Celery's keys stand apart from the ledger's, and tickets go to workers of the version that issued them."""
 IDENTITY = f"{PREFIX}identity"
+SCHEDULES = f"{PREFIX}schedules"
+"""Books of schedules by name; they outlive the ledger's versions, and have a format of their own."""
 RUN_PREFIX = f"{PREFIX}run:"
 ROLES = ("submit", "poll", "write", "control")
 
@@ -60,3 +62,8 @@ def account_counts_key(account: str) -> str:
 def account_runs_key(account: str) -> str:
     """The set of the account's runs."""
     return f"{PREFIX}account:{account}:runs"
+
+
+def schedule_history_key(name: str) -> str:
+    """The hash of a schedule's firings that are over, by id."""
+    return f"{PREFIX}schedule:{name}:history"

@@ -109,4 +109,5 @@ def _read_worker(values: dict[str, Any]) -> WorkerCard:
     if version != LEDGER_VERSION:
         return served_here(WorkerCard(name, (), 0, (), version))
     keys, roots = tuple(values["key_fingerprints"]), tuple(values.get("media_roots", ()))
-    return WorkerCard(name, tuple(values["roles"]), values["shifts"], keys, version, roots)
+    by_role = values.get("by_role", {})
+    return WorkerCard(name, tuple(values["roles"]), values["shifts"], keys, version, roots, by_role)

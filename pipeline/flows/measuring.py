@@ -34,7 +34,7 @@ async def measure(ledger: Ledger, store: Store, schedules: Schedules | None, clo
     for worker in await ledger.workers():
         others += not worker.roles
         workers.update(worker.roles)
-        capacity.update(dict.fromkeys(worker.roles, worker.shifts))
+        capacity.update({role: worker.shifts_of(role) for role in worker.roles})
     beat = await ledger.last_beat()
     return Measured(
         store=server,
