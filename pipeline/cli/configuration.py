@@ -52,6 +52,7 @@ ENVIRONMENT = {
     "VIDBATCH_NOTIFY_SECRET": "the secret that notices of schedules are signed with, for control workers",
     "VIDBATCH_NOTIFY_SECRET_FILE": "a file that holds that secret",
     "VIDBATCH_HEALTH_FILE": "a file that a worker touches while Redis knows that it lives, for checks of health",
+    "VIDBATCH_HEALTH_FILE": "a file that a worker touches at each registration, for checks of its health",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
     "VIDBATCH_WORKER_CALL": "set by `run` for its own workers: how they are told to begin",
     "VIDBATCH_SERVER_USE": "set by `run` for its own workers: how they use the private server",
