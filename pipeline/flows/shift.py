@@ -209,6 +209,8 @@ class Shift:
         try:
             await self._give_back_unheard()
             got = await claim(self._bench.reach.take(places, now))
+            if self._source is State.SUBMITTING and self._clock.monotonic() - now >= self._bench.lease_s:
+                raise LedgerUnavailable("the claim came when its lease may have run out")
         except LedgerUnavailable:
             self._unheard = True
             return Claim((), self._hour.now_ms(), wait_ms=round(AWAY_WAIT_S * 1000), bound="redis")

@@ -67,3 +67,21 @@ def test_a_host_is_cut_off_for_half_a_minute_in_mid_run(fleet, audit, faults, ca
     assert after.ended - later.ended >= GO_ON / 2
     assert found.flagged <= in_hand.keys()
     assert back_after <= BACK_WITHIN_S
+
+
+@pytest.mark.parametrize("cables", [(LEDGER,), (API,), (LEDGER, API)], ids=["ledger", "api", "both"])
+def test_over_a_slow_cable_no_lease_lapses_and_no_row_is_sent_twice(fleet, audit, faults, cables):
+    hosts = fleet(600)
+    api = hosts.serve(faults.eventually, latency="2s")
+    slow_host, other = SENDERS
+    for cable in cables:
+        hosts.net.slow(slow_host, cable, "256kbit")
+    hosts.workers[other].send_signal(signal.SIGTERM)
+    assert hosts.workers[other].wait(40) == 0
+    began = time.monotonic()
+    command = hosts.run(api, "--poll", "fixed:1s", "--system-prompt", "Look closely. " * 120)
+    assert command.wait(400) == 0, hosts.said()
+    found = audit(hosts, api)
+    faults.report(f"600 rows of 2 kB over 256 kbit/s in {time.monotonic() - began:.0f} s", found)
+    assert not found.flagged
+    assert api.summary()["posts_received"] == 600
