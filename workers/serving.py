@@ -8,11 +8,11 @@ from celery.apps.worker import Worker
 from celery.concurrency.prefork import TaskPool
 from celery.worker.consumer import Consumer
 
-from workers import places, pulse, runtime
+from workers import pulse, runtime, seats
 from workers.restart import survive_redis_restart
 from workers.settings import WorkerSettings
 
-LOADED = (Worker, TaskPool, Consumer, places, pulse, runtime, survive_redis_restart)
+LOADED = (Worker, TaskPool, Consumer, pulse, runtime, seats, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 

@@ -35,7 +35,7 @@ class _Ours(AbstractConnection):
     """
 
     async def _connect(self) -> None:
-        await super()._connect()  # type: ignore[safe-super]
+        await super()._connect()  # type: ignore[safe-super,no-untyped-call]
         made = self._writer.get_extra_info("socket") if self._writer else None
         if made is not None and made.family != socket.AF_UNIX:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET_AT_CLOSE)

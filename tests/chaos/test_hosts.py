@@ -38,7 +38,10 @@ def test_a_host_is_cut_off_for_half_a_minute_in_mid_run(fleet, audit, faults, ca
     api = hosts.serve(faults.eventually, latency="4s", submit_delay="1s")
     command = hosts.run(api, "--max-in-flight", 160, "--poll", "fixed:500ms")
     cut_host, other = SENDERS
-    at_work = lambda: (now := hosts.look()) and now.ended >= 200 and len(hosts.held(cut_host, "submitting")) >= 5
+
+    def at_work():
+        return (now := hosts.look()) and now.ended >= 200 and len(hosts.held(cut_host, "submitting")) >= 5
+
     faults.eventually(at_work, "both senders are at work")
     two_thirds, half_a_minute = passed(CUT_S * 2 / 3), passed(CUT_S)
     (hosts.net.lose if silently else hosts.net.cut)(cut_host, *cables)
@@ -51,7 +54,10 @@ def test_a_host_is_cut_off_for_half_a_minute_in_mid_run(fleet, audit, faults, ca
     left = [row for row, held in hosts.held(cut_host, "submitting").items() if in_hand.get(row) == held]
     hosts.net.mend(cut_host, *cables)
     mended_ms, mended = hosts.now_ms(), time.monotonic()
-    took_up = lambda: any(row.since_ms > mended_ms for row in hosts.held(cut_host, "submitting").values())
+
+    def took_up():
+        return any(row.since_ms > mended_ms for row in hosts.held(cut_host, "submitting").values())
+
     faults.eventually(took_up, "the host that was cut off sends again")
     back_after = time.monotonic() - mended
     hosts.workers[other].send_signal(signal.SIGTERM)
