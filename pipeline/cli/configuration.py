@@ -45,13 +45,8 @@ ENVIRONMENT = {
     "VIDBATCH_MAX_IN_FLIGHT": "most generations of the account at a time",
     "VIDBATCH_PRIORITY": "a run's share of its account's limits against other runs",
     "VIDBATCH_ACCOUNT": "whose limits count",
-    "VIDBATCH_LOG_FORMAT": "how a worker's log lines are written: text or json",
-    "VIDBATCH_LOG_LEVEL": "which of them: debug, info, warning or error",
     "VIDBATCH_METRICS_HOST": "the address that the exporter of metrics listens on",
     "VIDBATCH_METRICS_PORT": "its port",
-    "VIDBATCH_NOTIFY_SECRET": "the secret that notices of schedules are signed with, for control workers",
-    "VIDBATCH_NOTIFY_SECRET_FILE": "a file that holds that secret",
-    "VIDBATCH_HEALTH_FILE": "a file that a worker touches while Redis knows that it lives, for checks of health",
     "VIDBATCH_HEALTH_FILE": "a file that a worker touches at each registration, for checks of its health",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
     "VIDBATCH_WORKER_CALL": "set by `run` for its own workers: how they are told to begin",
@@ -69,7 +64,6 @@ OTHERS_ENVIRONMENT = {
     "AWS_ENDPOINT_URL": "that address, where `AWS_ENDPOINT_URL_S3` says none",
     "TZ": "this machine's time zone, which a schedule has where `--tz` names none",
     "XDG_STATE_HOME": "where the folder of the private server and the logs is, where `VIDBATCH_STATE` says nothing",
-    "TZ": "the time zone of a schedule that names none, where it is an IANA name",
     "TMPDIR": "where files of an object store are kept while they are read or made",
 }
 """Variables of other programs' families that change what vidbatch does."""
