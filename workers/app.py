@@ -10,8 +10,8 @@ from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
 from workers import pulse, stopping
-from workers.places import Places
 from workers.restart import survive_redis_restart
+from workers.seats import Seats
 from workers.settings import CELERY, broker_url, from_environment
 
 _log = logging.getLogger("vidbatch.worker")
@@ -24,8 +24,8 @@ def make_app() -> Celery:
     settings = from_environment()
     app = Celery("vidbatch", broker=broker_url(settings.redis_url), include=["workers.tasks"])
     app.conf.update(CELERY)
-    app.conf.vidbatch_places = {role.value: most for role, most in settings.shifts.items()}
-    app.steps["consumer"].add(Places)
+    app.conf.vidbatch_seats = {role.value: most for role, most in settings.shifts.items()}
+    app.steps["consumer"].add(Seats)
     app.conf.task_queues = [Queue(role.value) for role in Role]  # type: ignore[no-untyped-call]
     app.conf.task_routes = {f"vidbatch.{role}": {"queue": role.value} for role in Role}
     return app
