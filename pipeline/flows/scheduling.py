@@ -6,6 +6,7 @@ Whoever changes a book does so by compare-and-set on what it read; who comes lat
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from pipeline.core import launches
@@ -35,6 +36,9 @@ Tell = Callable[[Schedule, Firing], None]
 _Tasks = dict[str, asyncio.Task[None]]
 
 _HELD = frozenset(EXIT_CODES.values()) - {launches.SYSTEM}
+
+DOUBT_S = 15.0
+"""OUT that did not tell what became of a run is asked again after so long: each time takes a process."""
 
 UNKNOWN_S = 600.0
 """A run that neither the ledger nor OUT knows of for so long is given up."""
@@ -95,6 +99,15 @@ class FiringSchedules:
         return launches.seen(book, firing.firing_id, hold_of(run), now_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A run of which OUT, as it is seen from here, does not tell what became: since when, and when it is asked next."""
+
+    run_id: str
+    since: float
+    again: float
+
+
 class CommandingSchedules:
     """What a control worker does: gives commands that are due, and closes firings whose run has ended."""
 
@@ -117,7 +130,7 @@ class CommandingSchedules:
         self._fail = fail
         self._launches: _Tasks = {}
         self._looks: _Tasks = {}
-        self._unknown_since: dict[str, float] = {}
+        self._doubts: dict[str, _Doubt] = {}
 
     async def look(self) -> None:
         """Begin what is to be done; it goes on beside. LedgerUnavailable when Redis is away."""
@@ -222,6 +235,9 @@ class CommandingSchedules:
         firing = launches.running(book)
         if firing is None or len(self._looks) >= MOST_AT_ONCE or book.schedule.name in self._looks:
             return
+        doubt = self._doubts.get(book.schedule.name)
+        if doubt is not None and doubt.run_id == firing.run_id and self._clock.monotonic() < doubt.again:
+            return
         with suppress(LedgerMismatch):  # another version's workers look after it
             run = await self._ledger.snapshot(firing.run_id)
             if run is None or run.state is RunState.FINISHED:
@@ -239,14 +255,16 @@ class CommandingSchedules:
         elif ended.known and is_lost:
             # nobody forgets a run before its done marker is there: the ledger has lost it
             await self._change(name, lambda book, now: launches.lost(book, firing_id, now))
-        elif not ended.known and self._long_unknown(firing):
+        elif self._doubted_long(name, firing) and not ended.known:
             said = f"nobody knows run {firing.run_id} any more: {ended.said}"
             await self._change(name, lambda book, now: launches.ended(book, firing_id, launches.SYSTEM, said, now))
 
-    def _long_unknown(self, firing: Firing) -> bool:
-        """Whether OUT, as it is seen from here, has not known the run for long: perhaps another worker sees more."""
-        now = self._clock.monotonic()
-        return now - self._unknown_since.setdefault(firing.run_id, now) >= UNKNOWN_S
+    def _doubted_long(self, name: str, firing: Firing) -> bool:
+        """Whether this has been so for long: perhaps another worker sees more."""
+        now, before = self._clock.monotonic(), self._doubts.get(name)
+        since = before.since if before is not None and before.run_id == firing.run_id else now
+        self._doubts[name] = _Doubt(firing.run_id, since, now + DOUBT_S)
+        return now - since >= UNKNOWN_S
 
     # Keeping what happened.
 
