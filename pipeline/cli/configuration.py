@@ -22,6 +22,8 @@ ENVIRONMENT = {
     "VIDBATCH_API_KEY_FILE": "a file that holds the API key",
     "VIDBATCH_API": "which API is spoken there: foxapi or openai",
     "VIDBATCH_BASE_URL": "the API's address",
+    "VIDBATCH_NOTIFY_SECRET": "what control workers sign webhooks with",
+    "VIDBATCH_NOTIFY_SECRET_FILE": "a file that holds it; several, with blanks between, while they are exchanged",
     "VIDBATCH_OFFLINE": "whether a plan asks the API nothing",
     "VIDBATCH_REDIS": "a Redis server; without one a private server is used",
     "VIDBATCH_MODEL": "the model where the manifest names none",
@@ -57,6 +59,7 @@ OTHERS_ENVIRONMENT = {
     "AWS_DEFAULT_REGION": "the region, where `AWS_REGION` says none",
     "AWS_ENDPOINT_URL_S3": "the address of a store of your own that speaks S3",
     "AWS_ENDPOINT_URL": "that address, where `AWS_ENDPOINT_URL_S3` says none",
+    "TZ": "this machine's time zone, which a schedule has where `--tz` names none",
     "XDG_STATE_HOME": "where the folder of the private server and the logs is, where `VIDBATCH_STATE` says nothing",
     "TMPDIR": "where files of an object store are kept while they are read or made",
 }

@@ -124,20 +124,29 @@ def report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
         raise LedgerMismatch(
             f"the ledger of run {prepared.folder.run_id} is gone from Redis; {AGAIN}, from what is on disk"
         )
-    described = prepared.described
     if as_json:
-        derived = {name: described[name] for name in (RETRY_OF, COLLECTS) if name in described}
-        plan = {name: described.get(name, 0) for name in ("rows", "rejections", "duplicates", "reused")}
-        told = {**summary, **_where(prepared), "state": RunState.FINISHED.value, **plan, **derived}
-        click.echo(orjson.dumps(told))
+        click.echo(orjson.dumps(report_object(prepared, summary)))
     else:
         budget = receipt_lines((prepared.folder.receipt() or {}).get("budget"))
-        lines = summary_lines(described, summary, str(prepared.folder.out))
+        lines = summary_lines(prepared.described, summary, str(prepared.folder.out))
         for line in (*lines, *file_lines(prepared.folder, summary), *budget, *left_lines(prepared, summary)):
             screen.say(line)
+    return report_code(prepared, summary)
+
+
+def report_object(prepared: Prepared, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A finished run for programs, with what became of the rows that are no requests."""
+    described = prepared.described
+    derived = {name: described[name] for name in (RETRY_OF, COLLECTS) if name in described}
+    plan = {name: described.get(name, 0) for name in ("rows", "rejections", "duplicates", "reused")}
+    return {**summary, **_where(prepared), "state": RunState.FINISHED.value, **plan, **derived}
+
+
+def report_code(prepared: Prepared, summary: Mapping[str, Any]) -> int:
+    """The exit code of a finished run: 0 when every row of the manifest completed, by now."""
     good = all_completed(summary["outcomes"]) or not _left(prepared)
-    good = good and all_completed(described.get("reused_outcomes", {}))
-    return 0 if good and not described["rejections"] else 1
+    good = good and all_completed(prepared.described.get("reused_outcomes", {}))
+    return 0 if good and not prepared.described["rejections"] else 1
 
 
 def _left(prepared: Prepared) -> bool:

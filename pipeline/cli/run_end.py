@@ -6,16 +6,13 @@ In a process of its own, since what reads OUT is heavy, and not to be loaded whe
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from pipeline.cli.ending import report
+from pipeline.cli.ending import report_code, report_object
 from pipeline.cli.preparing import found
-from pipeline.cli.screen import Screen
 from pipeline.core.errors import VidbatchError
 from pipeline.core.lifecycle import Outcome
 from pipeline.edges.imports import keep_out_unused
@@ -29,15 +26,14 @@ def told(run_id: str, out: str) -> dict[str, Any]:
     try:
         if not (folder.path / "run.json").exists():
             return {"known": False, "said": f"{out} does not hold it, as it is seen from here"}
-        if folder.summary() is None:
+        summary = folder.summary()
+        if summary is None:
             return {"known": True}
-        printed = StringIO()
-        with redirect_stdout(printed):
-            code = report(found(folder), Screen(quiet=True), as_json=True)
-        summary: dict[str, Any] = orjson.loads(printed.getvalue())
+        run = found(folder)
+        code, whole = report_code(run, summary), report_object(run, summary)
     except (VidbatchError, OSError) as error:
         return {"known": False, "said": str(error)}
-    return {"known": True, "exit_code": code, "said": _line(summary), "summary": summary}
+    return {"known": True, "exit_code": code, "said": _line(whole), "summary": whole}
 
 
 def _line(summary: Mapping[str, Any]) -> str:

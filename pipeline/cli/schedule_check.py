@@ -12,13 +12,17 @@ import click
 from click.core import ParameterSource
 
 from pipeline.cli import options, question_options
-from pipeline.cli.configuration import load
+from pipeline.cli.configuration import FILE, load
 from pipeline.cli.run_command import command as run
 from pipeline.core.errors import ManifestError, SettingsError
 from pipeline.core.filling import NAMES, doubtful, filled
 from pipeline.core.scheduled import REFUSED
 from pipeline.core.schedules import Schedule
+from pipeline.edges.environment import process_environment
 from pipeline.edges.stored_manifest import manifests_of
+
+UNASKED = frozenset({"offline"})
+"""Options that make no difference where nobody is asked whether to send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +86,15 @@ def _missing(written: Sequence[str]) -> Iterator[str]:
 
 
 def _from_here(context: click.Context) -> Iterator[str]:
-    """What a shell's own variables say is not known to the worker."""
-    for parameter in context.command.params:
-        name, variable = parameter.name or "", parameter.envvar
-        if name not in REFUSED and context.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+    """What this shell's variables say, and nobody at night."""
+    environment = process_environment()
+    for parameter in run.params:
+        name, variable = parameter.name or "", str(parameter.envvar)
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if name not in {*REFUSED, *UNASKED} and not typed and environment.get(variable):
             yield (
-                f"{variable} is set in this shell and not in the command: what counts is the control worker's; give "
-                f"{parameter.opts[0]} to be sure"
+                f"{variable} is set in this shell, which a scheduled command is not told: give {parameter.opts[0]}, "
+                f"or write a {FILE} in its folder"
             )
 
 
@@ -98,24 +104,23 @@ def _doubt_words(found: str, near: str) -> str:
 
 
 def _with_words(command: click.Command) -> click.Command:
-    """The same command, whose manifests are taken as they are written."""
+    """The same command as a worker reads it, but that manifests are taken as they are written."""
     return click.Command(command.name, params=[_taken(parameter) for parameter in command.params])
 
 
 def _without_files(command: click.Command) -> click.Command:
     """The same, which does not look for the files that options name either."""
-    parameters = []
-    for parameter in map(_taken, command.params):
+    parameters = [_taken(parameter) for parameter in command.params]
+    for parameter in parameters:
         if isinstance(parameter.type, click.Path):
-            parameter = copy.copy(parameter)  # noqa: PLW2901 - the same option, but for this
             parameter.type, parameter.callback = click.Path(), None
-        parameters.append(parameter)
     return click.Command(command.name, params=parameters)
 
 
 def _taken(parameter: click.Parameter) -> click.Parameter:
-    if parameter.name != "manifests":
-        return parameter
-    words = copy.copy(parameter)
-    words.callback = None
-    return words
+    """One that no variable of this shell gives."""
+    alone = copy.copy(parameter)
+    alone.envvar = None
+    if parameter.name == "manifests":
+        alone.callback = None
+    return alone

@@ -1,6 +1,7 @@
 """`vidbatch schedule`: commands that the fleet gives at set times."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -152,16 +153,18 @@ def resume_command(name: str, redis_url: str | None, as_json: bool) -> None:
 def run_now_command(name: str, redis_url: str | None, as_json: bool) -> None:
     """Have the schedule NAME fire once, now, also while it is paused; {date} is today.
 
-    It obeys --overlap: beside one that is at work it is skipped, or waits.
+    It obeys --overlap: beside one that is at work it waits, or is skipped, which ends with 1.
     """
     before, after = _change(redis_url, name, by_hand)
     ids = {firing.firing_id for firing in before.firings}
     [firing] = [one for one in after.firings if one.firing_id not in ids]
     if as_json:
         click.echo(orjson.dumps(firing_object(after.schedule, firing)))
-        return
-    click.echo(f"schedule {name}: {result_words(firing)}{f': {firing.said}' if firing.said else ''}")
-    if firing.is_open:
+    else:
+        click.echo(f"schedule {name}: {result_words(firing)}{f': {firing.said}' if firing.said else ''}")
+    if not firing.is_open:
+        sys.exit(1)
+    if not as_json:
         for warning in worker_warnings(asyncio.run(control_workers(redis_url or ""))):
             click.echo(f"note: {warning}")
         click.echo(f"look at it with `vidbatch schedule history {name}`; it names the run, for `vidbatch watch RUN`")

@@ -27,7 +27,7 @@ def unpack_book(name: str, packed: bytes) -> Book:
             return _book(content["book"], content["revision"])
     except (KeyError, TypeError, ValueError) as error:
         raise LedgerMismatch(
-            f"schedule {name}: its book can't be read ({error!r}): remove the schedule, and add it anew"
+            f"schedule {name}: its book can't be read ({error!r}): HDEL vidbatch:schedules {name} in Redis removes it"
         ) from error
     raise LedgerMismatch(
         f"schedule {name}: format: found {found}; allowed is up to {FORMAT}: a newer version of vidbatch keeps this "

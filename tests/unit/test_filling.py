@@ -5,8 +5,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.core.filling import NAMES, doubtful, filled, filled_argument, is_filled
+from pipeline.cli.schedule_text import CRON_DATES
+from pipeline.core.filling import FILLED, NAMES, doubtful, filled, filled_argument, is_filled
 from pipeline.core.schedules import Schedule
+from pipeline.edges.clock import local_zone
 
 AT = datetime(2026, 11, 28, 2, 5, tzinfo=ZoneInfo("Europe/Berlin"))
 
@@ -77,3 +79,18 @@ def test_braces_of_a_prompt_are_doubted_only_where_they_are_close_to_a_name():
 
 def test_names_that_are_filled_are_no_doubt():
     assert not list(doubtful([f"{{{name}}}" for name in NAMES]))
+
+
+def test_what_a_crontab_writes_is_known_for_every_name():
+    assert CRON_DATES.keys() == FILLED.keys()
+
+
+def test_a_machines_zone_is_told_by_its_variable_or_its_clock_and_else_by_nobody(tmp_path):
+    zone = tmp_path / "zoneinfo" / "Europe" / "Berlin"
+    zone.parent.mkdir(parents=True)
+    zone.touch()
+    (tmp_path / "localtime").symlink_to(zone)
+    assert local_zone({}, tmp_path / "localtime") == "Europe/Berlin"
+    assert local_zone({"TZ": ":Asia/Tokyo"}, tmp_path / "localtime") == "Asia/Tokyo"
+    assert local_zone({"TZ": "CET-1CEST"}, tmp_path / "localtime") is None
+    assert local_zone({}, tmp_path / "none") is None
