@@ -57,8 +57,8 @@ EVENTS = {
     # rows
     "row_unknown": "a POST may or may not have been billed, and nobody knows: the row is sent once more, or held. At"
     " most 20 lines in ten seconds from each process; the next one says how many were left out",
-    "rows_failed": "how many rows failed, were refused or expired, or will be tried again, by why. One line in ten seconds"
-    " for each run and process",
+    "rows_failed": "how many rows failed, were refused or expired, or will be tried again, by why. One line in ten"
+    " seconds for each run and process",
     "row_moved": "at DEBUG: one step of one row",
     "spilled": "Redis could not be told of rows in time; they are kept on this machine's disk",
     "spill_failed": "neither Redis nor the disk took what is known of rows, and why",
