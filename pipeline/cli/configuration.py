@@ -41,6 +41,8 @@ ENVIRONMENT = {
     "VIDBATCH_MAX_IN_FLIGHT": "most generations of the account at a time",
     "VIDBATCH_PRIORITY": "a run's share of its account's limits against other runs",
     "VIDBATCH_ACCOUNT": "whose limits count",
+    "VIDBATCH_METRICS_HOST": "the address at which metrics are served",
+    "VIDBATCH_METRICS_PORT": "the port of that address",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
     "VIDBATCH_WORKER_CALL": "set by `run` for its own workers: how they are told to begin",
     "VIDBATCH_SERVER_USE": "set by `run` for its own workers: how they use the private server",
