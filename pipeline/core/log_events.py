@@ -47,7 +47,6 @@ EVENTS = {
     "report_failed": "a run's report could not be made; its dataset is whole all the same",
     # metrics
     "metrics_ready": "the exporter serves its page",
-    "metrics_failed": "the ledger could not be read for an unforeseen reason; the page says that it is down",
     "metrics_stopped": "the exporter was told to stop, and is gone",
     # accounts
     "account_blocked": "the API refuses the account (401, 402, 403): nothing is sent until a command is given again",
