@@ -8,17 +8,21 @@ from celery.signals import worker_process_shutdown, worker_ready, worker_shuttin
 from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
+from pipeline.edges.redis_place import redis_place
 from workers import pulse, stopping
+from workers.channels import subscribe_by_name
 from workers.restart import survive_redis_restart
-from workers.settings import CELERY, broker_url, from_environment
+from workers.settings import CELERY, broker_settings, from_environment
 
 survive_redis_restart()
+subscribe_by_name()
 
 
 def make_app() -> Celery:
     """The app of this process, by its environment."""
-    app = Celery("vidbatch", broker=broker_url(from_environment().redis_url), include=["workers.tasks"])
+    app = Celery("vidbatch", include=["workers.tasks"])
     app.conf.update(CELERY)
+    app.conf.update(broker_settings(redis_place(from_environment().redis_url, name="VIDBATCH_REDIS")))
     app.conf.task_queues = [Queue(role.value) for role in Role]  # type: ignore[no-untyped-call]
     app.conf.task_routes = {f"vidbatch.{role}": {"queue": role.value} for role in Role}
     return app

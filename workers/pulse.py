@@ -5,13 +5,14 @@ import logging
 import os
 import signal
 import threading
+import time
 from uuid import uuid4
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from pipeline.core.account import key_fingerprint
-from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.errors import LedgerRefused, LedgerUnavailable
 from pipeline.core.lead import place_of
 from pipeline.core.tickets import Role, Ticket
 from pipeline.edges.clock import MachineClock
@@ -28,6 +29,9 @@ from workers.stopping import stopping
 
 REGISTER_TICKS = 5
 """Ticks between two registrations: one second, a fifth of their life."""
+
+REFUSED_EVERY_S = 60.0
+"""Between two complaints that Redis does not let this worker in."""
 
 _log = logging.getLogger("vidbatch.heartbeat")
 
@@ -51,6 +55,7 @@ class _Pulse:
         spill, place = SpillFolder(settings.state), place_of(settings.redis_url)
         self._replay = Replay(spill, self._ledger, f"{self._name}-replay", place)
         self._beside = duties(self._name, settings)
+        self._refused_at = float("-inf")
 
     async def beat(self) -> None:
         """Tick until the worker is told to stop; a tick that fails is logged and followed by the next."""
@@ -82,10 +87,19 @@ class _Pulse:
                 await self._register()
                 await self._replay_spilled()
             await self._heartbeat.tick()
+        except LedgerRefused as error:
+            self._say_refused(error)
         except (OperationalError, LedgerUnavailable) as error:
             _log.warning("a tick was lost: %s", error, extra={"event": "redis_away"})
         except Exception:  # noqa: BLE001 - a dead heartbeat would stop every run in silence
             _log.exception("a tick failed", extra={"event": "tick_failed"})
+
+    def _say_refused(self, error: LedgerRefused) -> None:
+        """Once a minute: it stays so until a person has changed something."""
+        now = time.monotonic()
+        if now - self._refused_at >= REFUSED_EVERY_S:
+            self._refused_at = now
+            _log.error("%s", error, extra={"event": "redis_refuses"})
 
     async def _replay_spilled(self) -> None:
         """Before the tick, which gives up rows of the dead: what their worker left behind goes first."""
