@@ -2,6 +2,7 @@
 
 from pipeline.core.modes import OPENAI
 from pipeline.core.policy import ASYNC, FOLLOWS, HOLDS, SYNC_STREAM
+from pipeline.core.reach import Reach
 from pipeline.edges.clock import unix_seconds
 from pipeline.edges.foxapi import FoxApi
 from pipeline.edges.http import HttpDoor
@@ -21,6 +22,7 @@ class Apis:
         self._videos = Videos(settings, clock)
         self._doors: dict[HttpSettings, HttpDoor] = {}
         self._apis: dict[tuple[str, str, str], SendsVideos] = {}
+        self._reaches: dict[str, Reach] = {}
 
     def sending(self, card: RunCard) -> Api:
         """The API of a run, for its POSTs."""
@@ -30,6 +32,10 @@ class Apis:
         """The same for its polls and streams: a poll is answered at once, however POSTs are."""
         mode = card.policy.mode
         return self._spoken(card, mode if mode in FOLLOWS else ASYNC)
+
+    def reach(self, card: RunCard) -> Reach:
+        """Whether this process reaches a run's API, as all its shifts there learn."""
+        return self._reaches.setdefault(card.base_url, Reach())
 
     def _spoken(self, card: RunCard, mode: str) -> SendsVideos:
         spoken = (card.api, card.base_url, mode)

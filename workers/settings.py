@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pipeline.core.account import Secret
 from pipeline.core.errors import SettingsError
 from pipeline.core.tickets import Role
+from pipeline.edges.alive import HEALTH_FILE
 from pipeline.edges.embedded import state_path
 from pipeline.edges.environment import key_from, process_environment
 from pipeline.edges.media_files import media_roots
@@ -30,6 +31,9 @@ SUBMITTING_S = 4 * 3600
 """The longest that a submit shift may take. It waits for its POSTs, twelve minutes each after their bodies went out,
 and for uploads before them: 2 GB take more than two hours at 2 Mbit/s. Who is ended here loses the answers of all rows
 in its hand, so this ends only a shift that is stuck; whatever it waits for has a bound of its own."""
+
+MOST_SHIFTS = 64
+"""Of a role in one worker: each is a process. Who wants more of them has more workers, and more hosts."""
 
 CELERY: dict[str, Any] = {
     "task_acks_late": False,  # tickets are hints: the heartbeat issues another
@@ -66,23 +70,24 @@ CELERY: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What one worker process is told. `shifts` is N: so many submit and so many poll shifts at a time."""
+    """What one worker process is told."""
 
     redis_url: str = field(repr=False)
-    roles: tuple[Role, ...]
-    shifts: int
+    shifts: Mapping[Role, int]
+    """Its roles, and how many shifts of each at a time."""
     key: Secret | None
     coordinator_pid: int | None
     state: Path
     """Where this machine keeps what could not be recorded."""
     media_roots: tuple[str, ...] = ()
     """Folders whose files it may read and send; real paths."""
+    health_file: Path | None = None
+    """Touched whenever Redis took its registration, for health checks."""
 
     @property
     def children(self) -> int:
-        """Processes that these shifts take."""
-        many = sum(role in {Role.SUBMIT, Role.POLL} for role in self.roles)
-        return self.shifts * many + len(self.roles) - many
+        """Processes that these shifts take, one each."""
+        return sum(self.shifts.values())
 
 
 def settings_from(environment: Mapping[str, str]) -> WorkerSettings:
@@ -92,12 +97,14 @@ def settings_from(environment: Mapping[str, str]) -> WorkerSettings:
     redis_place(redis_url, environment, "VIDBATCH_REDIS")
     return WorkerSettings(
         redis_url=redis_url,
-        roles=_roles(environment.get("VIDBATCH_ROLES", ",".join(Role))),
-        shifts=_positive(environment.get("VIDBATCH_WORKERS", "1")),
+        shifts=_shifts(
+            environment.get("VIDBATCH_ROLES", ",".join(Role)), _positive(environment.get("VIDBATCH_WORKERS", "1"))
+        ),
         key=key_from(environment),
         coordinator_pid=int(coordinator) if coordinator else None,
         state=state_path(environment),
         media_roots=media_roots(environment.get("VIDBATCH_MEDIA_ROOT", "")),
+        health_file=Path(path) if (path := environment.get(HEALTH_FILE)) else None,
     )
 
 
@@ -112,12 +119,24 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     raise SettingsError(f"{name} is not set; give the Redis URL, such as redis://localhost:6379/0")
 
 
-def _roles(text: str) -> tuple[Role, ...]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in set(Role)]
-    if unknown or not names:
-        raise SettingsError(f"VIDBATCH_ROLES: found {text!r}; allowed are {', '.join(Role)}, separated by commas")
-    return tuple(Role(name) for name in dict.fromkeys(names))
+def _shifts(text: str, many: int) -> dict[Role, int]:
+    """Shifts by role. Where a role has no number, `many` send and as many poll; one writes and one feeds."""
+    shifts: dict[Role, int] = {}
+    for word in filter(None, map(str.strip, text.split(","))):
+        name, given, number = map(str.strip, word.partition("="))
+        if name not in set(Role) or (given and (not number.isdecimal() or not 1 <= int(number) <= MOST_SHIFTS)):
+            raise SettingsError(_not_roles(text, word))
+        if Role(name) in shifts:
+            raise SettingsError(f"--roles (VIDBATCH_ROLES): found {name} twice in {text!r}; once is enough")
+        shifts[Role(name)] = int(number) if given else many if name in {Role.SUBMIT, Role.POLL} else 1
+    if not shifts:
+        raise SettingsError(_not_roles(text, text))
+    return shifts
+
+
+def _not_roles(text: str, word: str) -> str:
+    allowed = f"allowed are {', '.join(Role)}, separated by commas, each with a number of shifts if you like"
+    return f"--roles (VIDBATCH_ROLES): found {word!r} in {text!r}; {allowed}, from 1 to {MOST_SHIFTS}, such as submit=4"
 
 
 def _positive(text: str) -> int:

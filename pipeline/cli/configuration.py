@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "VIDBATCH_MODEL": "the model where the manifest names none",
     "VIDBATCH_PROMPT": "the prompt where the manifest has none",
     "VIDBATCH_WORKERS": "submit and poll shifts at a time",
-    "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control",
+    "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control, with numbers as submit=4",
     "VIDBATCH_MEDIA_ROOT": "folders whose video files may be read and sent, separated as in PATH",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
     "VIDBATCH_MODE": "how answers come",
@@ -53,11 +53,24 @@ ENVIRONMENT = {
 }
 """Every variable that vidbatch reads, and what it gives."""
 
+OTHERS_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "the key of an object store; it is looked for as the AWS tools look, in their files too",
+    "AWS_SECRET_ACCESS_KEY": "its secret",
+    "AWS_SESSION_TOKEN": "the token of credentials that end",
+    "AWS_REGION": "the region of the store",
+    "AWS_DEFAULT_REGION": "the region, where `AWS_REGION` says none",
+    "AWS_ENDPOINT_URL_S3": "the address of a store of your own that speaks S3",
+    "AWS_ENDPOINT_URL": "that address, where `AWS_ENDPOINT_URL_S3` says none",
+    "XDG_STATE_HOME": "where the folder of the private server and the logs is, where `VIDBATCH_STATE` says nothing",
+    "TMPDIR": "where files of an object store are kept while they are read or made",
+}
+"""Variables of other programs' families that change what vidbatch does."""
+
 
 _NO_OPTIONS = {"api_key_file", "tokens_per_second"}
 """Settings that are no option's default."""
 
-_PARAMETERS = {"redis": "redis_url", "repair": "repairs"}
+PARAMETERS = {"redis": "redis_url", "repair": "repairs"}
 """Options whose value bears another name in the commands than in the file."""
 
 
@@ -91,7 +104,7 @@ class Configuration:
     def option_defaults(self) -> dict[str, object]:
         """Defaults for options that were given neither on the command line nor in the environment."""
         settings = self.file.settings.items()
-        return {_PARAMETERS.get(name, name): value for name, value in settings if name not in _NO_OPTIONS}
+        return {PARAMETERS.get(name, name): value for name, value in settings if name not in _NO_OPTIONS}
 
 
 def load(folder: Path) -> Configuration:

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from pipeline.cli import media_options, options
+from pipeline.cli import log_options, media_options, options
 from pipeline.cli.configuration import Configuration
 from pipeline.core.errors import SettingsError
 from pipeline.edges.environment import become_worker, process_environment
@@ -17,7 +17,8 @@ from pipeline.edges.environment import become_worker, process_environment
     envvar="VIDBATCH_ROLES",
     default="submit,poll,write,control",
     show_default=True,
-    help="What this worker does; write and control need the runs' OUT, submit and poll the API key.",
+    help="What this worker does, and how many shifts of it at a time, such as submit=4,poll=2,write,control; write and "
+    "control need the runs' OUT, submit and poll the API key.",
 )
 @click.option(
     "--workers",
@@ -25,12 +26,20 @@ from pipeline.edges.environment import become_worker, process_environment
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Submit shifts, and poll shifts, at a time.",
+    help="Submit shifts, and poll shifts, at a time, where --roles gives no number; the others have one.",
 )
 @media_options.worker_root
+@log_options.form
+@log_options.level
 @click.pass_obj
 def command(
-    configuration: Configuration, redis_url: str | None, roles: str, workers: int, media_root: tuple[str, ...]
+    configuration: Configuration,
+    redis_url: str | None,
+    roles: str,
+    workers: int,
+    media_root: tuple[str, ...],
+    log_format: str,
+    log_level: str,
 ) -> None:
     """Serve runs that were handed to a Redis server, until SIGTERM; then finish what is in hand."""
     if not redis_url:
@@ -39,5 +48,6 @@ def command(
     if configuration.file.api_key_file and not environment.get("VIDBATCH_API_KEY"):
         environment.setdefault("VIDBATCH_API_KEY_FILE", configuration.file.api_key_file)
     environment |= {"VIDBATCH_REDIS": redis_url, "VIDBATCH_ROLES": roles, "VIDBATCH_WORKERS": str(workers)}
+    environment |= {"VIDBATCH_LOG_FORMAT": log_format, "VIDBATCH_LOG_LEVEL": log_level}
     environment["VIDBATCH_MEDIA_ROOT"] = os.pathsep.join(media_root)
     become_worker(environment)

@@ -45,6 +45,10 @@ class NotNow:
     retry_after: float | None = None
 
 
+UNREACHABLE = "connect_failed"
+"""The code of a connection that could not be made: it tells of the way to the API, and not of the account."""
+
+
 @dataclass(frozen=True, slots=True)
 class NothingSent:
     """Proven by the door: the name look-up, the connection or the TLS handshake failed before a byte of the request."""

@@ -5,6 +5,7 @@ from functools import partial
 
 from pipeline.core.answering import CarefulJudge
 from pipeline.core.answers import (
+    UNREACHABLE,
     AccountRefused,
     Completed,
     Failed,
@@ -84,7 +85,8 @@ def after_query(
             if watched > 2 * policy.generation_deadline_s * 1000:
                 ending = Ending(Outcome.EXPIRED, now_ms * 1000, problem=problem)
                 return by_best(Step(here, Event.EXPIRED, asked, ending=ending))
-            wait = max(next_s(), backoff(policy, min(asked.polls, 6), chance) / 2)
+            troubled = 0.0 if problem.code == UNREACHABLE else backoff(policy, min(asked.polls, 6), chance) / 2
+            wait = max(next_s(), troubled)  # a worker that does not reach the API leaves the row to others
             return Step(here, Event.NOT_READY, asked, ms(wait), trouble=problem)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.core.answering import CarefulJudge
 from pipeline.core.answers import (
+    UNREACHABLE,
     Accepted,
     AccountRefused,
     Ambiguous,
@@ -82,6 +83,10 @@ def after_submit(
         case NotNow(problem=problem, retry_after=retry_after):
             wait = retry_after or policy.slow_wait_s * (1 + chance)
             return Step(here, Event.THROTTLED, record, ms(wait), trouble=problem)
+        case NothingSent(problem=problem) if problem.code == UNREACHABLE:
+            # others may reach it: the process that does not holds itself back
+            wait = backoff(policy, 0, chance)
+            return Step(here, Event.NOTHING_SENT, record, ms(wait), trouble=problem)
         case NothingSent(problem=problem):
             wait = backoff(policy, troubles, chance)
             return Step(here, Event.NOTHING_SENT, record, ms(wait), account_wait_ms=ms(wait), trouble=problem)

@@ -17,7 +17,7 @@ from typing import TypeVar
 import aiohttp
 import httpx
 
-from pipeline.core.answers import Problem
+from pipeline.core.answers import UNREACHABLE, Problem
 from pipeline.edges.http_stream import (
     EVENTS,
     DoorError,
@@ -80,6 +80,10 @@ class HttpDoor:
         """
         return await self._exchange(method, url, headers, body, self._stream_or_whole)
 
+    async def status_of_post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Send one POST, as `post` does, of whose answer the status alone counts: the rest is not read."""
+        return await self._exchange("POST", url, headers, body, _status)
+
     async def close(self) -> None:
         """Close every connection; later requests are not sent."""
         self._closed = True
@@ -94,7 +98,7 @@ class HttpDoor:
         take: Callable[[httpx.Response, float], Awaitable[_Came]],
     ) -> _Came:
         if self._closed:
-            raise NotSentError(Problem("connect_failed", "The door to the API is closed."))
+            raise NotSentError(Problem(UNREACHABLE, "The door to the API is closed."))
         try:
             request = Prepared(method, url, headers, body)
             async with asyncio.timeout(self._settings.total_timeout_s) as limit:
@@ -155,6 +159,13 @@ class HttpDoor:
         return body
 
 
+async def _status(response: httpx.Response, _until: float) -> int:
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an async transport answers with one
+    await _discard(stream)
+    return response.status_code
+
+
 def _inflating(encoding: str | None) -> "zlib._Decompress | None":
     bits = _WINDOW_BITS.get(encoding.strip().lower()) if encoding else None
     return None if bits is None else zlib.decompressobj(wbits=bits)
@@ -191,7 +202,7 @@ def _failure(error: Exception) -> DoorError:
     if isinstance(error, _BodyTooLargeError):
         return too_large()
     if _nothing_was_sent(error):
-        return NotSentError(Problem("connect_failed", described(error)))
+        return NotSentError(Problem(UNREACHABLE, described(error)))
     return NoAnswerError(Problem("no_answer", described(error)))
 
 

@@ -47,6 +47,7 @@ class HttpSettings:
     """Bounds of every exchange: times in seconds, `max_body` in bytes after decompression."""
 
     connect_timeout_s: float = 10  # a free connection, the name, TCP and TLS together; far above any healthy network
+    reach_timeout_s: float = 5  # TCP and TLS alone: three tries of TCP; a host that is cut off holds its rows so long
     read_timeout_s: float = 60  # silence; a POST that is given up is ambiguous, so patience is cheaper
     total_timeout_s: float = 90  # bounds a server that drips
     max_body: int = 32 * 1024 * 1024  # a ChatCompletion is some kB; this only stops a flood
@@ -85,7 +86,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._timeout = aiohttp.ClientTimeout(
             total=None,  # the door has one for the whole exchange
             connect=settings.connect_timeout_s,
-            sock_connect=settings.connect_timeout_s,
+            sock_connect=settings.reach_timeout_s,
             sock_read=settings.read_timeout_s,
         )
         self._ssl = httpx.create_ssl_context(trust_env=True)  # here: SSL_CERT_FILE and SSL_CERT_DIR only

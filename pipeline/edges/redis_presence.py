@@ -9,8 +9,8 @@ from uuid import uuid4
 import orjson
 
 from pipeline.edges.redis_door import RedisDoor
-from pipeline.edges.redis_keys import IDENTITY, LEDGER_VERSION, LOCKS, WORKERS, RunKeys
-from pipeline.ports import WorkerCard
+from pipeline.edges.redis_keys import BEAT, IDENTITY, LEDGER_VERSION, LOCKS, WORKERS, RunKeys
+from pipeline.ports import Beat, WorkerCard
 
 SHIFT_LEASE_MS = 5_000
 """A shift that says nothing for so long is dead, and another is issued."""
@@ -64,6 +64,15 @@ class RedisPresence:
             if int(cursor) == 0:
                 return sorted(found, key=lambda worker: worker.name)
 
+    async def note_beat(self, holder: str) -> None:
+        """Say that the acting heartbeat looked after all runs just now."""
+        await self._door.script("beat", [BEAT], [holder])
+
+    async def last_beat(self) -> Beat | None:
+        """Who looked after the runs last, and when."""
+        holder, at_ms = await self._door.call("HMGET", BEAT, "holder", "at")
+        return None if holder is None else Beat(holder.decode(), int(at_ms))
+
     async def queued(self, queue: str) -> int:
         """Celery messages that wait in a queue."""
         return int(await self._door.call("LLEN", queue))
@@ -100,4 +109,5 @@ def _read_worker(values: dict[str, Any]) -> WorkerCard:
     if version != LEDGER_VERSION:
         return served_here(WorkerCard(name, (), 0, (), version))
     keys, roots = tuple(values["key_fingerprints"]), tuple(values.get("media_roots", ()))
-    return WorkerCard(name, tuple(values["roles"]), values["shifts"], keys, version, roots)
+    by_role = values.get("by_role", {})
+    return WorkerCard(name, tuple(values["roles"]), values["shifts"], keys, version, roots, by_role)

@@ -47,6 +47,7 @@ async def poll_shift(
                 answer = await api.query(record.generation_id or "")
         except Exception as error:  # noqa: BLE001 - one row's answer must not end the shift
             answer = Trouble(Problem("internal_error", f"{type(error).__name__} while polling"))
+        bench.reach.heard(answer, clock.monotonic(), chance())
         return after_query(
             answer,
             record,

@@ -8,12 +8,13 @@ claims nothing more, waits for answers as long as a deployment allows, and cuts 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import State
+from pipeline.core.reach import Reach
 from pipeline.core.steps import Step
-from pipeline.flows.committing import GATHER_S, Committer, forget
+from pipeline.flows.committing import GATHER_S, Committer, forget, untold
 from pipeline.flows.leaving import ON_THE_WIRE_S, told
 from pipeline.ports import Claim, Claimed, Clock, Commit, Ledger
 
@@ -33,7 +34,7 @@ LINGER_S = 0.6
 PACED = frozenset(("rate", "turn", "in flight"))
 """What a claimer waits out in its shift: it is told when to come, and nobody sooner."""
 
-TIMED = frozenset(("not before", "back-off"))
+TIMED = frozenset(("not before", "back-off", "unreachable"))
 """What a claimer waits out where it ends within its shift: who leaves may find its place taken for another shift."""
 
 PACED_WAIT_S = 0.04
@@ -60,7 +61,7 @@ class Bench:
     """Where a shift works: its run, its name, how many rows at a time and for how long (seconds).
 
     `gather_s` is how long rows wait for others, to be claimed together and to be committed together; `yields` whether
-    others wait for the place, so that no more is taken though the time is not up.
+    others wait for the place, so that no more is taken though the time is not up; `recorded` hears of steps.
     """
 
     run_id: str
@@ -72,6 +73,9 @@ class Bench:
     stop: Callable[[], bool]
     gather_s: float = GATHER_S
     yields: Callable[[], bool] = nobody_waits
+    recorded: Callable[[Sequence[Commit]], None] = untold
+    reach: Reach = field(default_factory=Reach)
+    """Whether this process reaches the API; the same for all its shifts there."""
 
 
 Claims = Callable[[int], Awaitable[Claim]]
@@ -131,8 +135,9 @@ class Shift:
             self._kept = True
             keep(commits)
 
+        bench = self._bench
         committer = Committer(
-            self._bench.run_id, self._ledger, self._clock, self._release, stale, kept, self._bench.gather_s
+            bench.run_id, self._ledger, self._clock, self._release, stale, kept, bench.gather_s, bench.recorded
         )
         committing = asyncio.create_task(committer.run())
         beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._leave_in_time(committer))]
@@ -199,10 +204,13 @@ class Shift:
         comes = got.bound in TIMED and got.wait_ms / 1000 <= left
         return lingered and got.bound not in PACED and not comes
 
-    async def _claim(self, claim: Claims, limit: int) -> Claim:
+    async def _claim(self, claim: Claims, places: int) -> Claim:
+        now = self._clock.monotonic()
+        if (wait_s := self._bench.reach.wait_s(now)) > 0:
+            return Claim((), self._hour.now_ms(), wait_ms=round(wait_s * 1000), bound="unreachable")
         try:
             await self._give_back_unheard()
-            got = await claim(limit)
+            got = await claim(self._bench.reach.take(places, now))
         except LedgerUnavailable:
             self._unheard = True
             return Claim((), self._hour.now_ms(), wait_ms=round(AWAY_WAIT_S * 1000), bound="redis")

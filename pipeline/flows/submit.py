@@ -52,6 +52,7 @@ async def submit_shift(
             answer = await api.submit(body)
         except Exception as error:  # noqa: BLE001 - whatever failed, the request may be on the wire
             answer = Ambiguous(Problem("internal_error", f"{type(error).__name__} while sending"))
+        bench.reach.heard(answer, clock.monotonic(), chance())
         return after_submit(
             answer,
             row.record,

@@ -152,7 +152,7 @@ async def test_a_ticket_that_nobody_takes_up_is_lost_after_its_lease(world):
 
 async def test_living_workers_are_listed_by_name(world):
     worker = WorkerCard("b", ("submit", "poll"), 4, ("key-1",), LEDGER_VERSION)
-    other = WorkerCard("a", ("write",), 1, (), LEDGER_VERSION)
+    other = WorkerCard("a", ("write", "control"), 2, (), LEDGER_VERSION, by_role={"write": 1, "control": 2})
     await world.ledger.register_worker(worker)
     await world.ledger.register_worker(other)
     await world.ledger.register_worker(worker)

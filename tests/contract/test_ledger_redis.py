@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import orjson
 import pytest
 import redis
 
@@ -196,3 +197,10 @@ async def test_another_versions_ledger_is_left_alone_whatever_its_card_looks_lik
 async def test_a_living_worker_whose_card_has_another_shape_is_read_all_the_same(ledger, store):
     store.set("vidbatch:worker:new", b'{"name": "new", "ledger_version": 99, "lanes": [1]}')
     assert await ledger.workers() == [WorkerCard("new", (), 0, (), 99)]
+
+
+async def test_a_worker_of_this_version_that_tells_one_number_for_all_roles_is_read(ledger, store):
+    card = {"name": "w", "roles": ["submit", "poll"], "shifts": 3, "key_fingerprints": []}
+    store.set("vidbatch:worker:w", orjson.dumps({**card, "ledger_version": LEDGER_VERSION}))
+    [worker] = await ledger.workers()
+    assert [worker.shifts_of(role) for role in ("submit", "poll", "write")] == [3, 3, 0]

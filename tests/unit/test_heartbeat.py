@@ -420,6 +420,12 @@ def test_capacity_is_summed_by_role_over_the_living():
     assert (capacity.queued, capacity.keys) == ({Role.POLL: 7}, frozenset({"k1"}))
 
 
+def test_a_worker_that_tells_a_number_for_each_role_counts_with_it():
+    one = WorkerCard("a", ("submit", "poll"), 4, (), 1, by_role={"submit": 4, "poll": 2})
+    two = WorkerCard("b", ("poll", "write"), 3, (), 1)
+    assert capacity_of([one, two], {}).shifts == {Role.SUBMIT: 4, Role.POLL: 5, Role.WRITE: 3, Role.CONTROL: 0}
+
+
 # Runs that pause, and runs that are over
 
 

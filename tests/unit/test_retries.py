@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.answers import (
+    UNREACHABLE,
     Accepted,
     AccountRefused,
     Ambiguous,
@@ -85,6 +86,14 @@ def test_an_answer_that_created_nothing_costs_the_row_nothing(answer, event, wai
     step = submit(answer, before, troubles=2)
     assert (step.event, step.state, step.record) == (event, State.READY, before)
     assert (step.wait_ms, step.account_wait_ms, step.trouble) == (wait_ms, account_wait_ms, WRONG)
+
+
+def test_who_does_not_reach_the_api_leaves_the_row_to_others_and_holds_the_account_back_from_nobody():
+    no_way = Problem(UNREACHABLE, "no route")
+    step = submit(NothingSent(no_way), troubles=5)
+    assert (step.event, step.wait_ms, step.account_wait_ms, step.trouble) == (Event.NOTHING_SENT, 1_000, 0, no_way)
+    asked = query(Trouble(no_way), replace(PENDING, polls=50))
+    assert (asked.wait_ms, asked.trouble) == (10_000, no_way)  # as the schedule has it
 
 
 @pytest.mark.parametrize("polling_works", [True, False])

@@ -8,11 +8,13 @@ import pytest
 
 from pipeline.core.answering import AnswerStatus, Verdict
 from pipeline.core.answers import (
+    UNREACHABLE,
     Accepted,
     Ambiguous,
     Answered,
     Completed,
     Completion,
+    NothingSent,
     Problem,
     Refused,
     Running,
@@ -21,6 +23,7 @@ from pipeline.core.answers import (
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.policy import Policy
+from pipeline.core.reach import FEW, Reach
 from pipeline.core.records import Attempt, RowRecord, unpack_result
 from pipeline.core.rows import Rows
 from pipeline.core.snapshot import RunState
@@ -137,12 +140,13 @@ class Work:
         await self.ledger.open_run(card, recover_until=0, ended=ended, done=Rows())
         await self.ledger.feed(RUN, 0, rows, [FedRow(row, b"%d" % row) for row in range(rows)])
 
-    def bench(self, role, window, seconds):
-        return Bench(RUN, role, f"{role}-1", window, seconds, LEASE_S, lambda: self.stopping)
+    def bench(self, role, window, seconds, reach=None):
+        bench = Bench(RUN, role, f"{role}-1", window, seconds, LEASE_S, lambda: self.stopping)
+        return bench if reach is None else replace(bench, reach=reach)
 
-    async def submit(self, api, window=16, seconds=5.0):
+    async def submit(self, api, window=16, seconds=5.0, reach=None):
         return await submit_shift(
-            self.bench("submit", window, seconds),
+            self.bench("submit", window, seconds, reach),
             self.ledger,
             api,
             self.clock,
@@ -217,6 +221,17 @@ async def test_a_shift_that_is_over_records_what_it_has_in_hand(work):
     assert await work.submit(Api(accepted, seconds=3.0), window=8, seconds=4.0) == 16
     run = await work.look()
     assert (run.pending, run.submitting, run.ready) == (16, 0, 34)
+
+
+async def test_a_process_that_does_not_reach_the_api_takes_a_few_rows_at_a_time_in_all_of_its_shifts(work):
+    await work.open(rows=100)
+    api = Api(NothingSent(Problem(UNREACHABLE, "no route")), seconds=0.5)
+    reach = Reach()
+    for _ in range(3):
+        await work.submit(api, window=16, seconds=5.0, reach=reach)
+    assert len(api.asked) <= 16 + FEW * 4  # after 0.5, 2, 4.5, 9 and 17.5 s, or as long as a shift finds rows
+    held = await work.ledger.claim_submit(RUN, "another host", 50)
+    assert len(held.rows) == 50, "others are not held back"
 
 
 async def test_rows_of_a_claim_that_nobody_heard_of_are_sent_at_once_and_are_in_no_doubt(work):

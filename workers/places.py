@@ -1,0 +1,52 @@
+"""Places of a worker by role: it takes no more tickets of a role than it was given shifts for.
+
+Its children are one pool, and a shift may take minutes. So a queue whose places are taken is not read from: its tickets
+wait in Redis for whoever has a place, and none waits here for a child that shifts of other roles have in hand.
+"""
+
+from collections import Counter
+from typing import Any
+
+from celery import bootsteps
+from celery.signals import task_received
+from celery.worker import state
+from celery.worker.consumer.tasks import Tasks
+
+LOOK_S = 0.1
+"""How soon a place that became free is seen: half of the time between two heartbeats."""
+
+
+class Places(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Reads from the queues with free places; begun anew with each connection, which reads from all of them."""
+
+    requires = (Tasks,)
+
+    def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's consumer
+        """Look at each ticket that comes, and whether a place became free."""
+        task_received.connect(_received, sender=parent)
+        self._looking = parent.timer.call_repeatedly(LOOK_S, look, (parent,))
+
+    def stop(self, parent: Any) -> None:  # noqa: ANN401 - as above
+        """Leave it to the next connection."""
+        task_received.disconnect(_received, sender=parent)
+        self._looking.cancel()
+
+
+def _received(sender: Any, request: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer and request
+    """Before the next ticket is asked for: this one is not among those that are counted yet."""
+    look(sender, request.name)
+
+
+def look(consumer: Any, coming: str = "") -> None:  # noqa: ANN401 - Celery's consumer
+    """Read from the queues of roles with a free place, and from no others."""
+    taken = Counter(request.name for request in {*state.reserved_requests, *state.active_requests})
+    taken[coming] += 1
+    reader = consumer.task_consumer
+    for role, most in consumer.app.conf.vidbatch_places.items():
+        has_place, reads = taken[f"vidbatch.{role}"] < most, reader.consuming_from(role)
+        if reads and not has_place:
+            reader.cancel_by_queue(role)
+        elif has_place and not reads:
+            reader.auto_declare = False  # Redis knows it since this connection began
+            reader.add_queue(consumer.app.amqp.queues[role])
+            reader.consume()
