@@ -9,6 +9,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from pipeline.edges.redis_place import RedisPlace
+
 SOCKET_TIMEOUT_S = 15.0
 """Longer than any script takes, shorter than a person's patience with a frozen server."""
 
@@ -31,14 +33,29 @@ class _Packing(AbstractConnection):
         return [hiredis.pack_command(args)]
 
 
-def connect(url: str) -> aioredis.Redis:
+class _OverTcp(_Packing, aioredis.Connection):
+    pass
+
+
+class _OverTls(_Packing, aioredis.SSLConnection):
+    pass
+
+
+class _OverSocket(_Packing, aioredis.UnixDomainSocketConnection):
+    pass
+
+
+_CONNECTIONS: dict[str, type[AbstractConnection]] = {"redis": _OverTcp, "rediss": _OverTls, "unix": _OverSocket}
+
+
+def connect(place: RedisPlace) -> aioredis.Redis:
     """A client that tries nothing twice; its connections open with the first command."""
-    pool = aioredis.ConnectionPool.from_url(
-        url,
+    pool = aioredis.ConnectionPool(
+        connection_class=_CONNECTIONS[place.address.scheme],
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         client_name="vidbatch",
+        **place.client_settings(),
     )
-    pool.connection_class = type("Connection", (_Packing, pool.connection_class), {})
     return aioredis.Redis.from_pool(pool)
