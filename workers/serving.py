@@ -20,11 +20,11 @@ from pipeline.core.lead import place_of
 from pipeline.edges.alive import AliveFile
 from pipeline.edges.logs import name_process
 from pipeline.edges.redis_keys import LEDGER_VERSION
-from workers import places, pulse, runtime
+from workers import pulse, runtime, seats
 from workers.restart import survive_redis_restart
 from workers.settings import WorkerSettings
 
-LOADED = (Worker, TaskPool, Consumer, places, pulse, runtime, survive_redis_restart)
+LOADED = (Worker, TaskPool, Consumer, pulse, runtime, seats, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 SHOWN_EVERY_S = 20.0
