@@ -31,6 +31,7 @@ EVENTS = {
     "duty_failed": "a duty beside the heartbeat failed for an unforeseen reason; it is tried again",
     "redis_away": "Redis does not answer, or not as it should; what was under way is told later. One line in 30 s",
     "redis_back": "it does again",
+    "redis_refuses": "Redis does not let the worker in: a password, a rule or a certificate; the worker ends, with 5",
     # runs
     "run_seen": "the heartbeat that has just begun to act looks after this run, too",
     "run_opened": "a run has begun, or goes on from disk",
