@@ -90,8 +90,9 @@ bench-disk: dev ## measure planning, writing, recovering and publishing up to a 
 	@$(BIN)/python benchmarks/disk_scale.py $(ARGS)
 
 .PHONY: docs
-docs: setup ## write docs/reference.md from the commands themselves
+docs: setup ## write docs/reference.md and the table of docs/metrics.md from the code itself
 	@$(BIN)/python -m pipeline.cli.reference docs/reference.md
+	@$(BIN)/python -m pipeline.cli.metrics_table docs/metrics.md
 
 # uv is the one that locks for every platform at once; it lives in a throwaway folder and nobody else needs it.
 # Pins that still fit are kept: `make lock ARGS=--upgrade` takes the newest.
@@ -114,6 +115,10 @@ lock: $(VENV)/.made ## write requirements*.lock anew from pyproject.toml
 		cat $$file; } > "$$folder/locked" && cat "$$folder/locked" > $$file && \
 		echo "$$file: $$(grep -c '==' $$file) packages"; \
 	done
+
+.PHONY: secrets
+secrets: ## what `docker compose up` needs, once: ./secrets, ./data and .env (VIDBATCH_API_KEY=… gives the key)
+	@sh compose/secrets.sh
 
 .PHONY: clean
 clean: ## remove .venv and everything that tools left behind

@@ -16,6 +16,7 @@ from pipeline.core.judging import Judging
 from pipeline.core.late import LateId
 from pipeline.core.lifecycle import State
 from pipeline.core.limits import Limits
+from pipeline.core.measures import StoreMeasured
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.core.policy import Policy
@@ -65,6 +66,18 @@ class Uploads(Protocol):
         """Be it no longer."""
 
 
+class Store(Protocol):
+    """The server that keeps the ledger, looked at from outside."""
+
+    async def measured(self) -> StoreMeasured:
+        """How fast it answers, its clock beside ours, and what it says of itself. LedgerUnavailable when away."""
+        ...
+
+    async def queued(self, role: str) -> int:
+        """Tickets that wait in a role's queue."""
+        ...
+
+
 class Schedules(Protocol):
     """What is kept of schedules. Every method is one atomic step; LedgerUnavailable when Redis is away."""
 
@@ -73,11 +86,16 @@ class Schedules(Protocol):
         ...
 
     async def books(self) -> list[Book]:
-        """Every schedule's book, by name."""
+        """Every schedule's book, by name; those that a newer version keeps are left to it."""
+        ...
+
+    async def foreign(self) -> list[str]:
+        """Names of schedules that a newer version keeps."""
         ...
 
     async def book(self, name: str) -> Book | None:
-        """One schedule's book."""
+        """One schedule's book. LedgerMismatch where a newer version keeps it."""
+        ...
 
     async def put(self, name: str, before: int | None, after: Book | None, over: Sequence[Firing] = ()) -> bool:
         """Replace a book whose revision is still `before`; False, and nothing changed, where it is not.
@@ -102,15 +120,41 @@ class Launched:
     said: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What OUT says of a run: how it ended, with an exit code; or that it goes on; or that it is not `known` there."""
+
+    known: bool
+    exit_code: int | None = None
+    said: str = ""
+    summary: Mapping[str, object] | None = None
+
+
 class Launcher(Protocol):
     """Gives a schedule's command, as a person would, and reads how its run ended. Neither raises."""
 
     async def launch(self, schedule: Schedule, arguments: Sequence[str]) -> Launched:
-        """Give `vidbatch run ARGUMENTS --yes --detach` in the schedule's folder, and wait until it returns."""
+        """Give `vidbatch run ARGUMENTS --yes --detach` in the schedule's folder, and wait until it returns.
+
+        Where it is cancelled, the command is ended first.
+        """
         ...
 
-    async def ended(self, run_id: str, out: str) -> tuple[int, str, Mapping[str, object]] | None:
-        """Exit code, one line and sums of a run that OUT says is done; nothing where it is not."""
+    async def ended(self, folder: str, run_id: str, out: str) -> RunEnd:
+        """What OUT, from the schedule's folder, says of a run."""
+        ...
+
+
+class Messenger(Protocol):
+    """Sends signed messages to a schedule's URL. Neither method raises."""
+
+    def trouble(self) -> str:
+        """Why nothing could be sent from here, such as a secret that is missing; empty where it could."""
+        ...
+
+    async def send(self, url: str, message_id: str, sent_at_s: int, body: bytes) -> str:
+        """Send one message, once, within 10 s. Why it did not arrive; empty where it did."""
+        ...
 
 
 class Clock(Protocol):
@@ -402,6 +446,10 @@ class Ledger(Protocol):
     async def set_account_limits(self, account: str, limits: Limits) -> None:
         """Replace the account's own limits."""
 
+    async def account_counts(self, account: str) -> Mapping[str, int]:
+        """What was counted of an account for whoever watches, by the names of `core.counting`; it only ever grows."""
+        ...
+
     async def accounts(self) -> list[str]:
         """Accounts that are known, by name."""
         ...
@@ -442,6 +490,12 @@ class Ledger(Protocol):
     async def workers(self) -> list["WorkerCard"]:
         """Workers that are alive."""
 
+    async def note_beat(self, holder: str) -> None:
+        """Say that the acting heartbeat looked after all runs just now."""
+
+    async def last_beat(self) -> "Beat | None":
+        """Who looked after the runs last, and when; nothing where nobody ever did."""
+
     async def lock(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a short lock; False when another holds it, from now on no longer than `seconds`."""
 
@@ -450,6 +504,14 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """When a heartbeat looked after all runs last, in ms since 1970 by the Redis clock, and whose it was."""
+
+    holder: str
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)

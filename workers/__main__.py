@@ -10,23 +10,34 @@ from pipeline.edges.embedded import leave_server
 from pipeline.edges.embedded_worker import called
 from pipeline.edges.environment import process_environment
 from pipeline.edges.imports import keep_out_unused
+from pipeline.edges.log_secrets import secrets_of
+from pipeline.edges.logs import configure, hide
 from workers.settings import from_environment
+
+_log = logging.getLogger("vidbatch.worker")
 
 
 def main() -> int:
     """Run the worker until it is told to stop; its exit code."""
     gc.disable()  # until all is loaded: what modules are made of is no garbage
     keep_out_unused("psutil")  # Celery would look at memory with it, when a debugger asks
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         if not called(_load):
             return 0
+        hide(secrets_of(process_environment()))
+        configure(process_environment())
         settings = from_environment()
+        if settings.key is not None:
+            hide([settings.key.reveal()])
         from workers.serving import serve  # noqa: PLC0415 - it takes a second, and what is wrong is told before
 
         serve(settings)
+        _log.info("gone", extra={"event": "worker_stopped"})
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        if logging.getLogger().handlers:
+            _log.error("%s", error, extra={"event": "settings_wrong"})
+        else:
+            sys.stderr.write(f"{error}\n")
         return 2
     finally:
         leave_server(process_environment())

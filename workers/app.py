@@ -1,10 +1,11 @@
 """The Celery app: queues by role, settings from `workers.settings`, and what happens at a process's start and end."""
 
+import logging
 import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_shutdown, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_process_shutdown, worker_ready, worker_shutting_down
 from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
@@ -12,6 +13,8 @@ from workers import pulse, stopping
 from workers.restart import survive_redis_restart
 from workers.seats import Seats
 from workers.settings import CELERY, broker_url, from_environment
+
+_log = logging.getLogger("vidbatch.worker")
 
 survive_redis_restart()
 
@@ -28,6 +31,11 @@ def make_app() -> Celery:
     return app
 
 
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _keep_our_logging(**_: object) -> None:
+    """Celery sets up no logging of its own where somebody answers this: `pipeline.edges.logs` did."""
+
+
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _start_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer
     stopping.leave_in_time()
@@ -36,6 +44,8 @@ def _start_heartbeat(sender: Any, **_: object) -> None:  # noqa: ANN401 - Celery
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _tell_children(**_: object) -> None:
+    if not stopping.stopping():
+        _log.info("told to stop: nothing more is claimed", extra={"event": "worker_stopping"})
     stopping.stop()
 
 

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from pipeline.core.tickets import Role
+from pipeline.ports import Ledger, Schedules
+from workers.notifying import NotifyingDuty
+from workers.scheduling import CommandingDuty
 from workers.settings import WorkerSettings
 
 
@@ -16,7 +20,11 @@ class Beside(Protocol):
         """Let go before the worker ends."""
 
 
-def duties(name: str, settings: WorkerSettings) -> Sequence[Beside]:
-    """The duties of this worker, by its settings; `name` is what it is called in leases."""
-    del name, settings
-    return ()
+def duties(name: str, settings: WorkerSettings, schedules: Schedules, ledger: Ledger) -> Sequence[Beside]:
+    """The duties of this worker, by its settings; `name` is what it is called in leases.
+
+    The private worker of a command has none: it leaves with the command.
+    """
+    if Role.CONTROL not in settings.shifts or settings.coordinator_pid is not None:
+        return ()
+    return (CommandingDuty(schedules, ledger, name), NotifyingDuty(schedules))

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from uuid import uuid4
 
 from celery import Celery
@@ -12,22 +13,32 @@ from kombu.exceptions import OperationalError
 
 from pipeline.core.account import key_fingerprint
 from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.happenings import Chronicle
 from pipeline.core.lead import place_of
-from pipeline.core.tickets import Role, Ticket
+from pipeline.core.snapshot import RunSnapshot
+from pipeline.core.tickets import Capacity, Role, Ticket
+from pipeline.edges.alive import AliveFile
 from pipeline.edges.clock import MachineClock
+from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import LEDGER_VERSION, QUEUES
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.redis_schedules import RedisSchedules
 from pipeline.edges.spill import SpillFolder
 from pipeline.flows.heartbeat import TICK_S, Heartbeat
 from pipeline.flows.replay import Fate, Replay
+from pipeline.flows.scheduling import FiringSchedules
 from pipeline.ports import WorkerCard
 from workers.beside import duties
 from workers.holders import unique_name
+from workers.row_log import RowLog
 from workers.settings import WorkerSettings
 from workers.stopping import stopping
 
 REGISTER_TICKS = 5
 """Ticks between two registrations: one second, a fifth of their life."""
+
+AWAY_EVERY_S = 30.0
+"""Redis being away is told at once, and then this often."""
 
 _log = logging.getLogger("vidbatch.heartbeat")
 
@@ -47,10 +58,24 @@ class _Pulse:
         self._settings = settings
         self._ledger = RedisLedger(settings.redis_url)
         self._name = unique_name(name)
-        self._heartbeat = Heartbeat(self._ledger, MachineClock(), self._name, self._issue, self._queued)
+        clock = MachineClock()
+        rows = RowLog(_log, clock.monotonic)
+        self._schedules = RedisSchedules(RedisDoor(settings.redis_url))
+        # a command's own worker leaves with it, and is no fleet
+        of_fleet = settings.coordinator_pid is None
+        fire = FiringSchedules(self._schedules, self._ledger, clock) if of_fleet else None
+        self._heartbeat = Heartbeat(
+            self._ledger, clock, self._name, self._issue, self._queued, fire, seen=self._tell, recorded=rows
+        )
+        self._acts = False
+        self._away_told = float("-inf")
+        self._away = False
+        self._monotonic = clock.monotonic
+        self._chronicle = Chronicle()
         spill, place = SpillFolder(settings.state), place_of(settings.redis_url)
         self._replay = Replay(spill, self._ledger, f"{self._name}-replay", place)
-        self._beside = duties(self._name, settings)
+        self._beside = duties(self._name, settings, self._schedules, self._ledger)
+        self._alive = AliveFile(settings.health_file) if settings.health_file else None
 
     async def beat(self) -> None:
         """Tick until the worker is told to stop; a tick that fails is logged and followed by the next."""
@@ -81,11 +106,35 @@ class _Pulse:
             if register:
                 await self._register()
                 await self._replay_spilled()
-            await self._heartbeat.tick()
+            self._take_turn(acts=await self._heartbeat.tick())
+            if register and self._away:
+                self._away, self._away_told = False, float("-inf")
+                _log.info("Redis answers again", extra={"event": "redis_back"})
         except (OperationalError, LedgerUnavailable) as error:
-            _log.warning("a tick was lost: %s", error, extra={"event": "redis_away"})
+            self._tell_away(error)
         except Exception:  # noqa: BLE001 - a dead heartbeat would stop every run in silence
             _log.exception("a tick failed", extra={"event": "tick_failed"})
+
+    def _tell_away(self, error: Exception) -> None:
+        self._away, now = True, self._monotonic()
+        if now - self._away_told >= AWAY_EVERY_S:
+            self._away_told = now
+            _log.warning("a look at the ledger was lost: %s", error, extra={"event": "redis_away"})
+
+    def _take_turn(self, *, acts: bool) -> None:
+        """Say when it becomes, or ceases to be, this worker's heartbeat that acts; who begins has seen nothing yet."""
+        if acts and not self._acts:
+            _log.info("this worker's heartbeat acts from now on", extra={"event": "heartbeat_taken"})
+        elif self._acts and not acts:
+            self._chronicle = Chronicle()
+            _log.info("this worker's heartbeat does not act any more", extra={"event": "heartbeat_left"})
+        self._acts = acts
+
+    def _tell(self, runs: Sequence[RunSnapshot], capacity: Capacity) -> None:
+        self._take_turn(acts=True)
+        for news in self._chronicle(runs, capacity):
+            level = logging.getLevelNamesMapping()[news.level.upper()]
+            _log.log(level, "%s", news.message, extra={**news.fields, "event": news.event})
 
     async def _replay_spilled(self) -> None:
         """Before the tick, which gives up rows of the dead: what their worker left behind goes first."""
@@ -106,6 +155,8 @@ class _Pulse:
             by_role={role.value: most for role, most in self._settings.shifts.items()},
         )
         await self._ledger.register_worker(card)
+        if self._alive:
+            self._alive.registered()
 
     def _leave_with_coordinator(self) -> None:
         pid = self._settings.coordinator_pid

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -20,18 +19,16 @@ from pipeline.core.answering import Judge, Verdict
 from pipeline.core.answers import Completion
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
-from pipeline.core.lead import place_of
 from pipeline.core.media_roots import covers
 from pipeline.core.policy import FOLLOWS, HOLDS
-from pipeline.core.snapshot import RunState
-from pipeline.core.spilling import SpillHead, is_spilled
+from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.tickets import Role
 from pipeline.edges.clock import MachineClock, time_of_day_us
+from pipeline.edges.logs import told_with
 from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.reporting import make_report
 from pipeline.edges.run_folder import LocalRunFolder, judging_by
-from pipeline.edges.spill import SpillFolder
 from pipeline.flows.cancel import cancel
 from pipeline.flows.feed import feed
 from pipeline.flows.finalize import finalize
@@ -42,9 +39,11 @@ from pipeline.flows.poll import poll_shift
 from pipeline.flows.shift import Bench
 from pipeline.flows.submit import submit_shift
 from pipeline.flows.write import Writing, write_shift
-from pipeline.ports import Commit, RunCard
+from pipeline.ports import RunCard
 from workers.apis import Apis
 from workers.holders import unique_name
+from workers.keeping import Keeping
+from workers.row_log import RowLog
 from workers.settings import HOLDING_SHIFT_S, SHIFT_S, WorkerSettings, from_environment
 from workers.stopping import stopping
 from workers.turns import Turn
@@ -78,33 +77,38 @@ class Runtime:
         self._apis = Apis(settings, self._clock)
         self._folders: dict[str, LocalRunFolder] = {}
         self._judging: tuple[str, Judge] | None = None
-        self._spill = SpillFolder(settings.state)
+        self._keep = Keeping(settings)
+        self._rows = RowLog(_log, self._clock.monotonic)
         self._foreign: set[str] = set()
 
     def hold(self, role: Role, run_id: str) -> None:
         """Hold one shift. Redis or the disk failing ends the shift, not the worker."""
+        with told_with(role=role.value, run=run_id):
+            self._hold_all_the_same(role, run_id)
+
+    def _hold_all_the_same(self, role: Role, run_id: str) -> None:
         try:
             self._loop.run_until_complete(self._hold(role, run_id))
         except LedgerUnavailable as error:
-            _log.warning("shift ended early: %s", error, extra={"event": "redis_away", "run": run_id})
+            _log.warning("shift ended early: %s", error, extra={"event": "redis_away"})
         except LedgerMismatch as error:
             self._leave_alone(run_id, str(error))
         except StorageError as error:
-            self._pause(run_id, "storage_failed", str(error))
+            _log.error("OUT refuses: %s", error, extra={"event": "storage_failed"})
+            self._pause(run_id, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it was, a person must hear of it
             # a writer or feeder that fails for an unforeseen reason would fail again at once, for ever
-            _log.exception("a %s shift failed", role, extra={"event": "shift_failed", "run": run_id})
+            _log.exception("a %s shift failed", role, extra={"event": "shift_failed"})
             if role in {Role.WRITE, Role.CONTROL}:
-                self._pause(run_id, "shift_failed", f"{role} failed with {type(error).__name__}: {error}")
+                self._pause(run_id, f"{role} failed with {type(error).__name__}: {error}")
 
     def _leave_alone(self, run_id: str, why: str) -> None:
         """Say it once: the tickets of such a run come again and again while workers of two versions are at work."""
         if run_id not in self._foreign:
             self._foreign.add(run_id)
-            _log.warning("the run is left to others: %s", why, extra={"event": "foreign_ledger", "run": run_id})
+            _log.warning("the run is left to others: %s", why, extra={"event": "foreign_ledger"})
 
-    def _pause(self, run_id: str, event: str, reason: str) -> None:
-        _log.error("the run pauses: %s", reason, extra={"event": event, "run": run_id})
+    def _pause(self, run_id: str, reason: str) -> None:
         with suppress(LedgerUnavailable):
             self._loop.run_until_complete(self._ledger.set_state(run_id, RunState.PAUSED, f"storage: {reason}"))
 
@@ -119,35 +123,18 @@ class Runtime:
         window, seconds = _window(role, card.policy.mode)
         turn = Turn(self._clock.monotonic, seconds, most)
         lease_s, gather_s, reach = card.policy.lease_s, GATHER_S.get(role, 0.0), self._apis.reach(card)
-        bench = Bench(run_id, role, holder, window, seconds, lease_s, stopping, gather_s, turn.yields, reach)
+        recorded = partial(self._rows, run_id)
+        bench = Bench(run_id, role, holder, window, seconds, lease_s, stopping, gather_s, turn.yields, recorded, reach)
         renewing = asyncio.create_task(self._renew(bench, turn))
         try:
             await self._work(bench, card)
         finally:
             renewing.cancel()
+            _log.debug("%s is over", holder, extra={"event": "shift_ended"})
             # a shift whose end nobody hears of is forgotten by itself; a frozen server must not hold up a stop
             with suppress(LedgerUnavailable, TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):
                     await self._ledger.end_shift(run_id, role, holder)
-
-    def _keep(self, card: RunCard, holder: str, commits: Sequence[Commit]) -> None:
-        """Keep what the ledger could not be told; where even the disk refuses, the log is what remains."""
-        kept = [commit for commit in commits if is_spilled(commit.step)]
-        told = {"run": card.run_id, "rows": len(kept)}
-        if not kept:
-            return
-        try:
-            head = SpillHead(card.run_id, card.out, card.token, place_of(self._settings.redis_url))
-            self._spill.keep(head, holder, kept)
-            _log.warning(
-                "the ledger could not be told of %d rows; they are kept in %s", len(kept), self._spill.path, extra=told
-            )
-        except StorageError as error:
-            _log.critical(
-                "neither the ledger nor the disk takes what is known of rows: %s",
-                error,
-                extra={"event": "spill_failed", **told},
-            )
 
     async def _renew(self, bench: Bench, turn: Turn) -> None:
         """Say once a second that the shift is at work; see whether a long one keeps others waiting."""
@@ -167,9 +154,7 @@ class Runtime:
             return role is Role.POLL or self._reads_videos(card)
         if self._folder(card).holds(card.token):
             return True
-        _log.warning(
-            "%s does not hold this run's files", card.out, extra={"event": "storage_absent", "run": card.run_id}
-        )
+        _log.warning("%s does not hold this run's files", card.out, extra={"event": "storage_absent"})
         return False
 
     def _reads_videos(self, card: RunCard) -> bool:
@@ -232,6 +217,7 @@ class Runtime:
         if run is not None and run.all_ended:
             await finalize(run, self._ledger, self._folder(card), partial(_report, self._folder(card)))
             self._folders.pop(card.run_id, None)
+            _tell_finished(run)
         elif run is not None and run.state in {RunState.CANCELLING, RunState.ABANDONING}:
             await cancel(run, self._ledger, self._folder(card), card.policy)
         elif run is not None:
@@ -272,12 +258,20 @@ def _window(role: Role, mode: str) -> tuple[int, float]:
     return WINDOW.get(role, 1), SHIFT_S
 
 
+def _tell_finished(run: RunSnapshot) -> None:
+    outcomes = {outcome.value: count for outcome, count in run.outcomes.items() if count}
+    ended = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items()) or "no rows"
+    tokens, cost = run.prompt_tokens + run.completion_tokens, round(run.cost, 6) or None
+    told = {"rows": run.total, "outcomes": outcomes, "tokens": tokens, "cost": cost, "account": run.account}
+    _log.info("the run is finished: %s", ended, extra={"event": "run_finished", **told})
+
+
 def _report(folder: LocalRunFolder) -> None:
     """Make the report; a reason why it can't be made is in the log too."""
     try:
         make_report(folder)
     except StorageError as error:
-        _log.warning("no report of run %s: %s", folder.run_id, error)
+        _log.warning("no report: %s", error, extra={"event": "report_failed"})
         raise
 
 

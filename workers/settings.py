@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.core.account import Secret
 from pipeline.core.errors import SettingsError
 from pipeline.core.tickets import Role
+from pipeline.edges.alive import HEALTH_FILE
 from pipeline.edges.embedded import state_path
 from pipeline.edges.environment import key_from, process_environment
 from pipeline.edges.media_files import media_roots
@@ -78,6 +79,8 @@ class WorkerSettings:
     """Where this machine keeps what could not be recorded."""
     media_roots: tuple[str, ...] = ()
     """Folders whose files it may read and send; real paths."""
+    health_file: Path | None = None
+    """Touched whenever Redis took its registration, for health checks."""
 
     @property
     def children(self) -> int:
@@ -97,6 +100,7 @@ def settings_from(environment: Mapping[str, str]) -> WorkerSettings:
         coordinator_pid=int(coordinator) if coordinator else None,
         state=state_path(environment),
         media_roots=media_roots(environment.get("VIDBATCH_MEDIA_ROOT", "")),
+        health_file=Path(path) if (path := environment.get(HEALTH_FILE)) else None,
     )
 
 

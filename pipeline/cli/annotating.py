@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli.asking import question_of
@@ -19,10 +18,11 @@ from pipeline.edges.embedded_worker import Waiting
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
+from pipeline.edges.stored_manifest import ManifestPlace
 
 
 def annotate(
-    manifests: tuple[Path, ...],
+    manifests: tuple[ManifestPlace, ...],
     out: Place,
     configuration: Configuration,
     given: dict[str, Any],
@@ -36,7 +36,7 @@ def annotate(
 
 
 def planned(
-    manifests: tuple[Path, ...], out: Place, configuration: Configuration, given: Mapping[str, Any]
+    manifests: tuple[ManifestPlace, ...], out: Place, configuration: Configuration, given: Mapping[str, Any]
 ) -> Prepared:
     """The run of what is asked: the one that there is, or a new one with its plan on disk."""
     question = question_of(manifests, given)

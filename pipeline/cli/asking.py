@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,6 +14,7 @@ from pipeline.core.providers import api_identity
 from pipeline.core.requests import Defaults
 from pipeline.core.shapes import Shape
 from pipeline.edges.manifests import digest_of
+from pipeline.edges.stored_manifest import ManifestPlace
 
 if TYPE_CHECKING:
     from pipeline.edges.schemas import AnswerSchema
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Question:
     """What is asked: it alone makes a command the same as an earlier one."""
 
-    manifests: tuple[Path, ...]
+    manifests: tuple[ManifestPlace, ...]
     defaults: Defaults
     base_url: str
     limit: int | None
@@ -59,7 +59,7 @@ class Question:
         return [prompt.name for prompt in self.prompts if prompt is not None and prompt.name is not None]
 
 
-def question_of(manifests: tuple[Path, ...], given: Mapping[str, Any]) -> Question:
+def question_of(manifests: tuple[ManifestPlace, ...], given: Mapping[str, Any]) -> Question:
     """What a command asks, by its options."""
     schema = question_options.schema_of(given)
     defaults = question_options.defaults_of(given, schema)

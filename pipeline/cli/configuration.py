@@ -22,6 +22,8 @@ ENVIRONMENT = {
     "VIDBATCH_API_KEY_FILE": "a file that holds the API key",
     "VIDBATCH_API": "which API is spoken there: foxapi or openai",
     "VIDBATCH_BASE_URL": "the API's address",
+    "VIDBATCH_NOTIFY_SECRET": "what control workers sign webhooks with",
+    "VIDBATCH_NOTIFY_SECRET_FILE": "a file that holds it; several, with blanks between, while they are exchanged",
     "VIDBATCH_OFFLINE": "whether a plan asks the API nothing",
     "VIDBATCH_REDIS": "a Redis server; without one a private server is used",
     "VIDBATCH_MODEL": "the model where the manifest names none",
@@ -30,6 +32,8 @@ ENVIRONMENT = {
     "VIDBATCH_ROLES": "what a worker does: submit, poll, write, control, with numbers as submit=4",
     "VIDBATCH_MEDIA_ROOT": "folders whose video files may be read and sent, separated as in PATH",
     "VIDBATCH_STATE": "the folder of the private server and the logs",
+    "VIDBATCH_LOG_FORMAT": "how workers and `metrics` log: text or json",
+    "VIDBATCH_LOG_LEVEL": "from which level on they do: debug, info, warning or error",
     "VIDBATCH_MODE": "how answers come",
     "VIDBATCH_POLL": "the polling schedule",
     "VIDBATCH_POLL_COST": "seconds that an answer may wait to save one poll",
@@ -41,17 +45,34 @@ ENVIRONMENT = {
     "VIDBATCH_MAX_IN_FLIGHT": "most generations of the account at a time",
     "VIDBATCH_PRIORITY": "a run's share of its account's limits against other runs",
     "VIDBATCH_ACCOUNT": "whose limits count",
+    "VIDBATCH_METRICS_HOST": "the address that the exporter of metrics listens on",
+    "VIDBATCH_METRICS_PORT": "its port",
+    "VIDBATCH_HEALTH_FILE": "a file that a worker touches at each registration, for checks of its health",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
     "VIDBATCH_WORKER_CALL": "set by `run` for its own workers: how they are told to begin",
     "VIDBATCH_SERVER_USE": "set by `run` for its own workers: how they use the private server",
 }
 """Every variable that vidbatch reads, and what it gives."""
 
+OTHERS_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "the key of an object store; it is looked for as the AWS tools look, in their files too",
+    "AWS_SECRET_ACCESS_KEY": "its secret",
+    "AWS_SESSION_TOKEN": "the token of credentials that end",
+    "AWS_REGION": "the region of the store",
+    "AWS_DEFAULT_REGION": "the region, where `AWS_REGION` says none",
+    "AWS_ENDPOINT_URL_S3": "the address of a store of your own that speaks S3",
+    "AWS_ENDPOINT_URL": "that address, where `AWS_ENDPOINT_URL_S3` says none",
+    "TZ": "this machine's time zone, which a schedule has where `--tz` names none",
+    "XDG_STATE_HOME": "where the folder of the private server and the logs is, where `VIDBATCH_STATE` says nothing",
+    "TMPDIR": "where files of an object store are kept while they are read or made",
+}
+"""Variables of other programs' families that change what vidbatch does."""
+
 
 _NO_OPTIONS = {"api_key_file", "tokens_per_second"}
 """Settings that are no option's default."""
 
-_PARAMETERS = {"redis": "redis_url", "repair": "repairs"}
+PARAMETERS = {"redis": "redis_url", "repair": "repairs"}
 """Options whose value bears another name in the commands than in the file."""
 
 
@@ -85,7 +106,7 @@ class Configuration:
     def option_defaults(self) -> dict[str, object]:
         """Defaults for options that were given neither on the command line nor in the environment."""
         settings = self.file.settings.items()
-        return {_PARAMETERS.get(name, name): value for name, value in settings if name not in _NO_OPTIONS}
+        return {PARAMETERS.get(name, name): value for name, value in settings if name not in _NO_OPTIONS}
 
 
 def load(folder: Path) -> Configuration:

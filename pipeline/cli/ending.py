@@ -10,7 +10,7 @@ from pipeline.cli.family import family
 from pipeline.cli.plan_text import summary_lines
 from pipeline.cli.preparing import Prepared
 from pipeline.cli.screen import Screen
-from pipeline.cli.watching import Stop, Stopped
+from pipeline.cli.watching import DETACHED, Stop, Stopped
 from pipeline.cli.wording import again_words, cancel_words, report_words
 from pipeline.core import advice
 from pipeline.core.errors import LedgerMismatch
@@ -29,11 +29,7 @@ AGAIN = "run the same command again to go on"
 def end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
     """Say how the run stands; the exit code."""
     if stop.why is Stopped.LEFT:
-        paused = stop.run is not None and stop.run.state is RunState.PAUSED
-        told = "is with the fleet" if stop.reason == "detached" else "stays paused" if paused else "goes on"
-        screen.say(f"run {prepared.folder.run_id} {told}; look at it with `vidbatch status {prepared.folder.run_id}`")
-        if not stop.reason:
-            _say_waits(stop, screen)
+        _leave(stop, prepared, screen, as_json=as_json)
         return 0
     if stop.why is Stopped.FINISHED:
         return report(prepared, screen, as_json=as_json)
@@ -50,10 +46,25 @@ def end(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> int
         case _:
             screen.say(f"stopped by the disk: {stop.reason}; when there is room, {AGAIN}")
     if as_json and stop.run is not None:
-        content = {**summary_of(stop.run), "stopped": stop.why.value, "reason": stop.reason}
+        content = {**summary_of(stop.run), **_where(prepared), "stopped": stop.why.value, "reason": stop.reason}
         content["budget"] = budget_object(stop.run)
         click.echo(orjson.dumps(content))
     return EXIT[stop.why]
+
+
+def _leave(stop: Stop, prepared: Prepared, screen: Screen, *, as_json: bool) -> None:
+    """Say what becomes of a run that this command leaves to others."""
+    paused = stop.run is not None and stop.run.state is RunState.PAUSED
+    told = "is with the fleet" if stop.reason == DETACHED else "stays paused" if paused else "goes on"
+    screen.say(f"run {prepared.folder.run_id} {told}; look at it with `vidbatch status {prepared.folder.run_id}`")
+    if not stop.reason:
+        _say_waits(stop, screen)
+    elif as_json:
+        click.echo(orjson.dumps({**_where(prepared), "state": DETACHED}))
+
+
+def _where(prepared: Prepared) -> dict[str, str]:
+    return {"run_id": prepared.folder.run_id, "out": str(prepared.folder.out)}
 
 
 def _say_waits(stop: Stop, screen: Screen) -> None:
@@ -113,20 +124,29 @@ def report(prepared: Prepared, screen: Screen, *, as_json: bool) -> int:
         raise LedgerMismatch(
             f"the ledger of run {prepared.folder.run_id} is gone from Redis; {AGAIN}, from what is on disk"
         )
-    described = prepared.described
     if as_json:
-        derived = {name: described[name] for name in (RETRY_OF, COLLECTS) if name in described}
-        plan = {name: described.get(name, 0) for name in ("rows", "rejections", "duplicates", "reused")}
-        told = {**summary, **plan, **derived}
-        click.echo(orjson.dumps(told))
+        click.echo(orjson.dumps(report_object(prepared, summary)))
     else:
         budget = receipt_lines((prepared.folder.receipt() or {}).get("budget"))
-        lines = summary_lines(described, summary, str(prepared.folder.out))
+        lines = summary_lines(prepared.described, summary, str(prepared.folder.out))
         for line in (*lines, *file_lines(prepared.folder, summary), *budget, *left_lines(prepared, summary)):
             screen.say(line)
+    return report_code(prepared, summary)
+
+
+def report_object(prepared: Prepared, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A finished run for programs, with what became of the rows that are no requests."""
+    described = prepared.described
+    derived = {name: described[name] for name in (RETRY_OF, COLLECTS) if name in described}
+    plan = {name: described.get(name, 0) for name in ("rows", "rejections", "duplicates", "reused")}
+    return {**summary, **_where(prepared), "state": RunState.FINISHED.value, **plan, **derived}
+
+
+def report_code(prepared: Prepared, summary: Mapping[str, Any]) -> int:
+    """The exit code of a finished run: 0 when every row of the manifest completed, by now."""
     good = all_completed(summary["outcomes"]) or not _left(prepared)
-    good = good and all_completed(described.get("reused_outcomes", {}))
-    return 0 if good and not described["rejections"] else 1
+    good = good and all_completed(prepared.described.get("reused_outcomes", {}))
+    return 0 if good and not prepared.described["rejections"] else 1
 
 
 def _left(prepared: Prepared) -> bool:

@@ -25,7 +25,9 @@ COMMANDS = {
     "verify": "pipeline.cli.verify_command",
     "report": "pipeline.cli.report_command",
     "diff": "pipeline.cli.diff_command",
+    "schedule": "pipeline.cli.schedule_command",
     "worker": "pipeline.cli.worker_command",
+    "metrics": "pipeline.cli.metrics_command",
     "doctor": "pipeline.cli.doctor_command",
     "simulate": "pipeline.cli.simulate_command",
     "demo": "pipeline.cli.demo_command",
@@ -47,18 +49,36 @@ SUMMARIES = {
     "verify": "Recompute a run's receipt from its files, and tell every difference.",
     "report": "Write a run's report anew: one HTML file that needs nothing else.",
     "diff": "Compare two runs over the same rows: answers, fields, statuses, tokens and cost.",
+    "schedule": "Have the fleet give `vidbatch run` at set times, and see how it went.",
     "worker": "Serve runs that were handed to a Redis server.",
+    "metrics": "Serve metrics of runs, accounts, workers and schedules for Prometheus.",
     "doctor": "Look at everything that a run needs, and say what is wrong; send nothing.",
     "simulate": "Serve a FoxAPI on this machine, for trials and tests.",
     "demo": "Do the main job here and now, on real clips, against a simulated API.",
     "faultlab": "Break real workers and servers on purpose, and show what it costs.",
 }
 
-CONFIGURED = ("run", "plan", "worker", "status", "watch", "pause", "resume", "cancel", "retry", "collect", "doctor")
+CONFIGURED = (
+    "run",
+    "plan",
+    "worker",
+    "metrics",
+    "status",
+    "watch",
+    "pause",
+    "resume",
+    "cancel",
+    "retry",
+    "collect",
+    "doctor",
+)
 """Commands whose options have their defaults in `vidbatch.toml`."""
 
 CHANGING = ("limits",)
 """Commands that change what is typed: of the file's settings they take only where Redis is."""
+
+SCHEDULING = ("add", "list", "show", "history", "remove", "pause", "resume", "run-now")
+"""Commands below `schedule`, which take no more of it: what is scheduled is read where it is given."""
 
 
 class LazyCommands(click.Group):
@@ -98,7 +118,11 @@ def main(context: click.Context) -> None:
         context.obj = load(Path.cwd())
         defaults = context.obj.option_defaults()
         place = {name: value for name, value in defaults.items() if name == "redis_url"}
-        context.default_map = {**dict.fromkeys(CONFIGURED, defaults), **dict.fromkeys(CHANGING, place)}
+        context.default_map = {
+            **dict.fromkeys(CONFIGURED, defaults),
+            **dict.fromkeys(CHANGING, place),
+            "schedule": dict.fromkeys(SCHEDULING, place),
+        }
 
 
 def exit_code(error: VidbatchError) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -15,15 +14,15 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.modes import mode_for
 from pipeline.core.polling import parse_schedule
 from pipeline.edges.clock import local_now, local_time
-from pipeline.edges.files import matching
+from pipeline.edges.stored_manifest import ManifestPlace, manifests_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _manifests(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[Path, ...]:
-    """Files as they are named; a pattern in quotes stands for all files that match it, by name."""
+def _manifests(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[ManifestPlace, ...]:
+    """Files and objects as they are named; a pattern in quotes stands for all files that match it, by name."""
     del context, parameter
-    return tuple(path for written in value for path in matching(written))
+    return tuple(path for written in value for path in manifests_of(written))
 
 
 manifests = click.argument("manifests", nargs=-1, required=True, callback=_manifests, metavar="MANIFEST...")

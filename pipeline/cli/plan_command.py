@@ -32,6 +32,7 @@ from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder
 from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
+from pipeline.edges.stored_manifest import ManifestPlace
 
 if TYPE_CHECKING:
     from pipeline.edges.planned_preflight import Preflown
@@ -66,12 +67,15 @@ def _reckoned_limits(command: options.Command) -> options.Command:
 def command(
     configuration: Configuration,
     /,
-    manifests: tuple[Path, ...],
+    manifests: tuple[ManifestPlace, ...],
     out: Place | None,
     as_json: bool,
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:
-    """Check the rows of MANIFEST and say what would be sent; spend nothing and keep nothing."""
+    """Check the rows of MANIFEST and say what would be sent; spend nothing and keep nothing.
+
+    MANIFEST is a file, a pattern in quotes that stands for several, or s3://bucket/key.
+    """
     question = question_of(manifests, given)
     with tempfile.TemporaryDirectory(prefix="vidbatch-plan-") as scratch:
         folder = LocalRunFolder(Path(scratch), "plan")

@@ -21,6 +21,8 @@ _HEAD = """# Reference
 
 Every command and every option. Written by `make docs` from the commands themselves; a test keeps it so.
 """
+_SETTINGS = """Below: the [environment](#environment) and [vidbatch.toml](#vidbatchtoml).
+"""
 
 
 def render_reference(group: click.Group) -> str:
@@ -28,6 +30,17 @@ def render_reference(group: click.Group) -> str:
     info = group.to_info_dict(click.Context(group, info_name=PROGRAM))
     sections = (_section(path, command) for path, command in walk((PROGRAM,), info))
     return "\n".join([_HEAD, *sections])
+
+
+def whole_reference() -> str:
+    """The reference of `vidbatch`: its commands, its environment and its settings file."""
+    # rendering any other group needs neither this project's commands nor its settings
+    from pipeline.cli.main import main  # noqa: PLC0415
+    from pipeline.cli.reference_settings import render_settings  # noqa: PLC0415
+
+    info = main.to_info_dict(click.Context(main, info_name=PROGRAM))
+    told = render_settings([command for _, command in walk((PROGRAM,), info)])
+    return render_reference(main).replace(_HEAD, f"{_HEAD}{_SETTINGS}", 1) + "\n" + told
 
 
 def walk(path: tuple[str, ...], command: Info) -> Iterator[tuple[tuple[str, ...], Info]]:
@@ -40,10 +53,8 @@ def walk(path: tuple[str, ...], command: Info) -> Iterator[tuple[tuple[str, ...]
 
 def write_reference(path: Path) -> None:
     """Write the reference of the `vidbatch` command to `path`."""
-    from pipeline.cli.main import main  # noqa: PLC0415 - rendering any other group does not need this project's commands
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_reference(main), encoding="utf-8")
+    path.write_text(whole_reference(), encoding="utf-8")
 
 
 def _section(path: tuple[str, ...], command: Info) -> str:

@@ -1,7 +1,6 @@
 """`vidbatch run`."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ from pipeline.cli import api_options, options, question_options
 from pipeline.cli.configuration import Configuration
 from pipeline.cli.early import waiting_worker
 from pipeline.edges.places import Place
+from pipeline.edges.stored_manifest import ManifestPlace
 
 
 @click.command(name="run")
@@ -24,12 +24,15 @@ from pipeline.edges.places import Place
 def command(
     configuration: Configuration,
     /,
-    manifests: tuple[Path, ...],
+    manifests: tuple[ManifestPlace, ...],
     out: Place,
     as_json: bool,
     **given: Any,  # noqa: ANN401 - click's options
 ) -> None:
-    """Annotate the rows of MANIFEST: plan, confirm, run. The same command again resumes."""
+    """Annotate the rows of MANIFEST: plan, confirm, run. The same command again resumes.
+
+    MANIFEST is a file, a pattern in quotes that stands for several, or s3://bucket/key.
+    """
     options.check_sending(given)
     with waiting_worker(configuration, given) as waiting:
         from pipeline.cli.annotating import annotate  # noqa: PLC0415 - the worker loads what it needs meanwhile

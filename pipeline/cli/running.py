@@ -12,7 +12,7 @@ from pipeline.cli.operation import Operation, new_epoch
 from pipeline.cli.preparing import Prepared, begin
 from pipeline.cli.screen import Screen
 from pipeline.cli.sharing import pace_now
-from pipeline.cli.watching import Stop, Stopped
+from pipeline.cli.watching import DETACHED, Stop, Stopped
 from pipeline.core.errors import KeyMissing, LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.lead import lead_lock, place_of
 from pipeline.core.rows import Rows
@@ -52,7 +52,7 @@ async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen
         card = await enter_ledger(card, prepared, ledger)
         if operation.detach:
             await ledger.unlock(lead_lock(card.run_id), holder_name())
-            return Stop(Stopped.LEFT, await ledger.snapshot(card.run_id), "detached")
+            return Stop(Stopped.LEFT, await ledger.snapshot(card.run_id), DETACHED)
         return await follow_run(card, ledger, screen, None, by=operation.by)
     finally:
         await ledger.close()

@@ -13,21 +13,25 @@ from pipeline.core.errors import SettingsError
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class _Price(BaseModel):
+class Price(BaseModel):
     """One model's price: dollars, or your currency, per million tokens; who told it, and on which day."""
 
     model_config = _STRICT
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    input_long: float | None = Field(default=None, ge=0)
-    output_long: float | None = Field(default=None, ge=0)
-    long_prompt_tokens: int | None = Field(default=None, ge=0)
-    source: str = "vidbatch.toml"
-    as_of: Annotated[date, Field(strict=False)] | None = None
+    input: float = Field(ge=0, description="of the prompt's tokens; required")
+    output: float = Field(ge=0, description="of the answer's tokens, thinking included; required")
+    input_long: float | None = Field(default=None, ge=0, description="of the prompt's tokens, where the prompt is long")
+    output_long: float | None = Field(
+        default=None, ge=0, description="of the answer's tokens, where the prompt is long"
+    )
+    long_prompt_tokens: int | None = Field(default=None, ge=0, description="tokens above which a prompt is long")
+    source: str = Field(default="vidbatch.toml", description="who told the price; plans show it")
+    as_of: Annotated[date, Field(strict=False)] | None = Field(
+        default=None, description="the day on which it was told; a price older than a year is called old"
+    )
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
     """The options of these names look at most of them again, closer."""
 
     model_config = _STRICT
@@ -54,13 +58,20 @@ class _Settings(BaseModel):
     max_total_tokens: int | None = None
     by: str | None = None
     tokens_per_second: float | None = Field(default=None, gt=0)
-    prices: dict[str, _Price] = {}
+    prices: dict[str, Price] = {}
+
+
+SETTINGS = {
+    "api_key_file": "a file that holds the API key, where the environment names none; no key stands here",
+    "tokens_per_second": "tokens that a second of video takes, for estimates",
+}
+"""Settings that are no option's default, and what they are."""
 
 
 def settings_of(content: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Settings by name and prices by model. SettingsError names the setting, what was found and what is allowed."""
     try:
-        read = _Settings.model_validate(dict(content))
+        read = Settings.model_validate(dict(content))
     except ValidationError as error:
         raise SettingsError(f"{path}: {_told(error.errors(include_url=False)[0])}") from None
     prices = {model: price.model_dump(mode="json", exclude_none=True) for model, price in read.prices.items()}
@@ -71,7 +82,7 @@ def _told(error: ErrorDetails) -> str:
     """A sentence for one thing that is wrong."""
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        names = _Settings.model_fields if len(error["loc"]) == 1 else _Price.model_fields
+        names = Settings.model_fields if len(error["loc"]) == 1 else Price.model_fields
         return f"{where}: is no setting; allowed are {', '.join(names)}"
     if error["type"] == "missing":
         return f"{where}: is missing"

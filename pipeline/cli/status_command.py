@@ -1,7 +1,8 @@
 """`vidbatch status`."""
 
 import asyncio
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import click
@@ -9,25 +10,21 @@ import orjson
 
 from pipeline.cli import options
 from pipeline.cli.ledger_access import known_run, ledger_url
-from pipeline.cli.screen import plain_line
+from pipeline.cli.screen import Speedometer
+from pipeline.cli.status_table import Stand, hands, table
 from pipeline.cli.watching import lacking
 from pipeline.core.bounds import bound_of
 from pipeline.core.errors import LedgerMismatch, UsageError
-from pipeline.core.snapshot import RunSnapshot
+from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.spending import budget_object
 from pipeline.core.summary import summary_of
 from pipeline.core.waiting import waits_for
+from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.edges.redis_ledger import RedisLedger
-from pipeline.ports import Ledger
+from pipeline.ports import Ledger, WorkerCard
 
-
-@dataclass(frozen=True, slots=True)
-class Stand:
-    """How a run stands, and what it waits for."""
-
-    run: RunSnapshot
-    lack: str
-    waits: str
+LOOK_S = 1.0
+"""Between the two looks that tell how fast runs go."""
 
 
 @click.command(name="status")
@@ -35,47 +32,85 @@ class Stand:
 @options.redis_url
 @options.json_output
 def command(run_id: str | None, redis_url: str | None, as_json: bool) -> None:
-    """Show how runs that are not finished stand, or just RUN, and what they wait for."""
+    """Show how runs that are not finished stand, or just RUN: their speed, their share, and what they wait for."""
     with ledger_url(redis_url) as url:
-        stands, others = asyncio.run(_look(url, run_id))
+        seen = asyncio.run(_look(url, run_id, twice=not as_json))
     if as_json:
-        click.echo(orjson.dumps([as_object(stand.run, stand.lack, stand.waits) for stand in stands]))
+        click.echo(orjson.dumps([_object_of(stand) for stand in seen.stands]))
         return
-    if not stands and not others:
+    if not seen.stands and not seen.others:
         click.echo("no run is unfinished")
-    for stand in stands:
-        click.echo(f"{stand.run.run_id}  {stand.run.state}  {plain_line(stand.run)}")
-        if stand.waits:
-            click.echo(f"  waits for {stand.waits}")
-    for name in others:
+    for line in table(seen.stands):
+        click.echo(line)
+    for name in seen.others:
         click.echo(f"{name}  belongs to another version of vidbatch: look at it with that one")
+    if redis_url and not run_id:
+        click.echo(hands(seen.workers, LEDGER_VERSION))
 
 
-async def _look(url: str, run_id: str | None) -> tuple[list[Stand], list[str]]:
-    """The runs asked for, and the names of those that another version keeps."""
+@dataclass(slots=True)
+class _Seen:
+    """What was found: runs, names of those that another version keeps, and workers."""
+
+    stands: list[Stand] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    workers: list[WorkerCard] = field(default_factory=list)
+
+
+async def _look(url: str, run_id: str | None, *, twice: bool) -> _Seen:
+    """Look at the runs asked for; a second time, where some are at work, to see how fast they go."""
     ledger = RedisLedger(url)
-    found: list[Stand] = []
-    others: list[str] = []
+    speeds: dict[str, Speedometer] = defaultdict(Speedometer)
     try:
-        for name in [run_id] if run_id else await ledger.active_runs():
-            try:
-                found.append(await _stand(ledger, name))
-            except LedgerMismatch:
-                if run_id:
-                    raise
-                others.append(name)
-            except UsageError:  # it was forgotten between two looks
-                if run_id:
-                    raise
-        return found, others
+        seen = await _once(ledger, run_id, speeds)
+        if twice and any(stand.run.state is RunState.RUNNING for stand in seen.stands):
+            await asyncio.sleep(LOOK_S)
+            seen = await _once(ledger, run_id, speeds)
+        return seen
     finally:
         await ledger.close()
+
+
+async def _once(ledger: Ledger, run_id: str | None, speeds: dict[str, Speedometer]) -> _Seen:
+    seen = _Seen(workers=await ledger.workers())
+    for name in [run_id] if run_id else await ledger.active_runs():
+        try:
+            stand = await _stand(ledger, name)
+        except LedgerMismatch:
+            if run_id:
+                raise
+            seen.others.append(name)
+        except UsageError:  # it was forgotten between two looks
+            if run_id:
+                raise
+        else:
+            again = name in speeds
+            speed = speeds[name].add(stand.run.now_ms / 1000, stand.run)
+            seen.stands.append(replace(stand, speed=speed, looked_s=LOOK_S) if again else stand)
+    return seen
 
 
 async def _stand(ledger: Ledger, run_id: str) -> Stand:
     run, card = await known_run(ledger, run_id)
     lack = await lacking(ledger, card.key_fingerprint, card.media_roots)
-    return Stand(run, lack, waits_for(run, lack, card.policy.generation_deadline_s))
+    waits = waits_for(run, lack, card.policy.generation_deadline_s)
+    return Stand(run, lack, waits, average=_average(run, card.epoch))
+
+
+def _average(run: RunSnapshot, epoch: str) -> float | None:
+    """Rows a second since the ledger was made, which its epoch tells in µs."""
+    begun = epoch.removeprefix("e")
+    if not begun.isdecimal() or not run.ended:
+        return None
+    seconds = run.now_ms / 1000 - int(begun) / 1e6
+    return run.ended / seconds if seconds >= LOOK_S else None
+
+
+def _object_of(stand: Stand) -> dict[str, Any]:
+    left = None if stand.left_s is None else round(stand.left_s)
+    average = None if stand.average is None else round(stand.average, 3)
+    told = {"ended": stand.run.ended, "in_flight": stand.run.in_flight, "average_rows_per_s": average, "left_s": left}
+    return {**as_object(stand.run, stand.lack, stand.waits), **told}
 
 
 def as_object(run: RunSnapshot, lack: str, waits: str) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from enum import Enum
 
 from pipeline.cli.interrupts import Interrupts
 from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.holds import by_person, hold_of
 from pipeline.core.lead import LEAD_S, lead_lock
 from pipeline.core.media_roots import covers
-from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RunSnapshot, RunState
+from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.ports import Clock, Ledger
 
@@ -33,6 +34,10 @@ class Stopped(Enum):
     """A second view of the run was closed; the run goes on."""
     ORPHANED = "orphaned"
     """The command that led the run is gone, and this one leads now."""
+
+
+DETACHED = "detached"
+"""The reason of a command that left its run to the fleet as it was told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,7 @@ class _Look:
                 "stopping: nothing more is sent; waiting for what was sent "
                 f"({run.in_flight} in flight; Ctrl-C again leaves at once)"
             )
-            if run.state is RunState.RUNNING or person_paused(run):
+            if run.state is RunState.RUNNING or by_person(run):
                 await self._ledger.set_state(self._watch.run_id, RunState.STOPPING)
         return None
 
@@ -158,43 +163,12 @@ class _Look:
         return new
 
 
-def person_paused(run: RunSnapshot) -> bool:
-    """Whether a person paused the run: its command then waits for that person."""
-    return run.state is RunState.PAUSED and run.reason == PERSON_PAUSED
-
-
-STORAGE = "storage: "
-OUT_OF_REACH_MS = 30_000
-"""A paused run waits this long for generations that the API can't be asked about, then leaves them for later."""
-
-
-def _only_out_of_reach(run: RunSnapshot) -> bool:
-    waits = run.submitting + run.results + run.accepted_unsaved
-    return waits == 0 and (run.polls_held or 0 < run.trouble_since_ms < run.now_ms - OUT_OF_REACH_MS)
-
-
 def stopped(run: RunSnapshot) -> Stop | None:
     """Whether there is nothing left to wait for, and why."""
     if run.state is RunState.FINISHED:
         return Stop(Stopped.FINISHED, run)
-    if run.all_ended:
-        return None
-    if run.state is RunState.PAUSED and run.reason.startswith(STORAGE):
-        return Stop(Stopped.STORAGE, run, run.reason.removeprefix(STORAGE))
-    paused = run.state is RunState.PAUSED and not person_paused(run)
-    if paused and (run.quiet or _only_out_of_reach(run)):
-        budget = run.reason.startswith(BUDGET_REACHED)
-        return Stop(Stopped.BUDGET if budget else Stopped.PAUSED, run, run.reason)
-    if run.account_blocked and run.submitting + run.results + run.accepted_unsaved == 0:
-        ending = run.state in {RunState.CANCELLING, RunState.ABANDONING}
-        if ending and (run.pending == 0 or run.account_polls or run.state is RunState.ABANDONING):
-            return None
-        if run.pending == 0 or not run.account_polls:
-            return Stop(Stopped.PAUSED, run, run.account_blocked)
-        return None
-    if run.state is RunState.STOPPING and run.quiet and not run.all_ended:
-        return Stop(Stopped.INTERRUPTED, run)
-    return None
+    hold = hold_of(run)
+    return None if hold is None else Stop(Stopped(hold.by.value), run, hold.reason)
 
 
 OTHER_VERSION = "the living workers are of another version of vidbatch: replace them by workers of this one"

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from pipeline.cli import media_options, options
+from pipeline.cli import log_options, media_options, options
 from pipeline.cli.configuration import Configuration
 from pipeline.core.errors import SettingsError
 from pipeline.edges.environment import become_worker, process_environment
@@ -29,9 +29,17 @@ from pipeline.edges.environment import become_worker, process_environment
     help="Submit shifts, and poll shifts, at a time, where --roles gives no number; the others have one.",
 )
 @media_options.worker_root
+@log_options.form
+@log_options.level
 @click.pass_obj
 def command(
-    configuration: Configuration, redis_url: str | None, roles: str, workers: int, media_root: tuple[str, ...]
+    configuration: Configuration,
+    redis_url: str | None,
+    roles: str,
+    workers: int,
+    media_root: tuple[str, ...],
+    log_format: str,
+    log_level: str,
 ) -> None:
     """Serve runs that were handed to a Redis server, until SIGTERM; then finish what is in hand."""
     if not redis_url:
@@ -40,5 +48,6 @@ def command(
     if configuration.file.api_key_file and not environment.get("VIDBATCH_API_KEY"):
         environment.setdefault("VIDBATCH_API_KEY_FILE", configuration.file.api_key_file)
     environment |= {"VIDBATCH_REDIS": redis_url, "VIDBATCH_ROLES": roles, "VIDBATCH_WORKERS": str(workers)}
+    environment |= {"VIDBATCH_LOG_FORMAT": log_format, "VIDBATCH_LOG_LEVEL": log_level}
     environment["VIDBATCH_MEDIA_ROOT"] = os.pathsep.join(media_root)
     become_worker(environment)

@@ -33,6 +33,8 @@ class AccountTold:
 
     models: Told
     balance: Told | None = None
+    ahead_s: float | None = None
+    """By how much the API's clock is ahead of ours, by the date of its answer; a second more or less."""
 
     @property
     def refuses_the_key(self) -> bool:

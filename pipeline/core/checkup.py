@@ -1,15 +1,13 @@
 """What `doctor` makes of what it found: each finding is fine, a warning or an error, with what to do about it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any
 
 from pipeline.core.account_reading import AccountTold, lacking
 from pipeline.core.costs import Price
 
-OLDEST_REDIS = (6, 2)
 LITTLE_DISK = 2 * 1024**3
 TOO_LITTLE_DISK = 200 * 1024**2
 """Bytes. A run of a million rows takes some GB with its parts; below the second not even a small one ends well."""
@@ -101,33 +99,6 @@ def of_price(model: str | None, price: Price | None, today: date) -> Iterator[Fi
         yield warning("price", f"that of {model} is of {price.as_of}", f"look it up again, and {write}")
     else:
         yield ok("price", f"{model}: {price.input:g} in, {price.output:g} out per million tokens")
-
-
-def of_redis(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether a server is one to keep a ledger in, by its INFO; what it does not say is not held against it."""
-    version = str(facts.get("redis_version", ""))
-    name = f"{facts.get('server_name', 'redis')} {version}"
-    if _version(version) < OLDEST_REDIS:
-        yield error("Redis", f"{name} answers", f"use {'.'.join(map(str, OLDEST_REDIS))} or newer")
-    else:
-        yield ok("Redis", f"{name} answers")
-    if str(facts.get("aof_enabled", "1")) == "0":
-        yield warning(
-            "persistence",
-            "its append-only file is off: what it loses is recovered from OUT, and rows in doubt may be billed twice",
-            "set appendonly yes",
-        )
-    else:
-        yield ok("persistence", "its append-only file is on")
-    policy, most = str(facts.get("maxmemory_policy", "noeviction")), str(facts.get("maxmemory", "0"))
-    if policy != "noeviction" and most != "0":
-        yield error("eviction", f"{policy}, at {most} bytes: it may drop rows in flight", "set it to noeviction")
-    else:
-        yield ok("eviction", f"{policy}" if most != "0" else f"{policy}, without a bound on memory")
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
 
 
 def of_disk(name: str, path: str, free: int) -> Finding:

@@ -70,6 +70,10 @@ class RunSnapshot:
     cost: float = 0.0
     possible_duplicates: int = 0
     double_ends: int = 0
+    written: int = 0
+    """Results that are in parts on disk, of this ledger; so many `parts`, and so many ids in files of their own."""
+    parts: int = 0
+    ids_saved: int = 0
     shifts: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
     guard: str = ""

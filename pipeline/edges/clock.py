@@ -2,7 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
+from zoneinfo import available_timezones
 
 
 class MachineClock:
@@ -35,3 +38,11 @@ def local_now() -> datetime:
 def local_time(wall: datetime) -> datetime:
     """The instant that a time on the wall means here: of two, where clocks are put back, the first one."""
     return wall.astimezone()
+
+
+def local_zone(environment: Mapping[str, str], localtime: Path = Path("/etc/localtime")) -> str | None:
+    """The IANA name of this machine's time zone, where one can be told."""
+    named = environment.get("TZ", "").lstrip(":")
+    if not named:
+        _, _, named = str(localtime.resolve()).partition("/zoneinfo/")
+    return named if named in available_timezones() else None

@@ -80,6 +80,10 @@ class HttpDoor:
         """
         return await self._exchange(method, url, headers, body, self._stream_or_whole)
 
+    async def status_of_post(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Send one POST, as `post` does, of whose answer the status alone counts: the rest is not read."""
+        return await self._exchange("POST", url, headers, body, _status)
+
     async def close(self) -> None:
         """Close every connection; later requests are not sent."""
         self._closed = True
@@ -153,6 +157,13 @@ class HttpDoor:
         if len(body) > self._settings.max_body:
             raise _BodyTooLargeError
         return body
+
+
+async def _status(response: httpx.Response, _until: float) -> int:
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an async transport answers with one
+    await _discard(stream)
+    return response.status_code
 
 
 def _inflating(encoding: str | None) -> "zlib._Decompress | None":

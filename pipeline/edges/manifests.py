@@ -18,6 +18,7 @@ from pipeline.core.cells import Fault
 from pipeline.core.errors import ManifestError
 from pipeline.core.requests import RawRow
 from pipeline.core.sources import VIDEO_COLUMNS
+from pipeline.edges.stored_manifest import ManifestPlace, file_of
 from pipeline.edges.texts import COMPRESSIONS, LONGEST_LINE, Lines, raw_lines, shown_path, trouble
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -28,13 +29,13 @@ PARQUET_BYTES = 1 << 18  # read of a column at a time: without this a whole row 
 _DIGEST_BYTES = 1 << 20
 
 
-def read_rows(paths: Sequence[Path]) -> Iterator[RawRow]:
+def read_rows(paths: Sequence[ManifestPlace]) -> Iterator[RawRow]:
     """Read the rows of all files in order; raise `ManifestError` where a file can't be read on."""
     for path in paths:
         yield from _rows_of(path)
 
 
-def digest_of(paths: Sequence[Path]) -> str:
+def digest_of(paths: Sequence[ManifestPlace]) -> str:
     """Return the SHA-256 of the manifest, 64 hex digits.
 
     One file has the digest of its bytes, several the digest of their digests, so that where one ends matters.
@@ -43,7 +44,7 @@ def digest_of(paths: Sequence[Path]) -> str:
     return digests[0].hex() if len(digests) == 1 else sha256(b"".join(digests)).hexdigest()
 
 
-def _file_digest(path: Path) -> bytes:
+def _file_digest(path: ManifestPlace) -> bytes:
     digest = sha256()
     try:
         with path.open("rb") as file:
@@ -54,7 +55,7 @@ def _file_digest(path: Path) -> bytes:
     return digest.digest()
 
 
-def _rows_of(path: Path) -> Iterator[RawRow]:
+def _rows_of(path: ManifestPlace) -> Iterator[RawRow]:
     """Choose the reader by the name's ending, below a compression's."""
     is_compressed = path.suffix.lower() in COMPRESSIONS
     ending = Path(path.stem if is_compressed else path.name).suffix.lower()
@@ -67,7 +68,7 @@ def _rows_of(path: Path) -> Iterator[RawRow]:
     raise ManifestError(f"{shown_path(path)} is of a format that is not read here; allowed are {ALLOWED}.")
 
 
-def _delimited_rows(path: Path, delimiter: str) -> Iterator[RawRow]:
+def _delimited_rows(path: ManifestPlace, delimiter: str) -> Iterator[RawRow]:
     """Read CSV or TSV; strictly, since a misplaced quote would silently join cells or rows."""
     csv.field_size_limit(LONGEST_LINE)
     lines = Lines(path)
@@ -97,7 +98,7 @@ def _delimited_rows(path: Path, delimiter: str) -> Iterator[RawRow]:
         lines.is_broken = False
 
 
-def _header(path: Path, reader: Iterator[list[str]], delimiter: str) -> list[str]:
+def _header(path: ManifestPlace, reader: Iterator[list[str]], delimiter: str) -> list[str]:
     """Read the column names; a column without one is called after its place."""
     try:
         cells = next((cells for cells in reader if cells), [])
@@ -111,7 +112,7 @@ def _header(path: Path, reader: Iterator[list[str]], delimiter: str) -> list[str
     return names
 
 
-def _check_columns(path: Path, names: Sequence[str], hint: str = "") -> None:
+def _check_columns(path: ManifestPlace, names: Sequence[str], hint: str = "") -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise ManifestError(f"{shown_path(path)} has two columns named {twice!r}; rename or remove one of them.")
@@ -145,7 +146,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _json_rows(path: Path) -> Iterator[RawRow]:
+def _json_rows(path: ManifestPlace) -> Iterator[RawRow]:
     file = shown_path(path)
     for line, written in enumerate(raw_lines(path), 1):
         try:
@@ -166,11 +167,11 @@ def _unread(file: str, line: int, written: bytes, allowed: str) -> RawRow:
     return RawRow(file, line, fault=fault, text=text)
 
 
-def _parquet_rows(path: Path) -> Iterator[RawRow]:
+def _parquet_rows(path: ManifestPlace) -> Iterator[RawRow]:
     file, row = shown_path(path), 0
     try:
         path.open("rb").close()
-        with parquet.ParquetFile(path, buffer_size=PARQUET_BYTES, pre_buffer=False) as source:
+        with parquet.ParquetFile(file_of(path), buffer_size=PARQUET_BYTES, pre_buffer=False) as source:
             names = source.schema_arrow.names
             _check_columns(path, names)
             for batch in source.iter_batches(batch_size=PARQUET_ROWS, use_threads=False):

@@ -12,12 +12,11 @@ from pipeline.core import loose
 from pipeline.core.account import MASK, Secret
 from pipeline.core.answers import Answered, Completion, Problem
 from pipeline.core.completions import completion_of
+from pipeline.core.redaction import SIGNED
 from pipeline.edges.http import HttpReply
 
 _Answer = TypeVar("_Answer")
-_SIGNED = re.compile(
-    rb"(x-amz-(?:signature|security-token|credential)(?:=|%3D|\\u003d))[^&\s\"'<>\\]+", re.ASCII | re.IGNORECASE
-)
+_SIGNED = re.compile(SIGNED.encode(), re.ASCII | re.IGNORECASE)
 _SIGNATURE = b"[signature]"
 _SHORTEST_MASKED = 8  # a shorter "key" is no secret, and masking it would riddle answers with masks
 

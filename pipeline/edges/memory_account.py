@@ -3,10 +3,12 @@
 Times are ms since 1970 unless said otherwise.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.core.lifecycle import State
+from pipeline.core.counting import DUPLICATES, ENDED, LATE_POLL, POLL, STALE, counted
+from pipeline.core.lifecycle import Outcome, State
 from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import AccountSeen, LaneSeen, Pace
@@ -73,6 +75,8 @@ class MemoryAccount:
     observed: list[Observed] = field(default_factory=list)
     observed_count: int = 0
     listens: bool = True
+    counts: Counter[str] = field(default_factory=Counter)
+    """What is counted for whoever watches, by the names of `core.counting`."""
 
     @property
     def wait_until(self) -> int:
@@ -121,6 +125,20 @@ class MemoryAccount:
             # one congestion event, however many requests meet it
             self.troubles += self.posts.wait_until <= now
             self.posts.wait_until = max(self.posts.wait_until, now + step.account_wait_ms)
+
+    def count(self, commits: Sequence[Commit], applied: Sequence[bool]) -> None:
+        """Count a group of steps, and those that were stale."""
+        self.counts += counted(commit.step for commit, was in zip(commits, applied, strict=True) if was)
+        self.counts += Counter({STALE: applied.count(False)})
+
+    def count_late(self, *, asked: bool) -> None:
+        """Count a poll of a late id."""
+        self.counts += Counter({POLL + LATE_POLL: int(asked)})
+
+    def count_ended(self, before: Counter[str], after: Counter[str]) -> None:
+        """Count rows that a person ended, by the sums of their run before and after that."""
+        ended = {f"{ENDED}{outcome}": after[outcome] - before[outcome] for outcome in Outcome}
+        self.counts += Counter(ended | {DUPLICATES: after[DUPLICATES] - before[DUPLICATES]})
 
     def listen(self, *, sending: bool) -> None:
         """Before a group of steps: the last rows of a run are its slowest, and would be taken for everybody."""

@@ -1,11 +1,14 @@
 """Accounts in memory: the counterpart of `redis_accounts`."""
 
+from collections import Counter
 from dataclasses import replace
 
 from pipeline.core.budget import Budget, Reservation
+from pipeline.core.lifecycle import State
 from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed
 from pipeline.core.pacing import AccountSeen, Pace
+from pipeline.core.records import Ending
 from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_clock import Jump
 from pipeline.edges.memory_presence import MemoryPresence
@@ -42,6 +45,10 @@ class MemoryAccounts(MemoryPresence):
         """Replace the account's own limits."""
         self._named(account).limits = limits
 
+    async def account_counts(self, account: str) -> dict[str, int]:
+        """What was counted of an account."""
+        return dict(self._named(account).counts)
+
     async def accounts(self) -> list[str]:
         """Accounts that are known, by name."""
         return sorted(self._accounts)
@@ -77,6 +84,12 @@ class MemoryAccounts(MemoryPresence):
         """What `set_timetables` left; empty before."""
         run = self._runs.get(run_id)
         return b"" if run is None else run.timetables
+
+    def _end_rows(self, run: MemoryRun, state: State, limit: int, ending: Ending) -> int:
+        before = Counter(run.counts)
+        ended = run.end_rows(state, limit, ending)
+        self._account(run).count_ended(before, run.counts)
+        return ended
 
     def _account(self, run: MemoryRun) -> MemoryAccount:
         return self._named(run.card.account)

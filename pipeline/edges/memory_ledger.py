@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 from pipeline.core.budget import Settled
-from pipeline.core.late import LateId
+from pipeline.core.late import LateId, late_line
 from pipeline.core.lead import lead_lock
 from pipeline.core.lifecycle import State
 from pipeline.core.records import Ending, RowRecord
@@ -210,6 +210,7 @@ class MemoryLedger(MemoryAccounts):
         account = self._account(run)
         account.listen(sending=run.sends_more)
         applied = [run.apply(commit, account, now, partial(self._pending, run)) for commit in commits]
+        account.count(commits, applied)
         if any(was and commit.step.trouble is None for was, commit in zip(applied, commits, strict=True)):
             run.trouble, run.trouble_since = "", 0
         return applied
@@ -218,7 +219,7 @@ class MemoryLedger(MemoryAccounts):
         """End rows that are ready, while the run is cancelling."""
         run = self._runs[run_id]
         may = run.state in {RunState.CANCELLING, RunState.ABANDONING}
-        return run.end_rows(State.READY, limit, ending) if may else 0
+        return self._end_rows(run, State.READY, limit, ending) if may else 0
 
     async def abandon_pending(self, run_id: str, limit: int, ending: Ending) -> int:
         """End rows that are pending, and forget the late ids, while the run is abandoning."""
@@ -226,7 +227,7 @@ class MemoryLedger(MemoryAccounts):
         if run.state is not RunState.ABANDONING:
             return 0
         run.late.clear()
-        return run.end_rows(State.PENDING, limit, ending)
+        return self._end_rows(run, State.PENDING, limit, ending)
 
     async def note_late(self, run_id: str, late: LateId) -> bool:
         """Keep, count and queue an accepted id whose row went on without it."""
@@ -254,6 +255,7 @@ class MemoryLedger(MemoryAccounts):
     ) -> None:
         """Ask for a late id again after `wait_ms`, or save its ending and forget it; `used` is spent, once."""
         run, now = self._runs[run_id], self._clock()
+        self._account(run).count_late(asked=late_line(before) in run.late)
         if run.settle_late(before, after, now + wait_ms, used) and throttled:
             self._account(run).polling.throttle(now, wait_ms)
 

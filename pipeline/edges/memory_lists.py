@@ -46,6 +46,7 @@ class NotedList:
     items: list[bytes] = field(default_factory=list)
     start: int = 0
     noted: int = 0
+    batches: int = 0
 
     def note(self, limit: int) -> Batch:
         """Note and return the oldest items."""
@@ -58,5 +59,5 @@ class NotedList:
         if batch.start != self.start or not length or length != self.noted:
             return False
         del self.items[:length]
-        self.start, self.noted = batch.end, 0
+        self.start, self.noted, self.batches = batch.end, 0, self.batches + 1
         return True

@@ -7,7 +7,7 @@ from pipeline.edges.memory_account import MemoryAccount
 from pipeline.edges.memory_lists import Leases, milliseconds
 from pipeline.edges.memory_run import MemoryRun
 from pipeline.edges.redis_presence import SHIFT_LEASE_MS, TICKET_LEASE_MS, WORKER_LEASE_MS, served_here
-from pipeline.ports import WorkerCard
+from pipeline.ports import Beat, WorkerCard
 
 
 def _time_of_day_ms() -> int:
@@ -23,6 +23,7 @@ class MemoryPresence:
         self._accounts: dict[str, MemoryAccount] = {}
         self._workers: dict[str, tuple[int, WorkerCard]] = {}
         self._locks: dict[str, tuple[int, str]] = {}
+        self._beat: Beat | None = None
 
     async def begin_shift(self, run_id: str, role: str, holder: str, most: int) -> bool:
         """Register a live shift; False when as many are live already."""
@@ -59,6 +60,14 @@ class MemoryPresence:
         now = self._clock()
         alive = [worker for _, (until, worker) in sorted(self._workers.items()) if until > now]
         return [served_here(worker) for worker in alive]
+
+    async def note_beat(self, holder: str) -> None:
+        """Say that the acting heartbeat looked after all runs just now."""
+        self._beat = Beat(holder, self._clock())
+
+    async def last_beat(self) -> Beat | None:
+        """Who looked after the runs last, and when."""
+        return self._beat
 
     async def lock(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a short lock; False when another holds it."""

@@ -43,6 +43,9 @@ def snapshot_of(run: MemoryRun, account: MemoryAccount, now: int, *, led: bool) 
         cost=run.counts["cost_micro"] / MICRO,
         possible_duplicates=run.counts["possible_duplicates"],
         double_ends=run.counts["double_ends"],
+        written=run.results.start,
+        parts=run.results.batches,
+        ids_saved=run.accepted.start,
         shifts={
             role: run.shifts.get(role, Leases()).live(now) + run.tickets.get(role, Leases()).live(now) for role in ROLES
         },

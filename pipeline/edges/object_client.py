@@ -48,7 +48,7 @@ def told(key: str) -> Iterator[None]:
         raise StorageError(f"s3://{key}: {_meaning(str(error), key.partition('/')[0])}") from None
 
 
-NO_BUCKET = "there is no bucket {}: make it, or give another --out"
+NO_BUCKET = "there is no bucket {}: make it, or name another one"
 
 
 def _meaning(message: str, bucket: str) -> str:

@@ -164,17 +164,23 @@ def out_place(text: str) -> Place:
     """What `--out` names. SettingsError for an address of a store that can't be one."""
     if "://" not in text and not text.startswith("s3:"):
         return Path(text)
+    return object_place(text, "--out")
+
+
+def object_place(text: str, option: str) -> ObjectPlace:
+    """An address of a store. SettingsError names the option, and repeats no address that may hold a key."""
     if not text.startswith(SCHEME):
-        raise SettingsError(f"--out: found {text.partition(':')[0]}:…; allowed are a folder and s3://bucket/prefix")
+        files = "a folder" if option == "--out" else "files"
+        raise SettingsError(f"{option}: found {text.partition(':')[0]}:…; allowed are {files} and s3://bucket/prefix")
     bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
     if "@" in bucket or ":" in bucket or "?" in text:
         raise SettingsError(
-            "--out: an address is s3://bucket/prefix and nothing more: keys, region and endpoint are told by "
+            f"{option}: an address is s3://bucket/prefix and nothing more: keys, region and endpoint are told by "
             "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL_S3"
         )
     parts = [part for part in prefix.split("/") if part]
     if not bucket or ".." in parts or "." in parts:
-        raise SettingsError(f"--out: found {text}; allowed is s3://bucket/prefix")
+        raise SettingsError(f"{option}: found {text}; allowed is s3://bucket/prefix")
     return ObjectPlace(PurePosixPath(bucket, *parts))
 
 

@@ -8,6 +8,7 @@ from pipeline.core.other_sources import NO_ROOT, Sources, UnfitVideo
 from pipeline.core.references import file_reference
 from pipeline.edges.inline_videos import InlineVideos
 from pipeline.edges.media_files import MediaFiles, UnreadableNow
+from pipeline.edges.stored_manifest import ManifestPlace
 from pipeline.edges.texts import shown_path
 from pipeline.edges.video_hashes import VideoHashes
 
@@ -15,8 +16,12 @@ from pipeline.edges.video_hashes import VideoHashes
 class PlannedVideos:
     """Looks at the videos of manifests for one plan, and remembers which roots and whether inline videos it met."""
 
-    def __init__(self, manifests: Sequence[Path], roots: Sequence[str], inline: InlineVideos | None = None) -> None:
-        self._folders = {shown_path(path): Path(os.path.abspath(path)).parent for path in manifests}  # noqa: PTH100
+    def __init__(
+        self, manifests: Sequence[ManifestPlace], roots: Sequence[str], inline: InlineVideos | None = None
+    ) -> None:
+        files = [path for path in manifests if isinstance(path, Path)]
+        self._folders = {shown_path(path): Path(os.path.abspath(path)).parent for path in files}  # noqa: PTH100
+        self._stored = {shown_path(path) for path in manifests} - self._folders.keys()
         self._files = MediaFiles(roots)
         self._hashes = VideoHashes()
         self._inline = inline
@@ -38,6 +43,8 @@ class PlannedVideos:
             raise UnfitVideo(NO_ROOT)
         if written.startswith("~/"):
             raise UnfitVideo("a file's path in full: ~ does not stand for a home folder here")
+        if manifest in self._stored and not written.startswith("/"):
+            raise UnfitVideo("a file's path in full: the manifest is in a store, so there is no folder beside it")
         folder = self._folders.get(manifest, Path.cwd())
         try:
             with self._files.opened(os.path.join(folder, written)) as video:  # noqa: PTH118 - `..` is resolved later

@@ -1,20 +1,26 @@
 """Accounts in Redis: their pace, their limits, and what was counted and observed of them. Nothing is decided here."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 from pipeline.core.budget import Reservation
+from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.limits import Limits
 from pipeline.core.observations import Observed, read_observed
 from pipeline.core.pacing import AccountSeen, Pace
 from pipeline.core.polling import LONGEST_HOLD_S
+from pipeline.core.steps import Step
 from pipeline.edges.redis_keys import (
     ACCOUNTS,
     RUN_PREFIX,
     RunKeys,
+    account_counts_key,
     account_key,
     account_observed_key,
     account_runs_key,
 )
 from pipeline.edges.redis_late import RedisLate
-from pipeline.edges.redis_wire import pace_fields, pack_limits, read_account, read_limits
+from pipeline.edges.redis_wire import count_arguments, pace_fields, pack_limits, read_account, read_limits
 
 OBSERVED_KEPT = 1_000
 """What ended generations told is kept of so many: enough for a distribution, and what is older is out of date."""
@@ -54,6 +60,21 @@ class RedisAccounts(RedisLate):
         """Replace the account's own limits."""
         await self._door.call("SADD", ACCOUNTS, account)
         await self._door.script("set_fields", [account_key(account)], ["", "limits", pack_limits(limits)])
+
+    async def account_counts(self, account: str) -> dict[str, int]:
+        """What was counted of an account."""
+        flat = await self._door.call("HGETALL", account_counts_key(account))
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        return {name.decode(): int(number) for name, number in pairs}
+
+    async def _count_some(self, account: str, steps: Sequence[Step], applied: Sequence[bool]) -> None:
+        """Count what was applied of a group of which the script counted nothing, since some of it was stale.
+
+        A count that Redis can't take is missed: to offer the group again for that would tell it of steps twice.
+        """
+        if steps and not all(applied):
+            with suppress(LedgerUnavailable):
+                await self._door.script("count", [account_counts_key(account)], count_arguments(steps)[1:])
 
     async def accounts(self) -> list[str]:
         """Accounts that are known, by name."""

@@ -13,11 +13,15 @@ ACCOUNTS = f"{PREFIX}accounts"
 WORKERS = f"{PREFIX}worker:"
 LOCKS = f"{PREFIX}lock:{LEDGER_VERSION}:"
 """Each version has a heartbeat of its own: one that looks after its own runs alone would keep the others waiting."""
+BEAT = f"{PREFIX}heartbeat:{LEDGER_VERSION}"
+"""Who looked after the runs last, and when."""
 UPLOADS = f"{PREFIX}upload:"
 """Where an account's uploaded files lie, by their hash."""
 QUEUES = f"{PREFIX}celery:{LEDGER_VERSION}:"
 """Celery's keys stand apart from the ledger's, and tickets go to workers of the version that issued them."""
 IDENTITY = f"{PREFIX}identity"
+SCHEDULES = f"{PREFIX}schedules"
+"""Books of schedules by name; they outlive the ledger's versions, and have a format of their own."""
 RUN_PREFIX = f"{PREFIX}run:"
 ROLES = ("submit", "poll", "write", "control")
 
@@ -50,6 +54,16 @@ def account_observed_key(account: str) -> str:
     return f"{PREFIX}account:{account}:observed"
 
 
+def account_counts_key(account: str) -> str:
+    """The hash of what is counted of the account for whoever watches: `core.counting` names it."""
+    return f"{PREFIX}account:{account}:counts"
+
+
 def account_runs_key(account: str) -> str:
     """The set of the account's runs."""
     return f"{PREFIX}account:{account}:runs"
+
+
+def schedule_history_key(name: str) -> str:
+    """The hash of a schedule's firings that are over, by id."""
+    return f"{PREFIX}schedule:{name}:history"

@@ -9,7 +9,7 @@ from pipeline.core.budget import Settled
 from pipeline.core.late import LateId, late_line, read_late
 from pipeline.core.permits import LATE_PERMITS, LATE_US, LEAST_LATE_US, PAUSE_US
 from pipeline.edges.redis_batches import RedisBatches
-from pipeline.edges.redis_keys import RunKeys, account_key
+from pipeline.edges.redis_keys import RunKeys, account_counts_key, account_key
 from pipeline.ports import LateClaim
 
 LATE_LEASE_MS = 30_000
@@ -50,4 +50,5 @@ class RedisLate(RedisBatches):
         args += [used.prompt_tokens, used.completion_tokens, used.cost_micro, used.kept, "1" if throttled else ""]
         args.append(before.row_index)
         named = [keys("accepted"), keys("late"), keys("meta"), account_key(account), keys("kept")]
+        named.append(account_counts_key(account))
         await self._door.script("settle_late", named, args)

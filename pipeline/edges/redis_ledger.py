@@ -38,6 +38,7 @@ from pipeline.edges.redis_keys import (
     RUN_PREFIX,
     RUNS,
     RunKeys,
+    account_counts_key,
     account_key,
     account_observed_key,
     account_runs_key,
@@ -47,6 +48,7 @@ from pipeline.edges.redis_wire import (
     cap_fields,
     card_fields,
     commit_arguments,
+    count_arguments,
     pack_card,
     read_snapshot,
     taken_over,
@@ -222,12 +224,15 @@ class RedisLedger(RedisAccounts):
         names = ("meta", "ready", "submitting", "pending", "bodies", "records", "tokens", "results", "accepted", "done")
         account = card.account
         named = [*(keys(name) for name in names), account_key(account), account_runs_key(account)]
-        named += [account_observed_key(account), keys("kept")]
+        named += [account_observed_key(account), keys("kept"), account_counts_key(account)]
         args: list[Any] = [card.policy.guard_first, card.policy.guard_later, card.policy.guard_missing]
         args += [RUN_PREFIX, OBSERVED_KEPT, card.policy.most_doubts, TOGETHER_MS, card.total]
+        args += count_arguments(commit.step for commit in commits)
         for commit in commits:
             args += commit_arguments(commit)
-        return [bool(applied) for applied in await self._door.script("commit", named, args)]
+        applied = [bool(was) for was in await self._door.script("commit", named, args)]
+        await self._count_some(account, [one.step for one, was in zip(commits, applied, strict=True) if was], applied)
+        return applied
 
     async def cancel_ready(self, run_id: str, limit: int, ending: Ending) -> int:
         """End rows that are ready, while the run is cancelling."""
@@ -241,6 +246,7 @@ class RedisLedger(RedisAccounts):
         keys = RunKeys(run_id)
         names = ("meta", state, "bodies", "records", "results", "done", "tokens", "late", "kept")
         named = [keys(name) for name in names]
+        named.append(account_counts_key((await self._known(run_id)).account))
         args = [limit, pack_ending(ending), ending.outcome, abandoning]
         return int(await self._door.script("end_rows", named, args))
 

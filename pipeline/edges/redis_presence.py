@@ -9,8 +9,8 @@ from uuid import uuid4
 import orjson
 
 from pipeline.edges.redis_door import RedisDoor
-from pipeline.edges.redis_keys import IDENTITY, LEDGER_VERSION, LOCKS, WORKERS, RunKeys
-from pipeline.ports import WorkerCard
+from pipeline.edges.redis_keys import BEAT, IDENTITY, LEDGER_VERSION, LOCKS, WORKERS, RunKeys
+from pipeline.ports import Beat, WorkerCard
 
 SHIFT_LEASE_MS = 5_000
 """A shift that says nothing for so long is dead, and another is issued."""
@@ -63,6 +63,15 @@ class RedisPresence:
             found += [_read_worker(orjson.loads(card)) for card in packed if card is not None]
             if int(cursor) == 0:
                 return sorted(found, key=lambda worker: worker.name)
+
+    async def note_beat(self, holder: str) -> None:
+        """Say that the acting heartbeat looked after all runs just now."""
+        await self._door.script("beat", [BEAT], [holder])
+
+    async def last_beat(self) -> Beat | None:
+        """Who looked after the runs last, and when."""
+        holder, at_ms = await self._door.call("HMGET", BEAT, "holder", "at")
+        return None if holder is None else Beat(holder.decode(), int(at_ms))
 
     async def queued(self, queue: str) -> int:
         """Celery messages that wait in a queue."""

@@ -1,6 +1,6 @@
 """How values cross to the scripts and back: no connection, only encoding."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +9,7 @@ import orjson
 from pipeline.core.answers import Problem
 from pipeline.core.budget import Budget, Reservation, Spending
 from pipeline.core.costs import MICRO, Price
+from pipeline.core.counting import counted
 from pipeline.core.errors import LedgerMismatch
 from pipeline.core.lifecycle import Event, Outcome, State
 from pipeline.core.limits import Limits
@@ -38,6 +39,12 @@ def commit_arguments(commit: Commit) -> list[Any]:
     if state is State.DONE and ending is not None:
         return [*head, pack_ending(ending), ending.outcome.value, *sums, observed, _few(step)]
     return [*head, accepted_line(commit), "", *sums, observed, _few(step)]
+
+
+def count_arguments(steps: Iterable[Step]) -> list[Any]:
+    """What a group of steps counts, as commit.lua takes it: the number of arguments, then those."""
+    counts = counted(steps)
+    return [2 * len(counts), *(one for pair in counts.items() for one in pair)]
 
 
 def _few(step: Step) -> bytes | str:
@@ -129,6 +136,9 @@ def read_snapshot(card: RunCard, meta: Mapping[bytes, bytes], reply: Sequence[An
         cost=number("cost_micro") / MICRO,
         possible_duplicates=number("possible_duplicates"),
         double_ends=number("double_ends"),
+        written=number("results_start"),
+        parts=number("parts"),
+        ids_saved=number("accepted_start"),
         shifts=dict(zip(ROLES, reply[11:15], strict=True)),
         reason=meta.get(b"reason", b"").decode(),
         polls_held=meta.get(b"polls") == b"0",

@@ -8,11 +8,11 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import zstandard
 
 from pipeline.core.errors import ManifestError
+from pipeline.edges.stored_manifest import ManifestPlace
 
 COMPRESSIONS = (".gz", ".zst")
 LONGEST_LINE = 64 << 20  # bytes; a file without line ends must not fill the memory
@@ -37,7 +37,7 @@ class Lines:
     its bad bytes are then lone surrogates. `ended` is true once the last line was passed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: ManifestPlace) -> None:
         self._path = path
         self.taken: list[str] = []
         self.is_broken = False
@@ -62,18 +62,18 @@ class Lines:
             yield line
 
 
-def raw_lines(path: Path) -> Iterator[bytes]:
+def raw_lines(path: ManifestPlace) -> Iterator[bytes]:
     """Hand out the lines of a file as bytes, without their LF."""
     for block in _whole_lines(path, b"\n"):
         yield from block.removesuffix(b"\n").split(b"\n")
 
 
-def shown_path(path: Path) -> str:
+def shown_path(path: ManifestPlace) -> str:
     """Return a path as text that every file and terminal takes."""
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
-def trouble(path: Path, error: OSError) -> ManifestError:
+def trouble(path: ManifestPlace, error: OSError) -> ManifestError:
     """Return the sentence for a file that the system does not let us read."""
     shown = shown_path(path)
     match error:
@@ -91,7 +91,7 @@ def _has_surrogates(line: str) -> bool:
     return any("\udc80" <= character <= "\udcff" for character in line)
 
 
-def _whole_lines(path: Path, *line_ends: bytes) -> Iterator[bytes]:
+def _whole_lines(path: ManifestPlace, *line_ends: bytes) -> Iterator[bytes]:
     """Cut a file's bytes into blocks that end where a line ends; the first one without its byte-order mark."""
     rest = b""
     is_first = True
@@ -114,7 +114,7 @@ def _whole_lines(path: Path, *line_ends: bytes) -> Iterator[bytes]:
         raise ManifestError(f"{shown_path(path)} is empty; it needs at least one row.")
 
 
-def _checked_start(path: Path, block: bytes) -> bytes:
+def _checked_start(path: ManifestPlace, block: bytes) -> bytes:
     """Return the first lines without a byte-order mark; raise `ManifestError` if they are no UTF-8 text at all."""
     for mark, what in _OTHER_KINDS:
         if block.startswith(mark):
@@ -132,7 +132,7 @@ def _checked_start(path: Path, block: bytes) -> bytes:
     return text
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: ManifestPlace) -> Iterator[bytes]:
     """Read and decompress a file block by block, and translate every way in which that fails."""
     lines = 0
     try:
@@ -148,7 +148,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
         raise trouble(path, error) from error
 
 
-def _decompressed(path: Path, file: io.BufferedReader) -> Iterator[bytes]:
+def _decompressed(path: ManifestPlace, file: io.BufferedReader) -> Iterator[bytes]:
     ending = path.suffix.lower()
     if ending == ".zst":
         yield from _unzstd(file)

@@ -38,10 +38,14 @@ def forget(_: Sequence[Commit]) -> None:
     """Keep nothing: what a poll saw, the next one will see."""
 
 
+def untold(_: Sequence[Commit]) -> None:
+    """Tell nobody which steps were recorded."""
+
+
 class Committer:
     """Commits what is added, in order; `released` hears of every row that is out of hand, `stale` of refused steps.
 
-    `keep` takes the steps that the ledger could not be told in time.
+    `keep` takes the steps that the ledger could not be told in time, `recorded` hears of the others.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Committer:
         stale: Callable[[Commit], Awaitable[None]],
         keep: Callable[[Sequence[Commit]], None] = forget,
         gather_s: float = GATHER_S,
+        recorded: Callable[[Sequence[Commit]], None] = untold,
     ) -> None:
         self._run_id = run_id
         self._ledger = ledger
@@ -61,6 +66,7 @@ class Committer:
         self._stale = stale
         self._keep = keep
         self._gather_s = gather_s
+        self._recorded = recorded
         self._waiting: list[Commit] = []
         self._added = asyncio.Event()
         self._enough = asyncio.Event()
@@ -114,6 +120,8 @@ class Committer:
         except LedgerUnavailable:
             self._keep(group)
             applied = [True] * len(group)
+        else:
+            self._recorded([commit for commit, was_applied in zip(group, applied, strict=True) if was_applied])
         for commit, was_applied in zip(group, applied, strict=True):
             self._released(commit)
             if not was_applied:

@@ -5,7 +5,7 @@ clock alone: after a gap of ticks, a jump of that clock against ours, or Redis h
 lease, so that the living renew first.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,12 +17,16 @@ from pipeline.core.spending import budget_reached
 from pipeline.core.steps import WORKER_LOST
 from pipeline.core.submitting import after_lost_post
 from pipeline.core.tickets import Capacity, Role, Ticket, tickets_due
+from pipeline.flows.committing import untold
 from pipeline.flows.pacing import Pacer
 from pipeline.ports import Clock, Commit, Ledger, RunCard, WorkerCard
 
 TICK_S = 0.2
 LOCK_S = 3.0
 """A dead heartbeat is followed by another after this long."""
+
+BEAT_TICKS = 5
+"""Ticks between two notes that all runs were looked after: one second, which whoever watches need not know better."""
 
 REAP_ROWS = 500
 GAP_MS = 5_000
@@ -53,8 +57,12 @@ class Pulse:
         return self.steady_since == self.last_tick
 
 
+def unseen(_runs: Sequence[RunSnapshot], _capacity: Capacity) -> None:
+    """Tell nobody how runs stand."""
+
+
 class Heartbeat:
-    """One heartbeat of one worker process."""
+    """One heartbeat of one worker process. `seen` hears at each look of runs, `recorded` of rows that were given up."""
 
     def __init__(
         self,
@@ -63,12 +71,18 @@ class Heartbeat:
         name: str,
         issue: Callable[[Ticket], Awaitable[None]],
         queued: Callable[[], Awaitable[dict[Role, int]]],
+        schedules: Callable[[], Awaitable[None]] | None = None,
+        seen: Callable[[Sequence[RunSnapshot], Capacity], None] = unseen,
+        recorded: Callable[[str, Sequence[Commit]], None] | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._name = name
         self._issue = issue
         self._queued = queued
+        self._duties = [self._act] if schedules is None else [self._act, schedules]
+        self._seen = seen
+        self._recorded = recorded or (lambda _run_id, commits: untold(commits))
         self._pacer = Pacer(ledger, clock)
         self._pulse = Pulse()
         self._finished: dict[str, float] = {}
@@ -80,11 +94,24 @@ class Heartbeat:
             if not await self._ledger.lock("heartbeat", self._name, LOCK_S):
                 self._pulse = Pulse()
                 return False
-            await self._act()
+            await self._do_duties()
         except LedgerUnavailable:
             self._pulse = Pulse()
             return False
         return True
+
+    async def _do_duties(self) -> None:
+        """One that fails must not keep the other from being done."""
+        failures: list[Exception] = []
+        for duty in self._duties:
+            try:
+                await duty()
+            except LedgerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised when all is done
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     async def leave(self) -> None:
         """Let another one act at once: it need not wait until our lock is over."""
@@ -112,10 +139,13 @@ class Heartbeat:
         await self._forget_finished({run.run_id for run in runs} - {run.run_id for run in living})
         self._turn += 1
         capacity = capacity_of(await self._ledger.workers(), await self._queued())
+        self._seen(runs, capacity)
         for ticket in tickets_due(living, capacity, self._turn):
             await self._issue(ticket)
         if failures:
             raise failures[0]
+        if self._turn % BEAT_TICKS == 0:
+            await self._ledger.note_beat(self._name)
 
     async def _look(self) -> list[RunSnapshot]:
         """The runs of this version's ledger; another version's workers look after the others."""
@@ -175,7 +205,8 @@ class Heartbeat:
             if not adopts(row.before)
         ]
         if commits:
-            await self._ledger.commit(card.run_id, commits)
+            applied = await self._ledger.commit(card.run_id, commits)
+            self._recorded(card.run_id, [commit for commit, was in zip(commits, applied, strict=True) if was])
 
     async def _forget_finished(self, finished: set[str]) -> None:
         now = self._clock.monotonic()

@@ -14,7 +14,7 @@ from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.lifecycle import State
 from pipeline.core.reach import Reach
 from pipeline.core.steps import Step
-from pipeline.flows.committing import GATHER_S, Committer, forget
+from pipeline.flows.committing import GATHER_S, Committer, forget, untold
 from pipeline.flows.leaving import ON_THE_WIRE_S, told
 from pipeline.ports import Claim, Claimed, Clock, Commit, Ledger
 
@@ -61,7 +61,7 @@ class Bench:
     """Where a shift works: its run, its name, how many rows at a time and for how long (seconds).
 
     `gather_s` is how long rows wait for others, to be claimed together and to be committed together; `yields` whether
-    others wait for the place, so that no more is taken though the time is not up.
+    others wait for the place, so that no more is taken though the time is not up; `recorded` hears of steps.
     """
 
     run_id: str
@@ -73,6 +73,7 @@ class Bench:
     stop: Callable[[], bool]
     gather_s: float = GATHER_S
     yields: Callable[[], bool] = nobody_waits
+    recorded: Callable[[Sequence[Commit]], None] = untold
     reach: Reach = field(default_factory=Reach)
     """Whether this process reaches the API; the same for all its shifts there."""
 
@@ -134,8 +135,9 @@ class Shift:
             self._kept = True
             keep(commits)
 
+        bench = self._bench
         committer = Committer(
-            self._bench.run_id, self._ledger, self._clock, self._release, stale, kept, self._bench.gather_s
+            bench.run_id, self._ledger, self._clock, self._release, stale, kept, bench.gather_s, bench.recorded
         )
         committing = asyncio.create_task(committer.run())
         beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._leave_in_time(committer))]

@@ -1,9 +1,16 @@
-"""The reference says what the commands say."""
+"""The reference says what the commands say, and what they read."""
+
+import re
 
 import click
 import pytest
 
-from pipeline.cli.reference import PROGRAM, render_reference, walk
+from pipeline.cli.configuration import ENVIRONMENT, OTHERS_ENVIRONMENT
+from pipeline.cli.reference import PROGRAM, render_reference, walk, whole_reference
+from pipeline.cli.settings_file import Price, Settings
+from pipeline.edges.embedded_worker import WORKER_CALL
+
+BESIDE_COMMANDS = {"Environment", "vidbatch.toml"}
 
 
 @pytest.fixture
@@ -22,13 +29,53 @@ def commands(group):
     return walk((PROGRAM,), group.to_info_dict(click.Context(group)))
 
 
-def test_the_reference_is_what_the_commands_make_it(main, reference):
-    assert reference == render_reference(main), "run `make docs`"
+@pytest.fixture(scope="module")
+def sources(root):
+    """The project's own modules, but for the tables of variables themselves."""
+    modules = [path for folder in ("pipeline", "workers") for path in (root / folder).rglob("*.py")]
+    return {path: path.read_text(encoding="utf-8") for path in modules if path.name != "configuration.py"}
+
+
+def section(reference, title):
+    return reference.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_reference_is_what_the_commands_make_it(reference):
+    assert reference == whole_reference(), "run `make docs`"
 
 
 def test_the_reference_names_every_command(main, reference):
     headings = {line.removeprefix("## ") for line in reference.splitlines() if line.startswith("## ")}
-    assert headings == {" ".join(path) for path, _ in commands(main)}
+    assert headings - BESIDE_COMMANDS == {" ".join(path) for path, _ in commands(main)}
+
+
+def test_the_reference_names_every_variable_that_is_read_anywhere(main, sources, reference):
+    read = {name for text in sources.values() for name in re.findall(r"['\"](VIDBATCH_[A-Z_]+[A-Z])\b", text)}
+    read.add(WORKER_CALL)
+    for _, command in commands(main):  # names that are made, of options' names
+        read |= {name for param in command["params"] for name in [param.get("envvar")] if isinstance(name, str)}
+    assert read == ENVIRONMENT.keys()
+    told = section(reference, "Environment")
+    assert [name for name in ENVIRONMENT | OTHERS_ENVIRONMENT if f"| `{name}` |" not in told] == []
+
+
+def test_the_reference_names_every_variable_of_others_that_is_asked_for(sources):
+    asked = r"(?:environ(?:ment)?(?:\.get\(|\[)|_(?:REGIONS|ENDPOINTS|SECRETS) = \()([^)\]]+)[)\]]"
+    named = {
+        name
+        for text in sources.values()
+        for inside in re.findall(asked, text)
+        for name in re.findall(r"\"([A-Z][A-Z0-9_]+)\"", inside)
+    }
+    assert {"AWS_REGION", "XDG_STATE_HOME"} <= named, "the pattern finds what is there"
+    assert {name for name in named if not name.startswith("VIDBATCH_")} - {"HOME", "PATH"} <= OTHERS_ENVIRONMENT.keys()
+
+
+def test_the_reference_names_every_setting(reference):
+    told = section(reference, "vidbatch.toml")
+    names = [*(name for name in Settings.model_fields if name != "prices"), *Price.model_fields]
+    assert [name for name in names if f"| `{name}` |" not in told] == []
+    assert all(field.description for field in Price.model_fields.values())
 
 
 def test_the_reference_names_every_option_in_its_long_form(main, reference):

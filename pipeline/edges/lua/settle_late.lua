@@ -1,11 +1,12 @@
 -- Ask for a late id again later, or save its end and forget it, once; what it used is spent from then on.
--- KEYS 1 accepted, 2 late, 3 meta, 4 account, 5 reservations that are kept, by row
+-- KEYS 1 accepted, 2 late, 3 meta, 4 account, 5 reservations that are kept, by row, 6 account's counts
 -- ARGV 1 line as queued, 2 line as it is now, 3 '1' when it has its end, 4 wait ms; 5 prompt tokens, 6 completion tokens,
 --      7 micro-cost, 8 '-1' where the reservation that was kept for it is not needed any more; 9 '1' when the poll was
 --      throttled, and holds everybody's polls back; 10 row
 -- RETURNS 1, or 0 when the id is not queued any more
 -- TTL none
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return 0 end
+redis.call('HINCRBY', KEYS[6], 'poll:late', 1)
 if ARGV[3] ~= '1' then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)

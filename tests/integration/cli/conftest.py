@@ -4,6 +4,7 @@ The fleet has a Redis server of its own, and each test its own OUT and simulated
 """
 
 import asyncio
+import base64
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 
 from pipeline.core.snapshot import RunSnapshot
@@ -24,6 +26,7 @@ from pipeline.edges.redis_ledger import RedisLedger
 
 VIDBATCH = str(Path(sys.executable).parent / "vidbatch")
 KEY = "sk-fleet-0123456789"
+NOTIFY_SECRET = "whsec_" + base64.b64encode(b"what schedules' messages are signed with").decode()
 WITHIN_S = 150.0
 """How long a command may take: far more than it needs, since the machine may be busy."""
 
@@ -110,6 +113,7 @@ class Fleet:
 
     url: str
     key: str
+    notify_secret: str = NOTIFY_SECRET
 
 
 @pytest.fixture(scope="session")
@@ -117,9 +121,11 @@ def fleet(redis_server, tmp_path_factory) -> Iterator[Fleet]:
     """Two workers, each with half of the roles, on a Redis server that nobody flushes."""
     folder = Path(tempfile.mkdtemp(prefix="vb-", dir="/tmp"))
     server = type(redis_server)(folder)
-    terminal = Terminal(tmp_path_factory.mktemp("fleet"), VIDBATCH_API_KEY=KEY)
+    folder_of_workers = tmp_path_factory.mktemp("fleet")
+    terminal = Terminal(folder_of_workers, VIDBATCH_API_KEY=KEY, VIDBATCH_NOTIFY_SECRET=NOTIFY_SECRET)
     workers = [
-        terminal.starts("worker", "--redis", server.url, "--roles", roles) for roles in ("submit,poll", "write,control")
+        terminal.starts("worker", "--redis", server.url, "--roles", roles, "--log-format", form)
+        for roles, form in (("submit,poll", "json"), ("write,control", "text"))
     ]
     try:
         yield Fleet(server.url, KEY)
@@ -129,9 +135,13 @@ def fleet(redis_server, tmp_path_factory) -> Iterator[Fleet]:
         for worker in workers:
             with suppress(subprocess.TimeoutExpired):
                 worker.process.wait(30)
+        logs = [worker.said for worker in workers]
         terminal.close()
         server.kill()
         shutil.rmtree(folder, ignore_errors=True)
+    # whatever all tests did to them
+    assert all(orjson.loads(line)["event"] for line in logs[0].splitlines())
+    assert not [line for log in logs for line in log.splitlines() if KEY in line]
 
 
 @pytest.fixture

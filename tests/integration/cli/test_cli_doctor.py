@@ -2,6 +2,7 @@
 
 import orjson
 import pytest
+import redis
 
 from tests.chat_server import ChatServer
 
@@ -65,12 +66,20 @@ def test_a_settings_file_may_say_which_api(here, server, manifest, tmp_path):
     assert (orjson.loads(said.out)["api"], orjson.loads(said.out)["base_url"]) == ("openai", server.base_url)
 
 
-def test_the_doctor_finds_a_stack_well(alone, fleet, simulator, tmp_path):
+def all_at_work(url):
+    with redis.Redis.from_url(url) as client:
+        return len(client.keys("vidbatch:worker:*")) > 1 and client.keys("vidbatch:lock:*:heartbeat")
+
+
+def test_the_doctor_finds_a_stack_well(alone, fleet, faults, simulator, tmp_path):
     api = simulator(balance=12.5)
+    faults.eventually(lambda: all_at_work(fleet.url), "the fleet is at work")
     said = alone("doctor", "--base-url", api.base_url, "--redis", fleet.url, "--out", "out", "--json")
     found = {finding["name"]: finding["level"] for finding in orjson.loads(said.out)}
     assert said.code == 0, said.out
     names = {"API", "key", "models", "balance", "price", "Redis", "persistence", "eviction", "state folder", "OUT"}
+    names |= {"latency", "access", "clocks", "workers", "roles", "workers' keys", "heartbeat", "queues"}
+    names |= {"open files", "versions"}
     assert found == dict.fromkeys(names, "ok")
     assert api.summary()["posts_received"] == 0
 

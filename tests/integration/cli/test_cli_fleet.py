@@ -17,14 +17,14 @@ import pytest
 def test_a_detached_run_goes_on_without_its_command(terminal, fleet, simulator, manifest):
     api = simulator(latency="8s")
     detached = terminal(
-        *("run", manifest(6).path, "--out", "out", "--base-url", api.base_url, "--yes", "--detach"),
+        *("run", manifest(6).path, "--out", "out", "--base-url", api.base_url, "--yes", "--detach", "--json"),
         *("--redis", fleet.url, "--max-in-flight", 5, "--priority", 30, "--account", "lab"),
         VIDBATCH_REDIS=None,
     )
     assert detached.code == 0
     [run] = (terminal.folder / "out" / "runs").glob("2*")
     assert not (run / "done.json").exists(), "it returned only when the run was over"
-    assert run.name in detached.err
+    assert orjson.loads(detached.out) == {"run_id": run.name, "out": str(run.parents[1]), "state": "detached"}
     status = terminal("status", run.name, "--redis", fleet.url, VIDBATCH_REDIS=None)
     assert status.code == 0
     assert run.name in status.out

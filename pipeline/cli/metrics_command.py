@@ -1,0 +1,81 @@
+"""`vidbatch metrics`."""
+
+import asyncio
+import logging
+from functools import partial
+from importlib.metadata import version
+
+import click
+
+from pipeline.cli import log_options, options
+from pipeline.cli.ledger_access import ledger_url
+from pipeline.core.measures import samples
+from pipeline.edges.clock import MachineClock
+from pipeline.edges.environment import process_environment
+from pipeline.edges.log_secrets import secrets_of
+from pipeline.edges.logs import configure, hide
+from pipeline.edges.metrics_server import serve
+from pipeline.edges.metrics_text import encoded
+from pipeline.edges.redis_keys import LEDGER_VERSION
+from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.redis_store import RedisStore
+from pipeline.flows.measuring import Watcher, measure
+from pipeline.ports import Schedules
+
+PORT = 9464
+
+_log = logging.getLogger("vidbatch.metrics")
+
+
+@click.command(name="metrics")
+@options.redis_url
+@click.option(
+    "--host",
+    envvar="VIDBATCH_METRICS_HOST",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen at; 0.0.0.0 is every one, for a Prometheus on another machine.",
+)
+@click.option(
+    "--port",
+    envvar="VIDBATCH_METRICS_PORT",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="Port to listen at; 0 is any that is free.",
+)
+@log_options.form
+@log_options.level
+def command(redis_url: str | None, host: str, port: int, log_format: str, log_level: str) -> None:
+    """Serve what the ledger tells of all runs, accounts, workers and schedules as metrics, for Prometheus.
+
+    Each request of /metrics looks at the ledger, at most once a second. Nothing is changed, and no API key is needed.
+    """
+    environment = process_environment()
+    hide(secrets_of(environment))
+    configure({"VIDBATCH_LOG_FORMAT": log_format, "VIDBATCH_LOG_LEVEL": log_level})
+    with ledger_url(redis_url) as url:
+        asyncio.run(_serve(url, host, port))
+
+
+async def _serve(url: str, host: str, port: int) -> None:
+    clock, ledger, store = MachineClock(), RedisLedger(url), RedisStore(url)
+    watcher = Watcher(partial(measure, ledger, store, _schedules(url), clock), clock, _failed)
+
+    async def answer(accepts: str) -> tuple[bytes, str]:
+        return encoded(samples(await watcher(), version("vidbatch"), LEDGER_VERSION), accepts)
+
+    try:
+        await serve(answer, host, port, lambda address: click.echo(f"metrics ready {address}"))
+    finally:
+        await ledger.close()
+        await store.close()
+
+
+def _schedules(url: str) -> Schedules | None:
+    del url
+    return None
+
+
+def _failed(error: Exception) -> None:
+    _log.error("the ledger could not be read: %s: %s", type(error).__name__, error, extra={"event": "read_failed"})

@@ -1,0 +1,250 @@
+"""Schedules at work: the acting heartbeat fires them, and any control worker gives their commands.
+
+Whoever changes a book does so by compare-and-set on what it read; who comes late looks again a second later.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+
+from pipeline.core import launches
+from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
+from pipeline.core.filling import filled
+from pipeline.core.firings import fired
+from pipeline.core.holds import EXIT_CODES, hold_of
+from pipeline.core.notices import over
+from pipeline.core.schedules import Book, Firing, Schedule
+from pipeline.core.snapshot import RunState
+from pipeline.ports import Clock, Launched, Launcher, Ledger, RunEnd, Schedules
+
+LOOK_S = 1.0
+MOST_AT_ONCE = 2
+"""So many commands one worker gives at a time: each plans a manifest, which keeps a core busy."""
+
+RENEW_S = launches.LEASE_MS / 3000
+Change = Callable[[Book, int], Book | None]
+"""What a book becomes at a time; nothing where that is not so any more."""
+
+Fail = Callable[[str, Exception], None]
+"""Is told which schedule met what."""
+
+_Tasks = dict[str, asyncio.Task[None]]
+
+_HELD = frozenset(EXIT_CODES.values()) - {launches.SYSTEM}
+
+UNKNOWN_S = 600.0
+"""A run that neither the ledger nor OUT knows of for so long is given up."""
+
+
+async def put(schedules: Schedules, before: Book, after: Book) -> bool:
+    """Keep a book in the place of the one that was read, and what is over in the history; whether nobody was faster."""
+    kept, ended = over(after)
+    return await schedules.put(before.schedule.name, before.revision, kept, ended)
+
+
+class FiringSchedules:
+    """What the acting heartbeat does: fires what is due, and sees how the runs stand that are with the fleet."""
+
+    def __init__(self, schedules: Schedules, ledger: Ledger, clock: Clock) -> None:
+        self._schedules = schedules
+        self._ledger = ledger
+        self._clock = clock
+        self._looked = float("-inf")
+
+    async def __call__(self) -> None:
+        """Look, once a second. What one schedule raises is raised when all have been looked at."""
+        if self._clock.monotonic() - self._looked < LOOK_S:
+            return
+        self._looked = self._clock.monotonic()
+        now_ms = await self._schedules.now_ms()
+        failures: list[Exception] = []
+        for book in await self._schedules.books():
+            try:
+                after = await self._seen(fired(book, now_ms), now_ms)
+                if after is not book:
+                    await put(self._schedules, book, after)
+            except LedgerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one that is broken must not stop the others
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _seen(self, book: Book, now_ms: int) -> Book:
+        firing = launches.running(book)
+        if firing is None:
+            return book
+        try:
+            run = await self._ledger.snapshot(firing.run_id)
+        except LedgerMismatch:  # another version's workers look after it
+            return book
+        if run is None or run.state is RunState.FINISHED:
+            return book
+        return launches.seen(book, firing.firing_id, hold_of(run), now_ms)
+
+
+class CommandingSchedules:
+    """What a control worker does: gives commands that are due, and closes firings whose run has ended."""
+
+    def __init__(
+        self, schedules: Schedules, ledger: Ledger, launcher: Launcher, clock: Clock, holder: str, fail: Fail
+    ) -> None:
+        self._schedules = schedules
+        self._ledger = ledger
+        self._launcher = launcher
+        self._clock = clock
+        self._holder = holder
+        self._fail = fail
+        self._launches: _Tasks = {}
+        self._looks: _Tasks = {}
+        self._unknown_since: dict[str, float] = {}
+
+    async def look(self) -> None:
+        """Begin what is to be done; it goes on beside. LedgerUnavailable when Redis is away."""
+        books = await self._schedules.books()
+        now_ms = await self._schedules.now_ms()
+        for book in books:
+            try:
+                await self._claim(book, now_ms)
+                await self._look_after_run(book)
+            except LedgerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one that is broken must not stop the others
+                self._fail(book.schedule.name, error)
+
+    async def leave(self) -> None:
+        """End the commands that are being given; the next worker gives them at once."""
+        tasks = [*self._launches.values(), *self._looks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def idle(self) -> None:
+        """Wait until nothing that was begun goes on."""
+        await asyncio.gather(*self._launches.values(), *self._looks.values())
+
+    def _begin(self, tasks: _Tasks, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        async def guarded() -> None:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - whatever went wrong is looked at again a second later
+                self._fail(name, error)
+            finally:
+                tasks.pop(name, None)
+
+        tasks[name] = asyncio.create_task(guarded())
+
+    # Giving a command.
+
+    async def _claim(self, book: Book, now_ms: int) -> None:
+        firing = launches.claimable(book, now_ms)
+        if firing is None or len(self._launches) >= MOST_AT_ONCE or book.schedule.name in self._launches:
+            return
+        mine = launches.claimed(book, firing.firing_id, self._holder, now_ms)
+        if mine is None or not await put(self._schedules, book, mine):
+            return
+        if launches.held(mine, firing.firing_id, self._holder) is not None:
+            self._begin(self._launches, book.schedule.name, partial(self._give, book.schedule, firing))
+
+    async def _give(self, schedule: Schedule, firing: Firing) -> None:
+        name, firing_id = schedule.name, firing.firing_id
+        command = asyncio.create_task(self._launcher.launch(schedule, filled(schedule, firing.at_ms)))
+        try:
+            while not command.done():
+                await asyncio.wait({command}, timeout=RENEW_S)
+                if not command.done() and not await self._renewed(name, firing_id):
+                    return
+            launched = command.result()
+            ended = RunEnd(known=False)
+            if launched.exit_code is not None and launched.run_id:
+                ended = await self._launcher.ended(schedule.folder, launched.run_id, launched.out)
+            await self._until_kept(name, lambda book, now: self._after(book, firing_id, launched, ended, now))
+        except asyncio.CancelledError:
+            await self._ended(command)
+            with suppress(LedgerUnavailable):
+                await self._change(name, lambda book, now: launches.released(book, firing_id, self._holder, now))
+            raise
+        finally:
+            await self._ended(command)
+
+    def _after(self, book: Book, firing_id: str, launched: Launched, ended: RunEnd, now_ms: int) -> Book | None:
+        holder, code = self._holder, launched.exit_code
+        if code is None or (code in _HELD and launched.run_id):
+            return launches.handed_over(book, firing_id, holder, launched.run_id, launched.out, now_ms)
+        if code == launches.SYSTEM:
+            return launches.failed(book, firing_id, holder, launched.said, now_ms)
+        return launches.ended(
+            book,
+            firing_id,
+            code,
+            ended.said or launched.said,
+            now_ms,
+            summary=ended.summary,
+            holder=holder,
+            run_id=launched.run_id,
+            out=launched.out,
+        )
+
+    async def _renewed(self, name: str, firing_id: str) -> bool:
+        """Whether the firing is still ours, as far as is known: while Redis is away, nobody else takes it over."""
+        with suppress(LedgerUnavailable):
+            return await self._change(name, lambda book, now: launches.renewed(book, firing_id, self._holder, now))
+        return True
+
+    async def _ended(self, command: asyncio.Task[Launched]) -> None:
+        if not command.done():
+            command.cancel()
+            await asyncio.wait({command})
+
+    # Closing a firing.
+
+    async def _look_after_run(self, book: Book) -> None:
+        firing = launches.running(book)
+        if firing is None or len(self._looks) >= MOST_AT_ONCE or book.schedule.name in self._looks:
+            return
+        with suppress(LedgerMismatch):  # another version's workers look after it
+            run = await self._ledger.snapshot(firing.run_id)
+            if run is None or run.state is RunState.FINISHED:
+                close = partial(self._close, book.schedule, firing, is_lost=run is None)
+                self._begin(self._looks, book.schedule.name, close)
+
+    async def _close(self, schedule: Schedule, firing: Firing, *, is_lost: bool) -> None:
+        name, firing_id = schedule.name, firing.firing_id
+        ended = await self._launcher.ended(schedule.folder, firing.run_id, firing.out)
+        if ended.exit_code is not None:
+            code, said, summary = ended.exit_code, ended.said, ended.summary
+            await self._change(
+                name, lambda book, now: launches.ended(book, firing_id, code, said, now, summary=summary)
+            )
+        elif ended.known and is_lost:
+            # nobody forgets a run before its done marker is there: the ledger has lost it
+            await self._change(name, lambda book, now: launches.lost(book, firing_id, now))
+        elif not ended.known and self._long_unknown(firing):
+            said = f"nobody knows run {firing.run_id} any more: {ended.said}"
+            await self._change(name, lambda book, now: launches.ended(book, firing_id, launches.SYSTEM, said, now))
+
+    def _long_unknown(self, firing: Firing) -> bool:
+        """Whether OUT, as it is seen from here, has not known the run for long: perhaps another worker sees more."""
+        now = self._clock.monotonic()
+        return now - self._unknown_since.setdefault(firing.run_id, now) >= UNKNOWN_S
+
+    # Keeping what happened.
+
+    async def _until_kept(self, name: str, change: Change) -> None:
+        """As often as Redis is away meanwhile."""
+        while True:
+            with suppress(LedgerUnavailable):
+                await self._change(name, change)
+                return
+            await self._clock.sleep(LOOK_S)
+
+    async def _change(self, name: str, change: Change) -> bool:
+        """Change a book, as often as others change it meanwhile; False where there is nothing to change any more."""
+        while (book := await self._schedules.book(name)) is not None:
+            after = change(book, await self._schedules.now_ms())
+            if after is None:
+                return False
+            if await put(self._schedules, book, after):
+                return True
+        return False

@@ -1,0 +1,295 @@
+"""Nights that pass in seconds: a schedule on three real workers, with a Redis server whose clock the test moves."""
+
+import asyncio
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.firings import added, paused, resumed
+from pipeline.core.schedules import Cause, FiringState, Missed, Overlap, Schedule
+from pipeline.edges.redis_door import RedisDoor
+from pipeline.edges.redis_keys import LOCKS
+from pipeline.edges.redis_schedules import RedisSchedules
+from pipeline.flows.scheduling import put
+from tests.conftest import RedisServer
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+ROWS = 12
+BERLIN = "Europe/Berlin"
+NAME = "nightly"
+
+
+def utc(text: str) -> int:
+    """Ms since 1970 of a time such as `2026-03-29 01:00`."""
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+class Sky:
+    """The Redis server's clock: real time and an offset, which jumps."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        library = Path(find_spec("libfaketime").origin).parent / "vendor/libfaketime/src/libfaketime.so.1"
+        self.environment = {
+            **os.environ,
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "TZ": "UTC",
+        }
+
+    def jump(self, to: str) -> None:
+        """Let it be this time now, and go on from there."""
+        offset = utc(to) / 1000 - time.time()
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{offset:+.3f}")
+        new.replace(self._file)  # half a file would be another time
+
+
+class Fleet:
+    """Workers, a simulated API and a schedule; `told` is what the schedule's history says, by planned time."""
+
+    def __init__(self, state, tmp_path, api, faults) -> None:
+        self.folder, self.state, self.api = tmp_path, state, api
+        self.eventually = faults.eventually
+        self.sky = Sky(state / "time")
+        self.sky.jump("2026-03-27 12:00")
+        self.redis = RedisServer(state, self.sky.environment)
+        self.workers: list[subprocess.Popen] = []
+        self.days: list[str] = []
+
+    def start_workers(self, count: int) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("VIDBATCH_")}
+        told = {"VIDBATCH_REDIS": self.redis.url, "VIDBATCH_API_KEY": "sk-nights", "VIDBATCH_STATE": str(self.state)}
+        for _ in range(count):
+            with (self.folder / "workers.log").open("ab") as log:
+                self.workers.append(
+                    subprocess.Popen([sys.executable, "-m", "workers"], env=clean | told, stdout=log, stderr=log)
+                )
+
+    def manifest(self, *days: str) -> None:
+        """A manifest for each of these days, all rows of which are its own."""
+        for day in days:
+            self.days.append(day)
+            with (self.folder / f"day-{day}.csv").open("w", newline="") as file:
+                rows = [(f"{day}-{i}", f"https://videos.example/{day}/{i}.mp4", prompt(day, i)) for i in range(ROWS)]
+                csv.writer(file).writerows([("id", "video_url", "prompt"), *rows])
+
+    def paid(self) -> dict[str, int]:
+        """Rows of each day that were sent; none of them twice."""
+        books = self.api.posts_by_prompt()
+        asked = {
+            day: [books.get(sha256(prompt(day, i).encode()).hexdigest(), []) for i in range(ROWS)] for day in self.days
+        }
+        twice = {day: [len(ids) for ids in rows if len(ids) > 1] for day, rows in asked.items()}
+        assert not any(twice.values()), f"rows that were paid for twice: {twice}"
+        assert sum(map(len, books.values())) == sum(len(ids) for rows in asked.values() for ids in rows)
+        return {day: count for day, rows in asked.items() if (count := sum(map(len, rows)))}
+
+    def with_schedules(self, act):
+        """What `act`, given the schedules, returns."""
+
+        async def scene():
+            schedules = RedisSchedules(RedisDoor(self.redis.url))
+            try:
+                return await act(schedules)
+            finally:
+                await schedules.close()
+
+        return asyncio.run(scene())
+
+    def add(self, schedule: Schedule) -> None:
+        async def act(schedules):
+            assert await schedules.put(NAME, None, added(schedule, await schedules.now_ms()))
+
+        self.with_schedules(act)
+
+    def change(self, how) -> None:
+        async def act(schedules):
+            while True:
+                book = await schedules.book(NAME)
+                if await put(schedules, book, how(book, await schedules.now_ms())):
+                    return
+
+        self.with_schedules(act)
+
+    def book(self):
+        return self.with_schedules(lambda schedules: schedules.book(NAME))
+
+    def told(self):
+        return {one.at_ms: one for one in self.with_schedules(lambda schedules: schedules.history(NAME, 500))}
+
+    def until_over(self, at: str):
+        """Wait until the firing of this time is over, and return it."""
+
+        def over():
+            with suppress(LedgerUnavailable):
+                return self.told().get(utc(at))
+            return None
+
+        return self.eventually(over, f"the firing of {at} is over; the book is {self.book()}", every_s=0.3)
+
+    def until_running(self, at: str):
+        def running():
+            return next(
+                (one for one in self.book().firings if one.at_ms == utc(at) and one.state is FiringState.RUNNING), None
+            )
+
+        return self.eventually(running, f"the run of {at} is with the fleet", every_s=0.3)
+
+    def heart(self) -> int:
+        """The process that holds the heartbeat."""
+        with redis.Redis.from_url(self.redis.url) as client:
+            holder = self.eventually(lambda: client.get(f"{LOCKS}heartbeat"), "somebody holds the heartbeat")
+        return int(holder.decode().rpartition("-")[2])
+
+    def until_next(self, at: str) -> None:
+        """Wait until the heartbeat has counted on to this time."""
+        self.eventually(lambda: self.book().next_ms == utc(at), f"the next time is {at}", every_s=0.2)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+        self.redis.kill()
+
+
+def prompt(day: str, row: int) -> str:
+    return f"What happens in clip {row} of {day}?"
+
+
+@pytest.fixture
+def fleet(state, tmp_path, simulator, faults):
+    made = Fleet(state, tmp_path, simulator(latency="0.3s"), faults)
+    yield made
+    made.close()
+
+
+def nightly(fleet: Fleet, **changes) -> Schedule:
+    command = ("day-{date}.csv", "--out", "out", "--base-url", fleet.api.base_url, "--poll", "fixed:200ms")
+    return replace(Schedule(NAME, "30 2 * * *", BERLIN, command, str(fleet.folder)), **changes)
+
+
+def test_nights_with_summer_time_a_dead_heartbeat_a_restarted_redis_an_overlap_and_nobody_at_work(fleet):
+    began = time.monotonic()
+    fleet.manifest(*(f"2026-03-{day}" for day in (28, 29, 30, 31)), *(f"2026-04-0{day}" for day in range(1, 6)))
+    fleet.manifest(*(f"2026-10-{day}" for day in (24, 25, 26)))
+    fleet.add(nightly(fleet))
+    fleet.start_workers(3)
+    fleet.heart()
+
+    # A plain night, at half past two in winter.
+    fleet.sky.jump("2026-03-28 01:29:58")
+    first = fleet.until_over("2026-03-28 01:30")
+    assert (first.state, first.cause, first.exit_code) == (FiringState.ENDED, Cause.CRON, 0), first
+    assert first.summary["outcomes"]["completed"] == ROWS
+
+    # The night in which half past two does not come: it fires as soon as clocks have jumped to three.
+    fleet.until_next("2026-03-29 01:00")
+    fleet.sky.jump("2026-03-29 00:59:58")
+    assert fleet.until_over("2026-03-29 01:00").exit_code == 0
+
+    # Its time has come once, and half past two in summer is an hour earlier. The run of this night takes too long.
+    fleet.until_next("2026-03-30 00:30")
+    fleet.api.set(latency="45s")
+    fleet.sky.jump("2026-03-30 00:29:58")
+    slow = fleet.until_running("2026-03-30 00:30")
+    fleet.sky.jump("2026-03-31 00:29:58")
+    skipped = fleet.until_over("2026-03-31 00:30")
+    assert (skipped.state, skipped.exit_code) == (FiringState.SKIPPED, None)
+    assert slow.run_id in skipped.said
+    fleet.api.set(latency="0.3s")
+    assert fleet.until_over("2026-03-30 00:30").exit_code == 0
+
+    # The worker that holds the heartbeat dies just before the time comes.
+    heart = fleet.heart()
+    psutil.Process(heart).kill()
+    fleet.sky.jump("2026-04-01 00:29:58")
+    assert fleet.until_over("2026-04-01 00:30").exit_code == 0
+    assert fleet.heart() != heart
+
+    # Redis is killed while the run is with the fleet, and comes back.
+    fleet.api.set(latency="6s")
+    fleet.sky.jump("2026-04-02 00:29:58")
+    fleet.until_running("2026-04-02 00:30")
+    fleet.redis.kill()
+    fleet.redis.restart()
+    assert fleet.until_over("2026-04-02 00:30").exit_code == 0
+    fleet.api.set(latency="0.3s")
+
+    # Nobody is at work for two nights: the later one is caught up.
+    fleet.until_next("2026-04-03 00:30")
+    for worker in fleet.workers:
+        worker.send_signal(signal.SIGTERM)
+    for worker in fleet.workers:
+        worker.wait(60)
+    fleet.sky.jump("2026-04-04 05:00:00")
+    fleet.start_workers(3)
+    caught_up = fleet.until_over("2026-04-04 00:30")
+    assert (caught_up.cause, caught_up.exit_code) == (Cause.CAUGHT_UP, 0)
+    assert fleet.told()[utc("2026-04-03 00:30")].state is FiringState.MISSED
+
+    # A summer in which the schedule is paused leaves no trace.
+    fleet.change(paused)
+    fleet.sky.jump("2026-10-24 12:00:00")
+    fleet.change(resumed)
+
+    # The night in which half past two comes twice: it fires the first time.
+    fleet.until_next("2026-10-25 00:30")
+    fleet.sky.jump("2026-10-25 00:29:58")
+    assert fleet.until_over("2026-10-25 00:30").exit_code == 0
+    fleet.until_next("2026-10-26 01:30")
+    fleet.sky.jump("2026-10-25 01:31:00")
+    fleet.eventually(lambda: fleet.book().next_ms == utc("2026-10-26 01:30"), "the second time has passed")
+    fleet.sky.jump("2026-10-26 01:29:58")
+    assert fleet.until_over("2026-10-26 01:30").exit_code == 0
+
+    told = fleet.told()
+    assert {
+        datetime.fromtimestamp(at / 1000, UTC).strftime("%m-%d %H:%M"): one.state.value for at, one in told.items()
+    } == {
+        "03-28 01:30": "ended",
+        "03-29 01:00": "ended",
+        "03-30 00:30": "ended",
+        "03-31 00:30": "skipped",
+        "04-01 00:30": "ended",
+        "04-02 00:30": "ended",
+        "04-03 00:30": "missed",
+        "04-04 00:30": "ended",
+        "10-25 00:30": "ended",
+        "10-26 01:30": "ended",
+    }
+    ran = {
+        "2026-03-28",
+        "2026-03-29",
+        "2026-03-30",
+        "2026-04-01",
+        "2026-04-02",
+        "2026-04-04",
+        "2026-10-25",
+        "2026-10-26",
+    }
+    assert fleet.paid() == dict.fromkeys(ran, ROWS), "each night that ran, whole and once"
+    runs = Counter(one.run_id for one in told.values() if one.run_id)
+    assert len(runs) == len(ran)
+    assert set(runs.values()) == {1}
+    sys.stdout.write(
+        f"{len(told)} nights, {len(runs)} runs, {sum(fleet.paid().values())} rows paid once, in {time.monotonic() - began:.0f} s\n"
+    )
