@@ -31,6 +31,7 @@ EVENTS = {
     "duty_failed": "a duty beside the heartbeat failed for an unforeseen reason; it is tried again",
     "redis_away": "Redis does not answer, or not as it should; what was under way is told later. One line in 30 s",
     "redis_back": "it does again",
+    "redis_refuses": "Redis does not let the worker in: a password, a rule or a certificate; the worker ends, with 5",
     # runs
     "run_seen": "the heartbeat that has just begun to act looks after this run, too",
     "run_opened": "a run has begun, or goes on from disk",
@@ -47,7 +48,6 @@ EVENTS = {
     "report_failed": "a run's report could not be made; its dataset is whole all the same",
     # metrics
     "metrics_ready": "the exporter serves its page",
-    "metrics_failed": "the ledger could not be read for an unforeseen reason; the page says that it is down",
     "metrics_stopped": "the exporter was told to stop, and is gone",
     # accounts
     "account_blocked": "the API refuses the account (401, 402, 403): nothing is sent until a command is given again",
@@ -57,8 +57,8 @@ EVENTS = {
     # rows
     "row_unknown": "a POST may or may not have been billed, and nobody knows: the row is sent once more, or held. At"
     " most 20 lines in ten seconds from each process; the next one says how many were left out",
-    "rows_failed": "how many rows failed, were refused or expired, or will be tried again, by why. One line in ten seconds"
-    " for each run and process",
+    "rows_failed": "how many rows failed, were refused or expired, or will be tried again, by why. One line in ten"
+    " seconds for each run and process",
     "row_moved": "at DEBUG: one step of one row",
     "spilled": "Redis could not be told of rows in time; they are kept on this machine's disk",
     "spill_failed": "neither Redis nor the disk took what is known of rows, and why",

@@ -11,6 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from pipeline.edges.redis_place import RedisPlace
+
 SOCKET_TIMEOUT_S = 15.0
 """Longer than any script takes, shorter than a person's patience with a frozen server."""
 
@@ -47,14 +49,29 @@ class _Ours(AbstractConnection):
         return [hiredis.pack_command(args)]
 
 
-def connect(url: str) -> aioredis.Redis:
+class _OverTcp(_Ours, aioredis.Connection):
+    pass
+
+
+class _OverTls(_Ours, aioredis.SSLConnection):
+    pass
+
+
+class _OverSocket(_Ours, aioredis.UnixDomainSocketConnection):
+    pass
+
+
+_CONNECTIONS: dict[str, type[AbstractConnection]] = {"redis": _OverTcp, "rediss": _OverTls, "unix": _OverSocket}
+
+
+def connect(place: RedisPlace) -> aioredis.Redis:
     """A client that tries nothing twice; its connections open with the first command."""
-    pool = aioredis.ConnectionPool.from_url(
-        url,
+    pool = aioredis.ConnectionPool(
+        connection_class=_CONNECTIONS[place.address.scheme],
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         client_name="vidbatch",
+        **place.client_settings(),
     )
-    pool.connection_class = type("Connection", (_Ours, pool.connection_class), {})
     return aioredis.Redis.from_pool(pool)

