@@ -70,6 +70,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.binary = _binary()
         self._environment = environment
         self.socket = folder / "s.sock"
         self.url = f"unix://{self.socket}"
@@ -87,7 +88,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server, and return when it answers."""
-        command = [_binary(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
+        command = [self.binary, "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"]
         command += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--dir", str(self.folder)]
         command += ["--logfile", str(self.folder / "log"), "--daemonize", "no"]
         self._process = subprocess.Popen(

@@ -5,13 +5,15 @@ import logging
 import sys
 from importlib import import_module
 
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import LedgerRefused, SettingsError
 from pipeline.edges.embedded import leave_server
 from pipeline.edges.embedded_worker import called
 from pipeline.edges.environment import process_environment
 from pipeline.edges.imports import keep_out_unused
 from pipeline.edges.log_secrets import secrets_of
 from pipeline.edges.logs import configure, hide
+from pipeline.edges.redis_look import see_that_it_lets_us_in
+from pipeline.edges.redis_place import redis_place
 from workers.settings import from_environment
 
 _log = logging.getLogger("vidbatch.worker")
@@ -29,6 +31,8 @@ def main() -> int:
         settings = from_environment()
         if settings.key is not None:
             hide([settings.key.reveal()])
+        if not redis_place(settings.redis_url).is_private:
+            see_that_it_lets_us_in(settings.redis_url)
         from workers.serving import serve  # noqa: PLC0415 - it takes a second, and what is wrong is told before
 
         serve(settings)
@@ -39,6 +43,10 @@ def main() -> int:
         else:
             sys.stderr.write(f"{error}\n")
         return 2
+    except LedgerRefused as error:
+        # whoever starts it again waits longer each time, and finds the same until a person has changed something
+        _log.error("%s", error, extra={"event": "redis_refuses"})
+        return 5
     finally:
         leave_server(process_environment())
     return 0

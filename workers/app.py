@@ -9,23 +9,27 @@ from celery.signals import setup_logging, worker_process_shutdown, worker_ready,
 from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
+from pipeline.edges.redis_place import redis_place
 from workers import pulse, stopping
-from workers.places import Places
+from workers.channels import subscribe_by_name
 from workers.restart import survive_redis_restart
-from workers.settings import CELERY, broker_url, from_environment
+from workers.seats import Seats
+from workers.settings import CELERY, broker_settings, from_environment
 
 _log = logging.getLogger("vidbatch.worker")
 
 survive_redis_restart()
+subscribe_by_name()
 
 
 def make_app() -> Celery:
     """The app of this process, by its environment."""
     settings = from_environment()
-    app = Celery("vidbatch", broker=broker_url(settings.redis_url), include=["workers.tasks"])
+    app = Celery("vidbatch", include=["workers.tasks"])
     app.conf.update(CELERY)
-    app.conf.vidbatch_places = {role.value: most for role, most in settings.shifts.items()}
-    app.steps["consumer"].add(Places)
+    app.conf.update(broker_settings(redis_place(settings.redis_url, name="VIDBATCH_REDIS")))
+    app.conf.vidbatch_seats = {role.value: most for role, most in settings.shifts.items()}
+    app.steps["consumer"].add(Seats)
     app.conf.task_queues = [Queue(role.value) for role in Role]  # type: ignore[no-untyped-call]
     app.conf.task_routes = {f"vidbatch.{role}": {"queue": role.value} for role in Role}
     return app

@@ -5,9 +5,10 @@ on purpose, and nothing here depends on an ETA, a visibility timeout, a result b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pipeline.core.account import Secret
 from pipeline.core.errors import SettingsError
@@ -17,6 +18,7 @@ from pipeline.edges.embedded import state_path
 from pipeline.edges.environment import key_from, process_environment
 from pipeline.edges.media_files import media_roots
 from pipeline.edges.redis_keys import QUEUES
+from pipeline.edges.redis_place import RedisPlace, redis_place
 
 SHIFT_S = 10.0
 """Celery costs some ms a message; ten seconds of work make that nothing, and a deployment waits no longer."""
@@ -70,7 +72,7 @@ CELERY: dict[str, Any] = {
 class WorkerSettings:
     """What one worker process is told."""
 
-    redis_url: str
+    redis_url: str = field(repr=False)
     shifts: Mapping[Role, int]
     """Its roles, and how many shifts of each at a time."""
     key: Secret | None
@@ -91,8 +93,10 @@ class WorkerSettings:
 def settings_from(environment: Mapping[str, str]) -> WorkerSettings:
     """Read a worker's settings from `VIDBATCH_*`. SettingsError names the variable."""
     coordinator = environment.get("VIDBATCH_COORDINATOR_PID")
+    redis_url = _required(environment, "VIDBATCH_REDIS")
+    redis_place(redis_url, environment, "VIDBATCH_REDIS")
     return WorkerSettings(
-        redis_url=_required(environment, "VIDBATCH_REDIS"),
+        redis_url=redis_url,
         shifts=_shifts(
             environment.get("VIDBATCH_ROLES", ",".join(Role)), _positive(environment.get("VIDBATCH_WORKERS", "1"))
         ),
@@ -141,10 +145,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def broker_url(redis_url: str) -> str:
-    """The same server in Celery's spelling: a Unix socket is `redis+socket://`."""
-    if not redis_url.startswith("unix://"):
-        return redis_url
-    path, _, query = redis_url.removeprefix("unix://").partition("?")
-    database = dict(pair.partition("=")[::2] for pair in query.split("&") if pair).get("db", "0")
-    return f"redis+socket://{path}?virtual_host={database}"
+def broker_settings(place: RedisPlace) -> dict[str, Any]:
+    """The same server as Celery is told of it, user and password apart from the URL, which Celery shows."""
+    address = place.address
+    if place.is_private:
+        # the transport takes what a socket wants from the URL alone
+        who = f"{quote(place.user, safe='')}:{quote(place.password, safe='')}@" if place.password else ""
+        return {"broker_url": f"redis+socket://{who}{address.path}?virtual_host={address.database}"}
+    told = {"broker_url": address.shown, "broker_user": place.user, "broker_password": place.password}
+    return {**told, "broker_use_ssl": place.tls()} if place.tls() else told

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from pipeline.cli import limit_options, media_options, mode_option, repair_option
 from pipeline.cli.out_option import OUT
@@ -14,6 +15,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.modes import mode_for
 from pipeline.core.polling import parse_schedule
 from pipeline.edges.clock import local_now, local_time
+from pipeline.edges.redis_place import redis_place
 from pipeline.edges.stored_manifest import ManifestPlace, manifests_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -38,11 +40,36 @@ json_output = click.option("--json", "as_json", is_flag=True, help="Print one JS
 POLL_COST: Final = (0.001, 86_400)
 """Seconds of lag that one poll may be worth."""
 
+
+def _redis_url(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """An address that can be used. SettingsError otherwise; a password that others can read is said to be one."""
+    if not value:
+        return None
+    source = context.get_parameter_source(parameter.name or "")
+    name = {ParameterSource.ENVIRONMENT: "VIDBATCH_REDIS", ParameterSource.DEFAULT_MAP: "vidbatch.toml: redis"}
+    place = redis_place(value, name=name.get(source, "--redis") if source else "--redis")
+    if place.address.password and source is ParameterSource.COMMANDLINE:
+        click.echo(
+            "warning: --redis holds a password, which every user of this machine can read in the list of processes: "
+            "put it into a file of your own, and name that in VIDBATCH_REDIS_PASSWORD_FILE",
+            err=True,
+        )
+    elif place.address.password and source is ParameterSource.DEFAULT_MAP:
+        click.echo(
+            "warning: vidbatch.toml: redis holds a password, and such files are committed: put it into a file of your "
+            "own, and name that in VIDBATCH_REDIS_PASSWORD_FILE",
+            err=True,
+        )
+    return value
+
+
 redis_url = click.option(
     "--redis",
     "redis_url",
     envvar="VIDBATCH_REDIS",
-    help="Redis server of the fleet, such as redis://host:6379/0; without it a private server is used.",
+    callback=_redis_url,
+    help="Redis server of the fleet, such as redis://host:6379/0, or rediss:// for TLS; without it a private server "
+    "is used. A password is better told by VIDBATCH_REDIS_PASSWORD_FILE.",
 )
 workers = click.option(
     "--workers",

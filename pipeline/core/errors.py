@@ -9,6 +9,7 @@
     │   └── KeyMissing              no key in the environment or a file
     ├── SystemTrouble           exit 5: Redis, disk or a process
     │   ├── LedgerUnavailable       Redis does not answer; trying again later may work
+    │   │   └── LedgerRefused           it lets us not in: a password, a rule or a certificate
     │   ├── LedgerMismatch          Redis holds another version's ledger, or another run's
     │   ├── StorageError            the disk refused
     │   └── WorkerTrouble           workers that don't start or don't come
@@ -53,6 +54,10 @@ class SystemTrouble(VidbatchError):
 
 class LedgerUnavailable(SystemTrouble):
     """Redis does not answer; the same call may work later."""
+
+
+class LedgerRefused(LedgerUnavailable):
+    """Redis lets us not in, or not do what is needed: a person has to change a password, a rule or a certificate."""
 
 
 class LedgerMismatch(SystemTrouble):

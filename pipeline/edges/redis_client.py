@@ -1,5 +1,7 @@
 """The client library of Redis, for `redis_door`: loading it costs more than most commands do."""
 
+import socket
+import struct
 from typing import Any
 
 import hiredis
@@ -8,6 +10,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
+
+from pipeline.edges.redis_place import RedisPlace
 
 SOCKET_TIMEOUT_S = 15.0
 """Longer than any script takes, shorter than a person's patience with a frozen server."""
@@ -21,8 +25,22 @@ REFUSED: tuple[type[Exception], ...] = (RedisError, OSError)
 """The server is away, or does not do what it is asked."""
 
 
-class _Packing(AbstractConnection):
-    """A connection whose commands hiredis writes: the asyncio client does so in Python, 2 µs an argument."""
+_FORGET_AT_CLOSE = struct.pack("ii", 1, 0)
+"""SO_LINGER on, for no time: what was not delivered by then never is."""
+
+
+class _Ours(AbstractConnection):
+    """A connection whose commands hiredis writes, and whose undelivered commands end with it.
+
+    The asyncio client writes them in Python, 2 µs an argument. And a command that was given up, since nobody answered,
+    must not reach Redis when the network is back, minutes later: it would claim rows for nobody.
+    """
+
+    async def _connect(self) -> None:
+        await super()._connect()  # type: ignore[safe-super,no-untyped-call]
+        made = self._writer.get_extra_info("socket") if self._writer else None
+        if made is not None and made.family != socket.AF_UNIX:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET_AT_CLOSE)
 
     def pack_command(self, *args: Any) -> list[bytes]:  # noqa: ANN401 - as the library has it
         """The bytes of one command."""
@@ -31,14 +49,29 @@ class _Packing(AbstractConnection):
         return [hiredis.pack_command(args)]
 
 
-def connect(url: str) -> aioredis.Redis:
+class _OverTcp(_Ours, aioredis.Connection):
+    pass
+
+
+class _OverTls(_Ours, aioredis.SSLConnection):
+    pass
+
+
+class _OverSocket(_Ours, aioredis.UnixDomainSocketConnection):
+    pass
+
+
+_CONNECTIONS: dict[str, type[AbstractConnection]] = {"redis": _OverTcp, "rediss": _OverTls, "unix": _OverSocket}
+
+
+def connect(place: RedisPlace) -> aioredis.Redis:
     """A client that tries nothing twice; its connections open with the first command."""
-    pool = aioredis.ConnectionPool.from_url(
-        url,
+    pool = aioredis.ConnectionPool(
+        connection_class=_CONNECTIONS[place.address.scheme],
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         client_name="vidbatch",
+        **place.client_settings(),
     )
-    pool.connection_class = type("Connection", (_Packing, pool.connection_class), {})
     return aioredis.Redis.from_pool(pool)

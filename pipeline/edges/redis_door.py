@@ -9,7 +9,9 @@ import re
 from importlib import resources
 from typing import Any
 
-from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.errors import LedgerRefused, LedgerUnavailable
+from pipeline.edges.redis_place import redis_place
+from pipeline.edges.redis_refusals import hint, refusal
 
 _PART = re.compile(r"^-- PART (\w+)\n", re.MULTILINE)
 
@@ -22,7 +24,8 @@ class RedisDoor:
         from pipeline.edges import redis_client  # noqa: PLC0415
 
         self._no_script, self._refused = redis_client.NO_SCRIPT, redis_client.REFUSED
-        self._client = redis_client.connect(url)
+        self._place = redis_place(url)
+        self._client = redis_client.connect(self._place)
         self._sources: dict[str, str] = {}
         self._shas: dict[str, str] = {}
 
@@ -42,14 +45,20 @@ class RedisDoor:
         return _PART.sub(lambda part: self._source(f"parts/{part[1]}"), text)
 
     async def call(self, *command: Any) -> Any:  # noqa: ANN401 - what Redis returns
-        """One command. LedgerUnavailable when Redis is away or refuses; a missing script is told apart."""
+        """One command. LedgerUnavailable when Redis is away, LedgerRefused when it does not let us in.
+
+        A missing script is told apart.
+        """
         try:
             reply = await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         except self._no_script:
             raise
         except self._refused as error:
             _keep_cancelled()
-            raise LedgerUnavailable(f"Redis does not answer as it should: {error}") from error
+            if why := refusal(error, self._place):
+                raise LedgerRefused(why) from error
+            told = f"{error}{hint(error, self._place)}"
+            raise LedgerUnavailable(f"Redis does not answer as it should: {told}") from error
         _keep_cancelled()
         return reply
 
