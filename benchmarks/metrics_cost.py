@@ -72,7 +72,7 @@ async def _round(ledger, run_id, rows):
         claimed += claim.rows
     for answer in (Running("running"), Running("running"), Completed(ANSWER)):
         left = rows
-        while left:
+        while left > 0:
             claim = await ledger.claim_polls(run_id, "bench", 256)
             if not claim.rows:
                 await asyncio.sleep(0.005)

@@ -58,8 +58,12 @@ class RowLog:
         for why in counts:
             del self._failed[run_id, why]
         most = max(counts, key=lambda why: counts[why])
-        told = {"event": "rows_failed", "run": run_id, "counts": counts}
-        self._log.warning("%d went badly, most of them: %s", sum(counts.values()), most, extra=told)
+        self._log.warning(
+            "%d went badly, most of them: %s",
+            sum(counts.values()),
+            most,
+            extra={"event": "rows_failed", "run": run_id, "counts": counts},
+        )
 
     def _moved(self, run_id: str, commit: Commit) -> None:
         step = commit.step

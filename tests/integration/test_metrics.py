@@ -161,9 +161,7 @@ async def schedules_move(told, url):
 def test_what_the_dashboard_and_the_alerts_ask_for_is_exported_and_moves(
     exporter, simulator, manifest, vidbatch, faults
 ):
-    api = simulator(
-        latency="uniform:0.2s,0.6s", cost_reported=True, error_after_rate=0.1, fail_rate=0.1, retry_after=0.2
-    )
+    api = simulator(latency="uniform:0.2s,0.6s", cost_reported=True, error_after_rate=0.1, fail_rate=0.1, retry_after=2)
     with exporter() as told:
         run = vidbatch(manifest(60), api)
 

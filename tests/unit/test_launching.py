@@ -113,10 +113,10 @@ async def test_one_that_never_stops_talking_is_ended(given, monkeypatch):
 async def test_a_command_that_does_not_return_is_ended_with_all_that_it_started(given, monkeypatch, tmp_path):
     monkeypatch.setattr(launching, "LONGEST_S", 1.0)
     program = (
-        "import subprocess, sys, time\n"
-        f"child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "import signal, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
-        "time.sleep(600)"
+        "signal.pause()"
     )
     launched = await given(program)
     assert (launched.exit_code, launched.said) == (5, "the command did not return within 0 hours")
@@ -124,8 +124,8 @@ async def test_a_command_that_does_not_return_is_ended_with_all_that_it_started(
 
 
 async def test_one_that_is_cancelled_is_ended_first(given, tmp_path):
-    program = f"import os, time; open({str(tmp_path / 'new')!r}, 'w').write(str(os.getpid())); "
-    program += f"os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'pid')!r}); time.sleep(600)"
+    program = f"import os, signal; open({str(tmp_path / 'new')!r}, 'w').write(str(os.getpid())); "
+    program += f"os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'pid')!r}); signal.pause()"
     task = asyncio.create_task(given(program))
     async with asyncio.timeout(WITHIN_S):
         while not (tmp_path / "pid").exists():  # noqa: ASYNC110 - another process says so
@@ -139,7 +139,7 @@ async def test_one_that_is_cancelled_is_ended_first(given, tmp_path):
 async def test_what_it_leaves_behind_keeps_nobody_waiting(given, tmp_path):
     program = (
         "import subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'], start_new_session=True)\n"
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
         "sys.exit(2)"
     )
