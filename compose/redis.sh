@@ -20,8 +20,11 @@ fi
 
 umask 077
 digest=$(printf %s "$secret" | sha256sum | cut -d ' ' -f 1)
+# What SECURITY.md says of one user for all; the channels of Celery's events are there for Flower.
+# Nobody can be the user `default`, who is off. It keeps its rights all the same: Redis reads its own file back as that user,
+# and would leave out every transaction that it may not carry out, which is most of the ledger.
 cat > /run/vidbatch/users.acl <<END
-user default off resetpass
-user vidbatch on #$digest ~vidbatch:* &* -@all +@read +@write +@connection +@transaction +@scripting +@pubsub +info +time +config|get +ping
+user default off resetpass ~* &* +@all
+user vidbatch on #$digest ~vidbatch:* &vidbatch:* &vidbatch:celery:4:/0.celeryev/* -@all +@read +@write +@connection +@scripting +@transaction +@pubsub -@dangerous +info +time
 END
 exec valkey-server /etc/vidbatch/redis.conf "$@"

@@ -1,8 +1,8 @@
 """The first process of a container of the tests: makes its file system, drops every right, and starts the service.
 
 Run as `unshare --mount --uts --pid --fork … python container_init.py SPEC.json`, as root of the machine. What Docker
-does is done by the kernel's own means: a root that is read-only; volumes, secrets and tmpfs mounted where the file says; a
-user without capabilities who can't gain any; and, with `init`, a first process that passes signals on and buries children.
+does is done by the kernel's own means: a root that is read-only; volumes, secrets and tmpfs mounted where the file
+says; a user without capabilities who can't gain any; and, with `init`, a first process that passes on signals.
 """
 
 import json

@@ -30,7 +30,7 @@ INIT = Path(__file__).with_name("container_init.py")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TOOLS = "/image/bin"
 NEEDED = "TESTS_NEED_NAMESPACES"
-"""Where this variable is set, a machine on which no namespace can be made is a failure."""
+"""Where this variable is set, a machine on which no namespace can be made, or that lacks a program, is a failure."""
 
 FOREIGN = {
     "valkey/valkey": Image({"PATH": f"{TOOLS}:{PATH}"}, "0:0", "/data"),
@@ -44,14 +44,18 @@ UP = "import fcntl,socket,struct;s=socket.socket();fcntl.ioctl(s,0x8914,struct.p
 def need_namespaces() -> None:
     """Leave the test out where this machine makes no namespaces, unless they are needed."""
     probe = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    if (
-        shutil.which("unshare")
-        and shutil.which("nsenter")
-        and subprocess.run(probe, capture_output=True).returncode == 0
-    ):
+    tools = all(shutil.which(tool) for tool in ("unshare", "nsenter", "setpriv"))
+    if tools and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
         return
     assert NEEDED not in os.environ, "namespaces are needed here, and can't be made"
     pytest.skip("no namespaces can be made here: it takes Linux, util-linux and root")
+
+
+def need_program(name: str) -> None:
+    """Leave the test out where this machine has no such program, unless all is needed."""
+    if shutil.which(name) is None:
+        assert NEEDED not in os.environ, f"{name} is needed here, and is not on the PATH"
+        pytest.skip(f"no {name} on the PATH (Debian: apt-get install {name})")
 
 
 @dataclass
@@ -194,10 +198,8 @@ class Composition:
             container.process.wait()
         self._over.set()
         self._watcher.join()
-        assert self._net.stdin is not None
-        self._net.stdin.close()
         self._net.kill()
-        self._net.wait()
+        self._net.communicate()
 
     def execute(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """`docker compose exec SERVICE COMMAND`, as the service's user and in its environment."""

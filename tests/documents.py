@@ -2,12 +2,13 @@
 
 import re
 import subprocess
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 FENCE = re.compile(
-    r"^(?P<indent> *)(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=indent)(?P=fence) *$",
+    r"^(?P<indent> *)(?P<fence>```+)(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)(?P=fence) *$",
     re.MULTILINE | re.DOTALL,
 )
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
@@ -35,6 +36,8 @@ class Block:
     language: str
     text: str
     line: int
+    file: str = ""
+    """The name after the language, where the block is a file's content."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,11 @@ def documents(root: Path) -> list[Path]:
 
 def blocks(text: str) -> list[Block]:
     """The fenced blocks of a document, in order."""
-    return [
-        Block(found["language"].strip(), found["text"], text.count("\n", 0, found.start("text")) + 1)
-        for found in FENCE.finditer(text)
+    found = [
+        (one["info"].strip().partition(" "), textwrap.dedent(one["text"]), text.count("\n", 0, one.start("text")) + 1)
+        for one in FENCE.finditer(text)
     ]
+    return [Block(info[0], inside, line, info[2].strip()) for info, inside, line in found]
 
 
 def prose(text: str) -> str:

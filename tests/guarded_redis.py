@@ -117,7 +117,8 @@ class GuardedRedis:
         users = folder / "users.acl"
         hashed = {name: _hashed(secret) for name, secret in ((USER, PASSWORD), ("admin", ADMIN))}
         users.write_text(
-            f"user default off\nuser {USER} on #{hashed[USER]} {RULES}\nuser admin on #{hashed['admin']} ~* &* +@all\n"
+            f"user default off resetpass ~* &* +@all\nuser {USER} on #{hashed[USER]} {RULES}\n"
+            f"user admin on #{hashed['admin']} ~* &* +@all\n"
         )
         own_tls = _speaks_tls(binary)
         command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]

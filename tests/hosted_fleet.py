@@ -1,4 +1,4 @@
-"""A fleet on hosts of its own: Redis with writers on one, senders on others that see no file of the run, the API on one.
+"""A fleet on hosts of its own: Redis with a writer on one, senders on two that see no file of the run, the API on one.
 
 Senders have two cables, one towards Redis and one towards the API.
 """

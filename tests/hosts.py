@@ -1,7 +1,7 @@
-"""Hosts of a network on one machine: each has its own network, name and mounts (Linux namespaces), and cables to switches.
+"""Hosts of a network on one machine: each has its own network, name and mounts, and cables to switches.
 
-A host lives as long as a process that reads from a pipe of ours, so nothing is left behind however the tests end: no
-name is taken anywhere, and whoever works on a host is told by the kernel when the tests are gone.
+They are namespaces of Linux. A host lives as long as a process that reads from a pipe of ours, so nothing is left
+behind however the tests end: no name is taken anywhere, and the kernel tells whoever works on a host when they end.
 """
 
 import ctypes

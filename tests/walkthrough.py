@@ -7,7 +7,6 @@ A block without a language tells what the block before it prints: each of its li
 import os
 import pty
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -55,8 +54,8 @@ class Reader:
 
     has: Mapping[str, str] = field(default_factory=dict)
     """Variables, from the beginning."""
-    gets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Variables, from the first block on that holds this text."""
+    does_before: Mapping[str, str] = field(default_factory=dict)
+    """Commands of their own, before the first block that holds this text."""
     types_instead: Mapping[str, str] = field(default_factory=dict)
     """What a command does here, as a function of the shell."""
     looks_at: str = ""
@@ -65,14 +64,17 @@ class Reader:
 
 def walk(text: str, folder: Path, within_s: float, reader: Reader) -> str:
     """Type the document's blocks into one shell; AssertionError where one fails, or does not print what it should."""
+    for block in blocks(text):
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
     todo = [block for block in blocks(text) if block.language in {"sh", ""}]
     typed = [block for block in todo if block.language == "sh"]
     script = ["set -eu", *(f"{name}() {{ {body}; }}" for name, body in reader.types_instead.items())]
     for block in typed:
         script.append(f"printf '\\n{MARK}%s\\n' {block.line}")
-        for where, variables in reader.gets.items():
+        for where, does in reader.does_before.items():
             if block is next(one for one in typed if where in one.text):
-                script += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+                script.append(does)
         script.append(block.text)
     said = _typed("\n".join([*script, reader.looks_at]), folder, within_s, _environment(folder, reader.has))
     parts = {int(line): rest for line, _, rest in (part.partition("\n") for part in said.split(MARK)[1:])}
@@ -81,6 +83,7 @@ def walk(text: str, folder: Path, within_s: float, reader: Reader) -> str:
         if block.language == "sh":
             ran = block
         else:
+            assert ran.line, f"line {block.line} is printed by nothing; say `text` where it is no output"
             missing = first_missing(block.text, parts[ran.line])
             assert missing is None, f"line {block.line}: {missing!r} is not in what line {ran.line} printed:\n{said}"
     return said

@@ -12,8 +12,8 @@ from pipeline.core.tickets import Role
 from pipeline.edges.redis_place import redis_place
 from workers import pulse, stopping
 from workers.channels import subscribe_by_name
-from workers.places import Places
 from workers.restart import survive_redis_restart
+from workers.seats import Seats
 from workers.settings import CELERY, broker_settings, from_environment
 
 _log = logging.getLogger("vidbatch.worker")
@@ -28,8 +28,8 @@ def make_app() -> Celery:
     app = Celery("vidbatch", include=["workers.tasks"])
     app.conf.update(CELERY)
     app.conf.update(broker_settings(redis_place(settings.redis_url, name="VIDBATCH_REDIS")))
-    app.conf.vidbatch_places = {role.value: most for role, most in settings.shifts.items()}
-    app.steps["consumer"].add(Places)
+    app.conf.vidbatch_seats = {role.value: most for role, most in settings.shifts.items()}
+    app.steps["consumer"].add(Seats)
     app.conf.task_queues = [Queue(role.value) for role in Role]  # type: ignore[no-untyped-call]
     app.conf.task_routes = {f"vidbatch.{role}": {"queue": role.value} for role in Role}
     return app

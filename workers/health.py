@@ -3,12 +3,12 @@
 It loads next to nothing, since every container runs it some times a minute.
 """
 
-import os
 import socket
 import sys
 from pathlib import Path
 
 from pipeline.edges.alive import HEALTH_FILE, looks_alive
+from pipeline.edges.environment import process_environment
 
 WAITS_S = 4.0
 
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _registered() -> str:
-    path = os.environ.get(HEALTH_FILE)
+    path = process_environment().get(HEALTH_FILE)
     return looks_alive(Path(path)) if path else f"{HEALTH_FILE} is not set, so no worker says that it is alive"
 
 

@@ -31,6 +31,7 @@ from workers.beside import duties
 from workers.holders import unique_name
 from workers.keys import MainKeys
 from workers.row_log import RowLog
+from workers.scheduling import tell_moved
 from workers.settings import WorkerSettings
 from workers.stopping import stopping
 
@@ -63,7 +64,7 @@ class _Pulse:
         self._schedules = RedisSchedules(RedisDoor(settings.redis_url))
         # a command's own worker leaves with it, and is no fleet
         of_fleet = settings.coordinator_pid is None
-        fire = FiringSchedules(self._schedules, self._ledger, clock) if of_fleet else None
+        fire = FiringSchedules(self._schedules, self._ledger, clock, tell_moved) if of_fleet else None
         self._heartbeat = Heartbeat(
             self._ledger, clock, self._name, self._issue, self._queued, fire, seen=self._tell, recorded=rows
         )

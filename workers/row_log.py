@@ -4,9 +4,11 @@ A run has a million rows: a line for each would cost more than the row. What sta
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pipeline.core.lifecycle import Event
+from pipeline.core.steps import Step
 from pipeline.ports import Commit
 
 MOST_LINES = 20
@@ -14,6 +16,8 @@ WITHIN_S = 10.0
 """An API that is away leaves hundreds of rows in doubt within a moment; what is wrong is told by the first few."""
 
 UNKNOWN = frozenset((Event.LOST_RESUBMIT, Event.LOST_HOLD, Event.GONE_RESUBMIT, Event.GONE_HOLD))
+FAILED = frozenset((Event.FAILED_RETRY, Event.FAILED_LAST, Event.REFUSED, Event.EXPIRED))
+TOLD = UNKNOWN | FAILED
 
 
 class RowLog:
@@ -25,15 +29,41 @@ class RowLog:
         self._since = float("-inf")
         self._lines = 0
         self._left_out = 0
+        self._failed: Counter[tuple[str, str]] = Counter()
+        self._failed_told: dict[str, float] = {}
 
     def __call__(self, run_id: str, commits: Sequence[Commit]) -> None:
         """Tell of steps that were recorded."""
         if self._log.isEnabledFor(logging.DEBUG):
             for commit in commits:
                 self._moved(run_id, commit)
+        failed = False
         for commit in commits:
-            if commit.step.event in UNKNOWN:
-                self._unknown(run_id, commit)
+            if commit.step.event in TOLD:
+                if commit.step.event in UNKNOWN:
+                    self._unknown(run_id, commit)
+                else:
+                    failed = True
+                    self._failed[run_id, _why(commit.step)] += 1
+        if failed:
+            self._tell_failed(run_id)
+
+    def _tell_failed(self, run_id: str) -> None:
+        """How many steps of a run went badly since the last such line, and which are the most."""
+        now = self._monotonic()
+        if now - self._failed_told.get(run_id, float("-inf")) < WITHIN_S:
+            return
+        self._failed_told[run_id] = now
+        counts = {why: count for (run, why), count in self._failed.items() if run == run_id}
+        for why in counts:
+            del self._failed[run_id, why]
+        most = max(counts, key=lambda why: counts[why])
+        self._log.warning(
+            "%d went badly, most of them: %s",
+            sum(counts.values()),
+            most,
+            extra={"event": "rows_failed", "run": run_id, "counts": counts},
+        )
 
     def _moved(self, run_id: str, commit: Commit) -> None:
         step = commit.step
@@ -74,6 +104,12 @@ class RowLog:
             },
         )
         self._left_out = 0
+
+
+def _why(step: Step) -> str:
+    """What became of a row and by which code, as far as the step tells; an attempt that failed tells no code."""
+    problem = step.ending and step.ending.problem
+    return f"{step.event.value} ({problem.code})" if problem else step.event.value
 
 
 def _of_row(run_id: str, commit: Commit) -> dict[str, object]:

@@ -3,6 +3,8 @@
 import logging
 
 from pipeline.core.errors import LedgerUnavailable
+from pipeline.core.firings import when
+from pipeline.core.schedules import Firing, FiringState, Schedule
 from pipeline.edges.clock import MachineClock
 from pipeline.edges.environment import process_environment
 from pipeline.edges.launching import CommandLauncher
@@ -17,7 +19,8 @@ class CommandingDuty:
 
     def __init__(self, schedules: Schedules, ledger: Ledger, name: str) -> None:
         launcher = CommandLauncher(process_environment())
-        self._commanding = CommandingSchedules(schedules, ledger, launcher, MachineClock(), name, _tell)
+        clock = MachineClock()
+        self._commanding = CommandingSchedules(schedules, ledger, launcher, clock, name, _tell_failed, tell_moved)
 
     async def tick(self) -> None:
         """Begin what is due."""
@@ -28,7 +31,32 @@ class CommandingDuty:
         await self._commanding.leave()
 
 
-def _tell(schedule: str, error: Exception) -> None:
+_BAD = frozenset({FiringState.SKIPPED, FiringState.MISSED})
+
+
+def tell_moved(schedule: Schedule, firing: Firing) -> None:
+    """Say in the log how a firing stands from now on; as a warning where somebody may have to act."""
+    level = logging.WARNING if firing.exit_code or firing.state in _BAD else logging.INFO
+    words = [str(firing.state), *([] if firing.exit_code is None else [f"exit code {firing.exit_code}"])]
+    words += [firing.said] if firing.said else []
+    _log.log(
+        level,
+        "schedule %s, %s (%s): %s",
+        schedule.name,
+        when(schedule, firing.at_ms),
+        firing.cause,
+        "; ".join(words),
+        extra={
+            "event": "schedule_moved",
+            "schedule": schedule.name,
+            "firing": firing.firing_id,
+            "state": str(firing.state),
+            "run": firing.run_id or None,
+        },
+    )
+
+
+def _tell_failed(schedule: str, error: Exception) -> None:
     if isinstance(error, LedgerUnavailable):
         _log.warning("schedule %s was put off: %s", schedule, error, extra={"event": "redis_away"})
     else:

@@ -5,23 +5,26 @@ import logging
 import os
 import socket
 import sys
+import warnings
 
 import celery
 import kombu
 from celery.apps import worker as celery_worker
 from celery.apps.worker import Worker
 from celery.concurrency.prefork import TaskPool
+from celery.platforms import SecurityWarning
 from celery.worker.consumer import Consumer
 
 from pipeline.core.account import key_fingerprint
 from pipeline.core.lead import place_of
+from pipeline.edges.alive import AliveFile
 from pipeline.edges.logs import name_process
 from pipeline.edges.redis_keys import LEDGER_VERSION
-from workers import places, pulse, runtime
+from workers import pulse, runtime, seats
 from workers.restart import survive_redis_restart
 from workers.settings import WorkerSettings
 
-LOADED = (Worker, TaskPool, Consumer, places, pulse, runtime, survive_redis_restart)
+LOADED = (Worker, TaskPool, Consumer, pulse, runtime, seats, survive_redis_restart)
 """What a worker needs and its children share: loaded before it is told whom to serve, and before they are forked."""
 
 SHOWN_EVERY_S = 20.0
@@ -35,6 +38,12 @@ def serve(settings: WorkerSettings) -> None:
     """Run Celery's worker as its command would, without loading all of its other commands."""
     from workers.app import app  # noqa: PLC0415 - it is made by the environment
 
+    if settings.health_file is not None:
+        # one that can't be written is told here, and not by a heartbeat that dies of it
+        AliveFile(settings.health_file)
+    if os.getuid():
+        # Celery takes a group without a name, as a container may well have, for root's
+        warnings.filterwarnings("ignore", category=SecurityWarning)
     # it writes to stdout what the log says, as a line of another form
     vars(celery_worker)["safe_say"] = _unsaid
     name = f"vidbatch-{os.getpid()}@{socket.gethostname()}"
@@ -58,6 +67,8 @@ def serve(settings: WorkerSettings) -> None:
     gc.enable()
     _log.info("serving %s", ", ".join(settings.shifts), extra={"event": "worker_started", **_told_of(settings)})
     worker.start()
+    if worker.exitcode:
+        sys.exit(worker.exitcode)  # its consumer could not go on, and whoever supervises it must see that
 
 
 def _unsaid(*_: object) -> None:

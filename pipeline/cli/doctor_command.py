@@ -17,7 +17,7 @@ from pipeline.core import checkup
 from pipeline.core.account import Secret, key_fingerprint
 from pipeline.core.checkup import Finding, Level
 from pipeline.core.checkup_fleet import of_files, of_fleet, of_schedules, of_spill
-from pipeline.core.checkup_redis import of_clocks, of_redis
+from pipeline.core.checkup_redis import of_clocks, of_redis, unreachable
 from pipeline.core.costs import Price
 from pipeline.core.errors import VidbatchError
 from pipeline.core.modes import FOXAPI
@@ -99,7 +99,7 @@ def _redis(
         fingerprint = "" if key is None else key_fingerprint(key.reveal())
         yield from asyncio.run(_fleet(url, environment, fingerprint, api_ahead))
     except VidbatchError as error:
-        yield checkup.error("Redis", str(error), "see that it runs, and give its address with --redis")
+        yield unreachable(str(error))
     except ValueError:
         yield checkup.error("Redis", "the address is none", "give one such as redis://host:6379/0 with --redis")
 

@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli import log_options, options
 from pipeline.cli.ledger_access import ledger_url
+from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.measures import samples
 from pipeline.edges.clock import MachineClock
 from pipeline.edges.environment import process_environment
@@ -16,11 +17,12 @@ from pipeline.edges.log_secrets import secrets_of
 from pipeline.edges.logs import configure, hide
 from pipeline.edges.metrics_server import serve
 from pipeline.edges.metrics_text import encoded
+from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.edges.redis_schedules import RedisSchedules
 from pipeline.edges.redis_store import RedisStore
 from pipeline.flows.measuring import Watcher, measure
-from pipeline.ports import Schedules
 
 PORT = 9464
 
@@ -60,22 +62,39 @@ def command(redis_url: str | None, host: str, port: int, log_format: str, log_le
 
 async def _serve(url: str, host: str, port: int) -> None:
     clock, ledger, store = MachineClock(), RedisLedger(url), RedisStore(url)
-    watcher = Watcher(partial(measure, ledger, store, _schedules(url), clock), clock, _failed)
+    schedules = RedisSchedules(RedisDoor(url))
+    watcher = Watcher(partial(measure, ledger, store, schedules, clock), clock, _Listener())
 
     async def answer(accepts: str) -> tuple[bytes, str]:
         return encoded(samples(await watcher(), version("vidbatch"), LEDGER_VERSION), accepts)
 
     try:
-        await serve(answer, host, port, lambda address: click.echo(f"metrics ready {address}"))
+        await serve(answer, host, port, _ready)
+        _log.info("told to stop", extra={"event": "metrics_stopped"})
     finally:
-        await ledger.close()
-        await store.close()
+        for one in (ledger, store, schedules):
+            await one.close()
 
 
-def _schedules(url: str) -> Schedules | None:
-    del url
-    return None
+def _ready(address: str) -> None:
+    click.echo(f"metrics ready {address}")
+    _log.info("serving %s", address, extra={"event": "metrics_ready"})
 
 
-def _failed(error: Exception) -> None:
-    _log.error("the ledger could not be read: %s: %s", type(error).__name__, error, extra={"event": "read_failed"})
+class _Listener:
+    """Logs what goes wrong with looking, once until it goes well again."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, error: Exception | None) -> None:
+        said = "" if error is None else f"{type(error).__name__}: {error}"
+        if said == self._said:
+            return
+        self._said = said
+        if error is None:
+            _log.info("Redis answers again", extra={"event": "redis_back"})
+        elif isinstance(error, LedgerUnavailable):
+            _log.warning("the page says that it is down: %s", error, extra={"event": "redis_away"})
+        else:
+            _log.error("the ledger could not be read", exc_info=error, extra={"event": "read_failed"})

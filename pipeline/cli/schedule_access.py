@@ -9,7 +9,6 @@ from pipeline.core.errors import LedgerUnavailable, UsageError
 from pipeline.core.notices import over
 from pipeline.core.schedules import Book
 from pipeline.edges.redis_door import RedisDoor
-from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.redis_schedules import RedisSchedules
 from pipeline.ports import Schedules, WorkerCard
 
@@ -66,6 +65,8 @@ async def changed(schedules: Schedules, name: str, change: Callable[[Book, int],
 
 async def control_workers(redis_url: str) -> list[WorkerCard]:
     """The living workers that would give a command."""
+    from pipeline.edges.redis_ledger import RedisLedger  # noqa: PLC0415 - most of these commands need none
+
     ledger = RedisLedger(redis_url)
     try:
         return [card for card in await ledger.workers() if "control" in card.roles]

@@ -21,7 +21,6 @@ from pipeline.core.schedules import Schedule
 from pipeline.edges.environment import process_environment
 from pipeline.edges.stored_manifest import manifests_of
 
-
 UNASKED = frozenset({"offline"})
 """Options that make no difference where nobody is asked whether to send."""
 

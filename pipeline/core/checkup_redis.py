@@ -39,6 +39,26 @@ class RedisFacts:
     socket: bool = False
 
 
+_REFUSALS = {
+    "NOAUTH": "give user and password, with VIDBATCH_REDIS_PASSWORD_FILE",
+    "WRONGPASS": "give the right user and password, with VIDBATCH_REDIS_PASSWORD_FILE",
+    "invalid username-password": "give the right user and password, with VIDBATCH_REDIS_PASSWORD_FILE",
+    "Authentication required": "give user and password, with VIDBATCH_REDIS_PASSWORD_FILE",
+    "already authenticated": "give user and password, with VIDBATCH_REDIS_PASSWORD_FILE",
+    "NOPERM": "give the user the commands and keys that SECURITY.md names",
+    "no permissions": "give the user the commands and keys that SECURITY.md names",
+    "CERTIFICATE": "give the authority of its certificate, with VIDBATCH_REDIS_CA_FILE",
+    "MISCONF": "see its log, and make room on its disk: it refuses writes",
+    "OOM": "raise maxmemory: it refuses writes",
+}
+
+
+def unreachable(told: str) -> Finding:
+    """A server that can't be looked at, and what to do, by its own words."""
+    usual = "see that it runs, and give its address with --redis"
+    return error("Redis", told, next((todo for word, todo in _REFUSALS.items() if word in told), usual))
+
+
 def of_redis(facts: RedisFacts) -> Iterator[Finding]:
     """Everything that is to be said of a server."""
     info = facts.info

@@ -6,7 +6,6 @@ Only the names below are filled, and only in single braces: prompts keep their `
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 from pipeline.core.schedules import Schedule
@@ -64,6 +63,8 @@ def doubtful(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 
     In a text with blanks only what is close to a name is doubted: prompts may have braces of their own.
     """
+    from difflib import get_close_matches  # noqa: PLC0415 - workers fill, and doubt nothing
+
     for argument in arguments:
         for match in _LIKE_A_NAME.finditer(argument):
             if _NAMED.fullmatch(match[0]):

@@ -115,6 +115,14 @@ def when(schedule: Schedule, at_ms: int) -> str:
     return local(at_ms, schedule.tz).isoformat(" ", "minutes")
 
 
+def moved(before: Book, after: Book) -> list[Firing]:
+    """Firings that came about, or have come to another state; of those that were missed, the last one."""
+    stood = {firing.firing_id: (firing.state, firing.exit_code) for firing in before.firings}
+    found = [one for one in after.firings if stood.get(one.firing_id) != (one.state, one.exit_code)]
+    missed = [one for one in found if one.state is FiringState.MISSED]
+    return [one for one in found if one not in missed[:-1]]
+
+
 def _counted_anew(book: Book, now_ms: int) -> Book:
     """A clock that was far ahead for a while must not silence the schedule until then."""
     if book.next_ms - now_ms > FAR_MS:

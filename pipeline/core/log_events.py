@@ -48,6 +48,9 @@ EVENTS = {
     "shift_ended": "at DEBUG: a shift is over",
     "foreign_ledger": "a run belongs to another version of vidbatch, and is left to its workers",
     "report_failed": "a run's report could not be made; its dataset is whole all the same",
+    # metrics
+    "metrics_ready": "the exporter serves its page",
+    "metrics_stopped": "the exporter was told to stop, and is gone",
     # accounts
     "account_blocked": "the API refuses the account (401, 402, 403): nothing is sent until a command is given again",
     "account_unblocked": "the account is tried again",
@@ -56,11 +59,16 @@ EVENTS = {
     # rows
     "row_unknown": "a POST may or may not have been billed, and nobody knows: the row is sent once more, or held. At"
     " most 20 lines in ten seconds from each process; the next one says how many were left out",
+    "rows_failed": "how many rows failed, were refused or expired, or will be tried again, by why. One line in ten"
+    " seconds for each run and process",
     "row_moved": "at DEBUG: one step of one row",
     "spilled": "Redis could not be told of rows in time; they are kept on this machine's disk",
     "spill_failed": "neither Redis nor the disk took what is known of rows, and why",
     "row_untold": "what was known of one such row: its id was paid for, and stands nowhere but in this line",
     # schedules and metrics
+    "schedule_moved": "a firing of a schedule moved on: due, launching, running, ended with its exit code, skipped or"
+    " missed, and why",
+    "schedule_failed": "a schedule could not be looked after for an unforeseen reason; it is tried again",
     "notice_undelivered": "a schedule's webhook did not take a message, and why; it is tried again, or given up",
     "notice_failed": "a message to a schedule's webhook failed for an unforeseen reason",
     "read_failed": "`vidbatch metrics` could not read the ledger; the answer says so",

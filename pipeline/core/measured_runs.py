@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from pipeline.core.bounds import bound_of
 from pipeline.core.costs import MICRO
+from pipeline.core.lifecycle import Outcome
 from pipeline.core.snapshot import BUDGET_REACHED, PERSON_PAUSED, RunSnapshot, RunState
 from pipeline.core.tickets import Role
 
@@ -62,7 +63,7 @@ def _rows(run: RunSnapshot) -> dict[tuple[str, ...], float]:
     due = {"send": run.ready_due, "poll": run.pending_due, "take over": run.lapsed, "late": run.late_due}
     found: dict[tuple[str, ...], float] = {("rows", state): rows for state, rows in states.items()}
     found |= {("rows_due", what): rows for what, rows in due.items()}
-    found |= {("rows_ended_total", outcome): rows for outcome, rows in run.outcomes.items()}
+    found |= {("rows_ended_total", outcome): run.outcomes.get(outcome, 0) for outcome in Outcome}
     found |= {("shifts", role): run.shifts.get(role, 0) for role in Role}
     trouble_ms = run.now_ms - run.trouble_since_ms if run.trouble_since_ms else 0
     return found | {

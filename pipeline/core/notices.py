@@ -20,6 +20,9 @@ RETRY_MS = (5_000, 30_000, 120_000, 600_000, 1_800_000, 3_600_000)
 CLAIM_MS = 20_000
 """How long a sender may take; it gives up by itself after half of that."""
 
+FAR_MS = RETRY_MS[-1] + CLAIM_MS
+"""No wait is longer: a time beyond it is one of a clock that was put back since."""
+
 GRACE_MS = 5_000
 """So much later comes a worker that could send nothing, and says so: others may have what it lacks."""
 
@@ -75,7 +78,7 @@ def due_notices(book: Book, now_ms: int, *, able: bool = True) -> Iterator[Due]:
     until = now_ms if able else now_ms - GRACE_MS
     for firing in book.firings:
         for place, notice in enumerate(firing.notices):
-            if is_waiting(notice) and notice.due_ms <= until:
+            if is_waiting(notice) and (notice.due_ms <= until or notice.due_ms > now_ms + FAR_MS):
                 yield Due(firing, place)
 
 

@@ -83,13 +83,12 @@ def after_submit(
         case NotNow(problem=problem, retry_after=retry_after):
             wait = retry_after or policy.slow_wait_s * (1 + chance)
             return Step(here, Event.THROTTLED, record, ms(wait), trouble=problem)
-        case NothingSent(problem=problem) if problem.code == UNREACHABLE:
-            # others may reach it: the process that does not holds itself back
-            wait = backoff(policy, 0, chance)
-            return Step(here, Event.NOTHING_SENT, record, ms(wait), trouble=problem)
         case NothingSent(problem=problem):
-            wait = backoff(policy, troubles, chance)
-            return Step(here, Event.NOTHING_SENT, record, ms(wait), account_wait_ms=ms(wait), trouble=problem)
+            # others may reach what this host does not: the process that does not holds itself back
+            alone = problem.code == UNREACHABLE
+            wait = ms(backoff(policy, 0 if alone else troubles, chance))
+            held = 0 if alone else wait
+            return Step(here, Event.NOTHING_SENT, record, wait, account_wait_ms=held, trouble=problem)
         case AccountRefused(problem=problem, polling_works=polling_works):
             return Step(
                 here,

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import orjson
 
@@ -28,13 +29,16 @@ LONGEST_S = 6 * 3600.0
 
 LOOK_LONGEST_S = 600.0
 OUTPUT_BYTES = 65_536
-"""So much of what a command says last is kept."""
+"""So much of what a command says last is read."""
+
+MOST_OUTPUT_BYTES = 64 * 1024 * 1024
+"""A command that says more is none that comes to an end."""
+
+LOOK_S = 1.0
 
 SAID_CHARACTERS = 300
 SYSTEM = 5
 INCOMPLETE = 1
-_REST_S = 5.0
-"""What a process wrote is there when it has ended; another that inherited its pipe may keep that open."""
 
 
 class CommandLauncher:
@@ -68,39 +72,43 @@ class CommandLauncher:
         return RunEnd(**told)
 
     async def _run(self, words: Sequence[str], folder: str, longest_s: float) -> tuple[int, bytes, bytes]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *words,
-            cwd=folder,
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,  # so that all that it starts can be ended with it
-        )
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        assert process.stderr is not None  # noqa: S101
-        reading = [asyncio.create_task(_tail(stream)) for stream in (process.stdout, process.stderr)]
-        try:
-            async with asyncio.timeout(longest_s):
-                code = await process.wait()
-            await asyncio.wait(reading, timeout=_REST_S)
-            printed, complained = (task.result() if task.done() else b"" for task in reading)
-        finally:
-            for task in reading:
-                task.cancel()
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-        return code, printed, complained
+        # files, and no pipes: what a command leaves behind may hold those open, and asyncio waits for them
+        with TemporaryFile() as printed, TemporaryFile() as complained:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *words,
+                cwd=folder,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=printed,
+                stderr=complained,
+                start_new_session=True,  # so that all that it starts can be ended with it
+            )
+            try:
+                async with asyncio.timeout(longest_s):
+                    code = await _ended(process, printed, complained)
+            finally:
+                if process.returncode is None:  # else its id may be another's by now
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
+            return code, _tail(printed), _tail(complained)
 
 
-async def _tail(stream: asyncio.StreamReader) -> bytes:
-    """The last of what a stream holds."""
-    kept = b""
-    while more := await stream.read(OUTPUT_BYTES):
-        kept = (kept + more)[-OUTPUT_BYTES:]
-    return kept
+async def _ended(process: asyncio.subprocess.Process, *outputs: IO[bytes]) -> int:
+    """The exit code. TimeoutError for a command that does not end talking."""
+    ending = asyncio.ensure_future(process.wait())
+    while not (await asyncio.wait({ending}, timeout=LOOK_S))[0]:
+        if any(os.fstat(output.fileno()).st_size > MOST_OUTPUT_BYTES for output in outputs):
+            ending.cancel()
+            raise TimeoutError
+    return ending.result()
+
+
+def _tail(output: IO[bytes]) -> bytes:
+    """The last of what was written."""
+    output.seek(max(0, output.seek(0, os.SEEK_END) - OUTPUT_BYTES))
+    return output.read(OUTPUT_BYTES)
 
 
 def command_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -72,15 +72,15 @@ async def _schedules(schedules: Schedules | None) -> list[ScheduleMeasured]:
 class Watcher:
     """Answers with what was seen a moment ago, or looks; nothing while Redis is away or too slow.
 
-    `failed` is told of whatever else went wrong: it must not take the answer away from who watches.
+    `told` hears of each look what went wrong, or nothing: an error must not take the answer away from who watches.
     """
 
     def __init__(
-        self, look: Callable[[], Awaitable[Measured]], clock: Clock, failed: Callable[[Exception], None]
+        self, look: Callable[[], Awaitable[Measured]], clock: Clock, told: Callable[[Exception | None], None]
     ) -> None:
         self._look = look
         self._clock = clock
-        self._failed = failed
+        self._told = told
         self._one_at_a_time = asyncio.Lock()
         self._seen: Measured | None = None
         self._seen_at = float("-inf")
@@ -96,9 +96,12 @@ class Watcher:
     async def _looked(self) -> Measured | None:
         try:
             async with asyncio.timeout(READ_S):
-                return await self._look()
-        except (LedgerUnavailable, TimeoutError):
-            return None
+                seen = await self._look()
+        except TimeoutError:
+            self._told(LedgerUnavailable(f"Redis did not tell all within {READ_S:g} s"))
         except Exception as error:  # noqa: BLE001 - an answer that says "down" is better than none
-            self._failed(error)
-            return None
+            self._told(error)
+        else:
+            self._told(None)
+            return seen
+        return None

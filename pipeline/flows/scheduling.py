@@ -6,12 +6,13 @@ Whoever changes a book does so by compare-and-set on what it read; who comes lat
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 from pipeline.core import launches
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.filling import filled
-from pipeline.core.firings import fired
+from pipeline.core.firings import fired, moved
 from pipeline.core.holds import EXIT_CODES, hold_of
 from pipeline.core.notices import over
 from pipeline.core.schedules import Book, Firing, Schedule
@@ -29,25 +30,39 @@ Change = Callable[[Book, int], Book | None]
 Fail = Callable[[str, Exception], None]
 """Is told which schedule met what."""
 
+Tell = Callable[[Schedule, Firing], None]
+"""Is told of each firing that came about or moved on, once it is kept."""
+
 _Tasks = dict[str, asyncio.Task[None]]
 
 _HELD = frozenset(EXIT_CODES.values()) - {launches.SYSTEM}
+
+DOUBT_S = 15.0
+"""OUT that did not tell what became of a run is asked again after so long: each time takes a process."""
 
 UNKNOWN_S = 600.0
 """A run that neither the ledger nor OUT knows of for so long is given up."""
 
 
-async def put(schedules: Schedules, before: Book, after: Book) -> bool:
+def _no_tale(_schedule: Schedule, _firing: Firing) -> None:
+    """Nobody is told."""
+
+
+async def put(schedules: Schedules, before: Book, after: Book, tell: Tell = _no_tale) -> bool:
     """Keep a book in the place of the one that was read, and what is over in the history; whether nobody was faster."""
     kept, ended = over(after)
-    return await schedules.put(before.schedule.name, before.revision, kept, ended)
+    is_kept = await schedules.put(before.schedule.name, before.revision, kept, ended)
+    for firing in moved(before, after) if is_kept else ():
+        tell(after.schedule, firing)
+    return is_kept
 
 
 class FiringSchedules:
     """What the acting heartbeat does: fires what is due, and sees how the runs stand that are with the fleet."""
 
-    def __init__(self, schedules: Schedules, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, schedules: Schedules, ledger: Ledger, clock: Clock, tell: Tell = _no_tale) -> None:
         self._schedules = schedules
+        self._tell = tell
         self._ledger = ledger
         self._clock = clock
         self._looked = float("-inf")
@@ -63,7 +78,7 @@ class FiringSchedules:
             try:
                 after = await self._seen(fired(book, now_ms), now_ms)
                 if after is not book:
-                    await put(self._schedules, book, after)
+                    await put(self._schedules, book, after, self._tell)
             except LedgerUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - one that is broken must not stop the others
@@ -84,12 +99,29 @@ class FiringSchedules:
         return launches.seen(book, firing.firing_id, hold_of(run), now_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A run of which OUT, as it is seen from here, does not tell what became: since when, and when it is asked next."""
+
+    run_id: str
+    since: float
+    again: float
+
+
 class CommandingSchedules:
     """What a control worker does: gives commands that are due, and closes firings whose run has ended."""
 
     def __init__(
-        self, schedules: Schedules, ledger: Ledger, launcher: Launcher, clock: Clock, holder: str, fail: Fail
+        self,
+        schedules: Schedules,
+        ledger: Ledger,
+        launcher: Launcher,
+        clock: Clock,
+        holder: str,
+        fail: Fail,
+        tell: Tell = _no_tale,
     ) -> None:
+        self._tell = tell
         self._schedules = schedules
         self._ledger = ledger
         self._launcher = launcher
@@ -98,7 +130,7 @@ class CommandingSchedules:
         self._fail = fail
         self._launches: _Tasks = {}
         self._looks: _Tasks = {}
-        self._unknown_since: dict[str, float] = {}
+        self._doubts: dict[str, _Doubt] = {}
 
     async def look(self) -> None:
         """Begin what is to be done; it goes on beside. LedgerUnavailable when Redis is away."""
@@ -142,7 +174,7 @@ class CommandingSchedules:
         if firing is None or len(self._launches) >= MOST_AT_ONCE or book.schedule.name in self._launches:
             return
         mine = launches.claimed(book, firing.firing_id, self._holder, now_ms)
-        if mine is None or not await put(self._schedules, book, mine):
+        if mine is None or not await put(self._schedules, book, mine, self._tell):
             return
         if launches.held(mine, firing.firing_id, self._holder) is not None:
             self._begin(self._launches, book.schedule.name, partial(self._give, book.schedule, firing))
@@ -203,6 +235,9 @@ class CommandingSchedules:
         firing = launches.running(book)
         if firing is None or len(self._looks) >= MOST_AT_ONCE or book.schedule.name in self._looks:
             return
+        doubt = self._doubts.get(book.schedule.name)
+        if doubt is not None and doubt.run_id == firing.run_id and self._clock.monotonic() < doubt.again:
+            return
         with suppress(LedgerMismatch):  # another version's workers look after it
             run = await self._ledger.snapshot(firing.run_id)
             if run is None or run.state is RunState.FINISHED:
@@ -220,14 +255,16 @@ class CommandingSchedules:
         elif ended.known and is_lost:
             # nobody forgets a run before its done marker is there: the ledger has lost it
             await self._change(name, lambda book, now: launches.lost(book, firing_id, now))
-        elif not ended.known and self._long_unknown(firing):
+        elif self._doubted_long(name, firing) and not ended.known:
             said = f"nobody knows run {firing.run_id} any more: {ended.said}"
             await self._change(name, lambda book, now: launches.ended(book, firing_id, launches.SYSTEM, said, now))
 
-    def _long_unknown(self, firing: Firing) -> bool:
-        """Whether OUT, as it is seen from here, has not known the run for long: perhaps another worker sees more."""
-        now = self._clock.monotonic()
-        return now - self._unknown_since.setdefault(firing.run_id, now) >= UNKNOWN_S
+    def _doubted_long(self, name: str, firing: Firing) -> bool:
+        """Whether this has been so for long: perhaps another worker sees more."""
+        now, before = self._clock.monotonic(), self._doubts.get(name)
+        since = before.since if before is not None and before.run_id == firing.run_id else now
+        self._doubts[name] = _Doubt(firing.run_id, since, now + DOUBT_S)
+        return now - since >= UNKNOWN_S
 
     # Keeping what happened.
 
@@ -245,6 +282,6 @@ class CommandingSchedules:
             after = change(book, await self._schedules.now_ms())
             if after is None:
                 return False
-            if await put(self._schedules, book, after):
+            if await put(self._schedules, book, after, self._tell):
                 return True
         return False

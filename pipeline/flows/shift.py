@@ -211,7 +211,10 @@ class Shift:
         try:
             await self._give_back_unheard()
             got = await claim(self._bench.reach.take(places, now))
+            late = self._source is State.SUBMITTING and self._clock.monotonic() - now >= self._bench.lease_s
         except LedgerUnavailable:
+            late = True
+        if late:  # or lost: the lease may have run out, so nothing of it is sent
             self._unheard = True
             return Claim((), self._hour.now_ms(), wait_ms=round(AWAY_WAIT_S * 1000), bound="redis")
         self._hour.set(got.now_ms)

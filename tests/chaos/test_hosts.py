@@ -38,7 +38,10 @@ def test_a_host_is_cut_off_for_half_a_minute_in_mid_run(fleet, audit, faults, ca
     api = hosts.serve(faults.eventually, latency="4s", submit_delay="1s")
     command = hosts.run(api, "--max-in-flight", 160, "--poll", "fixed:500ms")
     cut_host, other = SENDERS
-    at_work = lambda: (now := hosts.look()) and now.ended >= 200 and len(hosts.held(cut_host, "submitting")) >= 5
+
+    def at_work():
+        return (now := hosts.look()) and now.ended >= 200 and len(hosts.held(cut_host, "submitting")) >= 5
+
     faults.eventually(at_work, "both senders are at work")
     two_thirds, half_a_minute = passed(CUT_S * 2 / 3), passed(CUT_S)
     (hosts.net.lose if silently else hosts.net.cut)(cut_host, *cables)
@@ -51,7 +54,10 @@ def test_a_host_is_cut_off_for_half_a_minute_in_mid_run(fleet, audit, faults, ca
     left = [row for row, held in hosts.held(cut_host, "submitting").items() if in_hand.get(row) == held]
     hosts.net.mend(cut_host, *cables)
     mended_ms, mended = hosts.now_ms(), time.monotonic()
-    took_up = lambda: any(row.since_ms > mended_ms for row in hosts.held(cut_host, "submitting").values())
+
+    def took_up():
+        return any(row.since_ms > mended_ms for row in hosts.held(cut_host, "submitting").values())
+
     faults.eventually(took_up, "the host that was cut off sends again")
     back_after = time.monotonic() - mended
     hosts.workers[other].send_signal(signal.SIGTERM)
@@ -67,3 +73,21 @@ def test_a_host_is_cut_off_for_half_a_minute_in_mid_run(fleet, audit, faults, ca
     assert after.ended - later.ended >= GO_ON / 2
     assert found.flagged <= in_hand.keys()
     assert back_after <= BACK_WITHIN_S
+
+
+@pytest.mark.parametrize("cables", [(LEDGER,), (API,), (LEDGER, API)], ids=["ledger", "api", "both"])
+def test_over_a_slow_cable_no_lease_lapses_and_no_row_is_sent_twice(fleet, audit, faults, cables):
+    hosts = fleet(600)
+    api = hosts.serve(faults.eventually, latency="2s")
+    slow_host, other = SENDERS
+    for cable in cables:
+        hosts.net.slow(slow_host, cable, "256kbit")
+    hosts.workers[other].send_signal(signal.SIGTERM)
+    assert hosts.workers[other].wait(40) == 0
+    began = time.monotonic()
+    command = hosts.run(api, "--poll", "fixed:1s", "--system-prompt", "Look closely. " * 120)
+    assert command.wait(400) == 0, hosts.said()
+    found = audit(hosts, api)
+    faults.report(f"600 rows of 2 kB over 256 kbit/s in {time.monotonic() - began:.0f} s", found)
+    assert not found.flagged
+    assert api.summary()["posts_received"] == 600

@@ -21,7 +21,7 @@ import redis
 
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.firings import added, paused, resumed
-from pipeline.core.schedules import Cause, FiringState, Missed, Overlap, Schedule
+from pipeline.core.schedules import Cause, FiringState, Schedule
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import LOCKS
 from pipeline.edges.redis_schedules import RedisSchedules
@@ -83,6 +83,12 @@ class Fleet:
                 self.workers.append(
                     subprocess.Popen([sys.executable, "-m", "workers"], env=clean | told, stdout=log, stderr=log)
                 )
+
+    def stop_workers(self) -> None:
+        for worker in self.workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in self.workers:
+            worker.wait(60)
 
     def manifest(self, *days: str) -> None:
         """A manifest for each of these days, all rows of which are its own."""
@@ -154,6 +160,15 @@ class Fleet:
 
         return self.eventually(running, f"the run of {at} is with the fleet", every_s=0.3)
 
+    def until_launching(self, at: str) -> int:
+        """Wait until somebody gives the command, and return the worker's process id."""
+
+        def launching():
+            return next((one.holder for one in self.book().firings if one.state is FiringState.LAUNCHING), None)
+
+        holder = self.eventually(launching, f"the command of {at} is being given", every_s=0.02)
+        return int(holder.rpartition("-")[2])
+
     def heart(self) -> int:
         """The process that holds the heartbeat."""
         with redis.Redis.from_url(self.redis.url) as client:
@@ -187,6 +202,69 @@ def nightly(fleet: Fleet, **changes) -> Schedule:
     return replace(Schedule(NAME, "30 2 * * *", BERLIN, command, str(fleet.folder)), **changes)
 
 
+class Story:
+    """What the nights of one test came to, as their planned times in UTC."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def plain(self, at: str):
+        """A night of which nothing is to be told."""
+        self._fleet.until_next(at)
+        self._fleet.sky.jump(_just_before(at))
+        over = self._fleet.until_over(at)
+        assert (over.state, over.exit_code) == (FiringState.ENDED, 0), over
+        return over
+
+    def overlapped(self, at: str, next_at: str) -> None:
+        """The run takes longer than a day, so the next night is skipped."""
+        fleet = self._fleet
+        fleet.until_next(at)
+        fleet.api.set(latency="45s")
+        fleet.sky.jump(_just_before(at))
+        slow = fleet.until_running(at)
+        fleet.sky.jump(_just_before(next_at))
+        skipped = fleet.until_over(next_at)
+        assert (skipped.state, skipped.exit_code) == (FiringState.SKIPPED, None)
+        assert slow.run_id in skipped.said
+        fleet.api.set(latency="0.3s")
+        assert fleet.until_over(at).exit_code == 0
+
+    def acting_worker_killed(self, at: str) -> None:
+        """The worker that holds the heartbeat dies just before the time comes."""
+        heart = self._fleet.heart()
+        psutil.Process(heart).kill()
+        self.plain(at)
+        assert self._fleet.heart() != heart
+
+    def redis_killed(self, at: str) -> None:
+        """Redis dies while the run is with the fleet, and comes back."""
+        fleet = self._fleet
+        fleet.until_next(at)
+        fleet.api.set(latency="6s")
+        fleet.sky.jump(_just_before(at))
+        fleet.until_running(at)
+        fleet.redis.kill()
+        fleet.redis.restart()
+        assert fleet.until_over(at).exit_code == 0
+        fleet.api.set(latency="0.3s")
+
+    def nobody_at_work(self, missed: str, caught_up: str, back: str) -> None:
+        """No worker lives for two nights: the later one is caught up."""
+        fleet = self._fleet
+        fleet.until_next(missed)
+        fleet.stop_workers()
+        fleet.sky.jump(back)
+        fleet.start_workers(3)
+        late = fleet.until_over(caught_up)
+        assert (late.cause, late.exit_code) == (Cause.CAUGHT_UP, 0)
+        assert fleet.told()[utc(missed)].state is FiringState.MISSED
+
+
+def _just_before(at: str) -> str:
+    return datetime.fromtimestamp(utc(at) / 1000 - 2, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def test_nights_with_summer_time_a_dead_heartbeat_a_restarted_redis_an_overlap_and_nobody_at_work(fleet):
     began = time.monotonic()
     fleet.manifest(*(f"2026-03-{day}" for day in (28, 29, 30, 31)), *(f"2026-04-0{day}" for day in range(1, 6)))
@@ -194,77 +272,30 @@ def test_nights_with_summer_time_a_dead_heartbeat_a_restarted_redis_an_overlap_a
     fleet.add(nightly(fleet))
     fleet.start_workers(3)
     fleet.heart()
+    story = Story(fleet)
 
-    # A plain night, at half past two in winter.
-    fleet.sky.jump("2026-03-28 01:29:58")
-    first = fleet.until_over("2026-03-28 01:30")
-    assert (first.state, first.cause, first.exit_code) == (FiringState.ENDED, Cause.CRON, 0), first
+    first = story.plain("2026-03-28 01:30")
+    assert first.cause is Cause.CRON
     assert first.summary["outcomes"]["completed"] == ROWS
-
-    # The night in which half past two does not come: it fires as soon as clocks have jumped to three.
-    fleet.until_next("2026-03-29 01:00")
-    fleet.sky.jump("2026-03-29 00:59:58")
-    assert fleet.until_over("2026-03-29 01:00").exit_code == 0
-
-    # Its time has come once, and half past two in summer is an hour earlier. The run of this night takes too long.
-    fleet.until_next("2026-03-30 00:30")
-    fleet.api.set(latency="45s")
-    fleet.sky.jump("2026-03-30 00:29:58")
-    slow = fleet.until_running("2026-03-30 00:30")
-    fleet.sky.jump("2026-03-31 00:29:58")
-    skipped = fleet.until_over("2026-03-31 00:30")
-    assert (skipped.state, skipped.exit_code) == (FiringState.SKIPPED, None)
-    assert slow.run_id in skipped.said
-    fleet.api.set(latency="0.3s")
-    assert fleet.until_over("2026-03-30 00:30").exit_code == 0
-
-    # The worker that holds the heartbeat dies just before the time comes.
-    heart = fleet.heart()
-    psutil.Process(heart).kill()
-    fleet.sky.jump("2026-04-01 00:29:58")
-    assert fleet.until_over("2026-04-01 00:30").exit_code == 0
-    assert fleet.heart() != heart
-
-    # Redis is killed while the run is with the fleet, and comes back.
-    fleet.api.set(latency="6s")
-    fleet.sky.jump("2026-04-02 00:29:58")
-    fleet.until_running("2026-04-02 00:30")
-    fleet.redis.kill()
-    fleet.redis.restart()
-    assert fleet.until_over("2026-04-02 00:30").exit_code == 0
-    fleet.api.set(latency="0.3s")
-
-    # Nobody is at work for two nights: the later one is caught up.
-    fleet.until_next("2026-04-03 00:30")
-    for worker in fleet.workers:
-        worker.send_signal(signal.SIGTERM)
-    for worker in fleet.workers:
-        worker.wait(60)
-    fleet.sky.jump("2026-04-04 05:00:00")
-    fleet.start_workers(3)
-    caught_up = fleet.until_over("2026-04-04 00:30")
-    assert (caught_up.cause, caught_up.exit_code) == (Cause.CAUGHT_UP, 0)
-    assert fleet.told()[utc("2026-04-03 00:30")].state is FiringState.MISSED
+    # Half past two does not come: it fires as soon as clocks have jumped to three. From then on it is an hour earlier.
+    story.plain("2026-03-29 01:00")
+    story.overlapped("2026-03-30 00:30", "2026-03-31 00:30")
+    story.acting_worker_killed("2026-04-01 00:30")
+    story.redis_killed("2026-04-02 00:30")
+    story.nobody_at_work("2026-04-03 00:30", "2026-04-04 00:30", back="2026-04-04 05:00")
 
     # A summer in which the schedule is paused leaves no trace.
     fleet.change(paused)
-    fleet.sky.jump("2026-10-24 12:00:00")
+    fleet.sky.jump("2026-10-24 12:00")
     fleet.change(resumed)
 
-    # The night in which half past two comes twice: it fires the first time.
-    fleet.until_next("2026-10-25 00:30")
-    fleet.sky.jump("2026-10-25 00:29:58")
-    assert fleet.until_over("2026-10-25 00:30").exit_code == 0
-    fleet.until_next("2026-10-26 01:30")
-    fleet.sky.jump("2026-10-25 01:31:00")
-    fleet.eventually(lambda: fleet.book().next_ms == utc("2026-10-26 01:30"), "the second time has passed")
-    fleet.sky.jump("2026-10-26 01:29:58")
-    assert fleet.until_over("2026-10-26 01:30").exit_code == 0
+    # Half past two comes twice: it fires the first time.
+    story.plain("2026-10-25 00:30")
+    fleet.sky.jump("2026-10-25 01:31")
+    story.plain("2026-10-26 01:30")
 
     told = fleet.told()
-    assert {
-        datetime.fromtimestamp(at / 1000, UTC).strftime("%m-%d %H:%M"): one.state.value for at, one in told.items()
-    } == {
+    assert {_words(at): one.state.value for at, one in told.items()} == {
         "03-28 01:30": "ended",
         "03-29 01:00": "ended",
         "03-30 00:30": "ended",
@@ -290,6 +321,38 @@ def test_nights_with_summer_time_a_dead_heartbeat_a_restarted_redis_an_overlap_a
     runs = Counter(one.run_id for one in told.values() if one.run_id)
     assert len(runs) == len(ran)
     assert set(runs.values()) == {1}
-    sys.stdout.write(
-        f"{len(told)} nights, {len(runs)} runs, {sum(fleet.paid().values())} rows paid once, in {time.monotonic() - began:.0f} s\n"
+    paid = sum(fleet.paid().values())
+    took = time.monotonic() - began
+    sys.stdout.write(f"{len(told)} nights, {len(runs)} runs, {paid} rows paid once, in {took:.0f} s\n")
+
+
+def _words(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%m-%d %H:%M")
+
+
+def test_a_worker_that_dies_or_leaves_while_it_gives_the_command_costs_nothing(fleet):
+    fleet.manifest("2026-03-28", "2026-03-30")
+    fleet.add(nightly(fleet))
+    fleet.start_workers(2)
+    fleet.heart()
+
+    fleet.sky.jump("2026-03-28 01:29:58")
+    psutil.Process(fleet.until_launching("2026-03-28 01:30")).kill()
+    fleet.sky.jump("2026-03-28 01:31:00")  # the lease is over
+    died = fleet.until_over("2026-03-28 01:30")
+    assert (died.exit_code, died.tries) == (0, 2)
+
+    fleet.start_workers(1)
+    fleet.change(paused)  # the night in between is another test's
+    fleet.sky.jump("2026-03-29 12:00:00")
+    fleet.change(resumed)
+    fleet.until_next("2026-03-30 00:30")
+    fleet.sky.jump("2026-03-30 00:29:58")
+    leaving = psutil.Process(fleet.until_launching("2026-03-30 00:30"))
+    leaving.send_signal(signal.SIGTERM)
+    left = fleet.until_over("2026-03-30 00:30")
+    assert (left.exit_code, left.tries) == (0, 1)
+    fleet.eventually(
+        lambda: not leaving.is_running() or leaving.status() == psutil.STATUS_ZOMBIE, "the worker has left"
     )
+    assert fleet.paid() == {"2026-03-28": ROWS, "2026-03-30": ROWS}

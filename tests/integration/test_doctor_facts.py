@@ -13,7 +13,8 @@ import redis
 
 from pipeline.core.checkup import Level
 from pipeline.core.checkup_fleet import of_fleet
-from pipeline.core.checkup_redis import of_clocks, of_redis
+from pipeline.core.checkup_redis import of_clocks, of_redis, unreachable
+from pipeline.core.errors import LedgerUnavailable
 from pipeline.edges.embedded import server_binary
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_facts import facts, fleet
@@ -37,7 +38,10 @@ def server(eventually, *options):
 
 def _pings(socket):
     with suppress(redis.RedisError, OSError), redis.Redis(unix_socket_path=str(socket)) as client:
-        return client.ping()
+        try:
+            return client.ping()
+        except redis.AuthenticationError:
+            return True
     return False
 
 
@@ -82,6 +86,19 @@ def test_a_server_that_is_set_well(faults):
 def test_a_server_that_is_set_wrongly(faults, options, name, level):
     with server(faults.eventually, *options) as url:
         assert look(url)[name].level is level
+
+
+def test_a_server_that_wants_a_password_says_so(faults):
+    with server(faults.eventually, "--requirepass", "pa55word-0123") as url:
+        with pytest.raises(LedgerUnavailable) as refused:
+            look(url)
+        assert "user and password" in unreachable(str(refused.value)).todo
+        guarded = url.replace("unix://", "unix://:wr0ng-0123@")
+        with pytest.raises(LedgerUnavailable) as refused:
+            look(guarded)
+        assert "right user and password" in unreachable(str(refused.value)).todo
+        assert "wr0ng" not in str(refused.value)
+        assert look(url.replace("unix://", "unix://:pa55word-0123@"))["access"].level is Level.OK
 
 
 def test_a_fleet_is_seen_as_it_registered(faults):

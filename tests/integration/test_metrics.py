@@ -1,5 +1,6 @@
 """The dashboard and the alerts ask for what a real run exports, and all of it moves while one goes on."""
 
+import asyncio
 import os
 import re
 import signal
@@ -8,19 +9,20 @@ import sys
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import orjson
-import promql_parser
 import pytest
-import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from pipeline.core.metrics import METRICS, Kind
-from pipeline.core.snapshot import PERSON_PAUSED, RunState
-from pipeline.edges.redis_ledger import RedisLedger
+from pipeline.core.metrics import METRICS
+from pipeline.core.schedules import Book, Cause, Firing, FiringState, Notice, Schedule
+from pipeline.edges.redis_door import RedisDoor
+from pipeline.edges.redis_schedules import RedisSchedules
+from pipeline.flows.measuring import FRESH_S
+from tests.promql import answers, asked, in_words
 
 UNMOVED = {
     "vidbatch_build_info": "one exporter has one version",
@@ -45,49 +47,13 @@ UNMOVED = {
 """What one run on one machine does not move, and why."""
 
 WITHIN_S = 60.0
-ROOT = Path(__file__).parents[2]
-
-
-def expressions():
-    """Every query of the dashboard and the alerts, with the variables of Grafana filled in."""
-    dashboard = orjson.loads((ROOT / "docs/grafana/vidbatch.json").read_bytes())
-    for panel in dashboard["panels"]:
-        for target in panel.get("targets", ()):
-            expr = target["expr"].replace("$__rate_interval", "1m").replace("$__range", "1h")
-            yield panel["title"], re.sub(r"\$(account|run)\b", ".*", expr)
-    for group in yaml.safe_load((ROOT / "compose/alerts.yml").read_text(encoding="utf-8"))["groups"]:
-        yield from ((rule["alert"], rule["expr"]) for rule in group["rules"])
-
-
-def selectors(expr):
-    """What a query asks for: names, and the matchers of their labels."""
-    found = []
-
-    def visit(node):
-        if isinstance(node, promql_parser.MatrixSelector):
-            node = node.vector_selector
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append((node.name, [(one.name, str(one.op), one.value) for one in node.matchers.matchers]))
-
-    promql_parser.walk(promql_parser.parse(expr), visit)
-    return found
-
-
-def matches(labels, matchers):
-    how = {
-        "MatchOp.Equal": lambda value, wanted: value == wanted,
-        "MatchOp.NotEqual": lambda value, wanted: value != wanted,
-        "MatchOp.Re": lambda value, wanted: re.fullmatch(wanted, value) is not None,
-        "MatchOp.NotRe": lambda value, wanted: re.fullmatch(wanted, value) is None,
-    }
-    return all(how[op](labels.get(name, ""), value) for name, op, value in matchers)
 
 
 class Exporter:
     """`vidbatch metrics` as a person starts it, and all that it told so far: values by name and labels."""
 
     def __init__(self, environment, *options):
-        command = [str(Path(sys.executable).parent / "vidbatch"), "metrics", "--port", "0", *options]
+        command = [_COMMAND, "metrics", "--port", "0", *options]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         watchdog = threading.Timer(WITHIN_S, self.process.kill)
         watchdog.start()
@@ -115,7 +81,7 @@ class Exporter:
         found = [
             values
             for (known, labels), values in self.values.items()
-            if known == name and matches(dict(labels), matchers)
+            if known == name and answers(dict(labels), matchers)
         ]
         return bool(found), any(len(values) > 1 for values in found)
 
@@ -132,6 +98,9 @@ class Exporter:
             self.process.kill()
             self.process.stdout.close()
             self.client.close()
+
+
+_COMMAND = str(Path(sys.executable).parent / "vidbatch")
 
 
 @pytest.fixture
@@ -158,16 +127,41 @@ def total(now, name, **labels):
     )
 
 
-def value(now, name, **labels):
-    return now.get((name, tuple(sorted(labels.items()))))
+async def schedules_move(told, url):
+    """A schedule is added, has a firing that waits for a person, one that failed and one that was skipped."""
+    schedules = RedisSchedules(RedisDoor(url))
+    now_ms = await schedules.now_ms()
+    plan = Schedule("nightly", "0 2 * * *", "Europe/Berlin", ("videos.csv",), "/")
+    notice = Notice("paused", tries=1, due_ms=now_ms)
+    firing = Firing(
+        "f1", now_ms, Cause.CRON, FiringState.RUNNING, now_ms, run_id="run-1", exit_code=3, notices=(notice,)
+    )
+    over = [
+        *(replace(firing, firing_id="f1", state=FiringState.ENDED, exit_code=code, notices=()) for code in (0, 1)),
+        Firing("f2", now_ms, Cause.CRON, FiringState.SKIPPED, now_ms + 1000, said="an earlier one is at work"),
+    ]
+    book = Book(plan, now_ms + 86_400_000)
+    later = replace(book, next_ms=now_ms + 2 * 86_400_000)
+    steps = [
+        *((book, ()), (replace(later, firings=(firing,)), over[:1]), (later, over[1:2])),
+        (replace(later, schedule=replace(plan, paused=True)), over[2:]),
+    ]
+    before = None
+    for step, ended in steps:
+        after = replace(step, revision=(before or 0) + 1)
+        assert await schedules.put("nightly", before, after, ended)
+        before = after.revision
+        await asyncio.sleep(FRESH_S)
+        told.scrape()
+    assert await schedules.put("nightly", before, None)
+    await schedules.close()
 
 
+@pytest.mark.slow
 def test_what_the_dashboard_and_the_alerts_ask_for_is_exported_and_moves(
     exporter, simulator, manifest, vidbatch, faults
 ):
-    api = simulator(
-        latency="uniform:0.2s,0.6s", cost_reported=True, error_after_rate=0.1, fail_rate=0.1, retry_after=0.2
-    )
+    api = simulator(latency="uniform:0.2s,0.6s", cost_reported=True, error_after_rate=0.1, fail_rate=0.1, retry_after=2)
     with exporter() as told:
         run = vidbatch(manifest(60), api)
 
@@ -176,7 +170,7 @@ def test_what_the_dashboard_and_the_alerts_ask_for_is_exported_and_moves(
                 within(told.scrape())
                 return command.process.poll() is not None
 
-            faults.eventually(ended, "the command ends", every_s=0.25)
+            faults.eventually(ended, "the command ends", every_s=0.4)
             command.ends(code)
             told.scrape()
 
@@ -185,6 +179,7 @@ def test_what_the_dashboard_and_the_alerts_ask_for_is_exported_and_moves(
                 api.set(submit_throttle_rate=0, query_throttle_rate=0)
 
         told.scrape()
+        asyncio.run(schedules_move(told, f"unix://{run.state / 's'}"))
         caps = ("--max-total-tokens", "100000", "--max-cost", "5")
         ends(run.run(*caps, "--rpm", "3000", "--poll-rpm", "9000", "--max-in-flight", "20", lease_s=2.0), 3)
         api.set(balance="0")
@@ -192,9 +187,34 @@ def test_what_the_dashboard_and_the_alerts_ask_for_is_exported_and_moves(
         ends(run.run(*caps, "--rpm", "3000"), 4)
         api.set(balance="none", submit_throttle_rate=0.3, query_throttle_rate=0.3)
         ends(run.run("--rpm", "2000", "--poll-rpm", "8000", "--max-in-flight", "30"), 1, not_for_long)
-    asked = {(name, tuple(matchers)) for _, expr in expressions() for name, matchers in selectors(expr)}
-    found = {f"{name}{list(matchers) or ''}": told.moved(name, matchers) for name, matchers in asked}
+    found = {in_words(*selector): told.moved(*selector) for selector in asked()}
     assert sorted(one for one, (there, _) in found.items() if not there) == []
     still = {one for one, (_, moves) in found.items() if not moves}
-    assert sorted(one for one in still if one.partition("[")[0] not in UNMOVED) == []
+    assert sorted(one for one in still if one.partition("{")[0] not in UNMOVED) == []
     assert {metric.name for metric in METRICS} >= {told.family(name) for name, _ in told.values}
+
+
+def test_redis_may_go_and_come_back_and_the_exporter_stays(exporter, redis_server, redis_url, faults):
+    with exporter("--redis", redis_url) as told:
+        assert told.scrape()["vidbatch_up", ()] == 1
+        redis_server.kill()
+        faults.eventually(lambda: told.scrape()["vidbatch_up", ()] == 0, "the page says so", every_s=0.2)
+        assert {name for name, _ in told.scrape()} == {"vidbatch_up", "vidbatch_build_info"}
+        assert told.client.get(told.url.replace("metrics", "healthz")).text == "ok\n"
+        redis_server.start()
+        faults.eventually(lambda: told.scrape()["vidbatch_up", ()] == 1, "the page says so", every_s=0.2)
+
+
+def test_who_asks_for_open_metrics_gets_them(exporter, redis_url):
+    with exporter("--redis", redis_url) as told:
+        page = told.client.get(told.url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        assert page.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+        names = {family.name for family in open_metrics(page.text)}
+        assert {"vidbatch_up", "vidbatch_redis_commands", "vidbatch_heartbeat_age_seconds"} <= names
+        taken = subprocess.run(
+            [_COMMAND, "metrics", "--redis", redis_url, "--port", str(httpx.URL(told.url).port)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (taken.returncode, taken.stderr.count("address already in use")) == (2, 1)

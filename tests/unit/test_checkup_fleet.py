@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.core.checkup import Level
 from pipeline.core.checkup_fleet import FleetFacts, WorkerSeen, of_files, of_fleet, of_schedules, of_spill
-from pipeline.core.checkup_redis import RedisFacts, of_clocks, of_redis
+from pipeline.core.checkup_redis import RedisFacts, of_clocks, of_redis, unreachable
 from pipeline.core.schedules import Book, Cause, Firing, FiringState, Schedule
 
 GB = 1024**3
@@ -77,6 +77,19 @@ def test_how_a_server_is_reached_and_set_is_told(facts, name, level):
 def test_a_snapshot_that_failed_stops_writes_where_there_are_snapshots():
     told = redis_is({"rdb_last_bgsave_status": "err"}, config={"save": "3600 1"})
     assert told["persistence"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("told", "todo"),
+    [
+        ("Redis does not answer as it should: Authentication required.", "user and password"),
+        ("invalid username-password pair or user is disabled.", "right user and password"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "VIDBATCH_REDIS_CA_FILE"),
+        ("Error 111 connecting to 127.0.0.1:1. Connection refused.", "see that it runs"),
+    ],
+)
+def test_why_a_server_refuses_decides_what_to_do(told, todo):
+    assert todo in unreachable(told).todo
 
 
 def test_a_slow_server_is_named_more_strongly_the_slower_it_is():

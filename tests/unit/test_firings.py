@@ -14,6 +14,7 @@ from pipeline.core.firings import (
     added,
     by_hand,
     fired,
+    moved,
     paused,
     replaced,
     resumed,
@@ -211,3 +212,15 @@ def test_however_often_somebody_looks_each_time_is_told_once(cron):
     from pipeline.core.schedule_times import times_between
 
     assert found == list(times_between(cron, "Europe/Berlin", begin, now))
+
+
+def test_what_moved_is_told_and_of_many_that_were_missed_the_last():
+    book = added(NIGHTLY, NOON)
+    late = fired(book, FIRST + 3 * DAY + HOUR)
+    assert [(one.at_ms, one.state) for one in moved(book, late)] == [
+        (FIRST + 2 * DAY, FiringState.MISSED),
+        (FIRST + 3 * DAY, FiringState.DUE),
+    ]
+    assert moved(late, late) == []
+    at_work_now = stand(late, FiringState.RUNNING, 3)
+    assert [one.state for one in moved(late, at_work_now)] == [FiringState.RUNNING]

@@ -70,6 +70,12 @@ def test_a_worker_without_a_secret_lets_others_go_first():
     assert list(due_notices(book, NOW + GRACE_MS, able=False))
 
 
+def test_a_clock_that_was_put_back_keeps_no_notice_waiting():
+    book = book_of(replace(ENDED, notices=(Notice("ended", tries=3, due_ms=NOW),)))
+    assert not list(due_notices(book, NOW - RETRY_MS[-1]))
+    assert list(due_notices(book, NOW - 2 * RETRY_MS[-1]))
+
+
 def test_while_one_sends_no_other_does():
     book = book_of(ENDED)
     mine = claimed(book, the_due(book), NOW)

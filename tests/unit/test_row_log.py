@@ -31,10 +31,23 @@ def told(caplog):
     return tell
 
 
-def test_rows_that_go_well_or_badly_are_not_told_at_info(told):
-    good = Step(State.SUBMITTING, Event.ACCEPTED, RowRecord(generation_id="g"))
-    bad = Step(State.PENDING, Event.FAILED_LAST, RowRecord(), ending=FAILED)
-    assert told(good, bad) == []
+GOOD = Step(State.SUBMITTING, Event.ACCEPTED, RowRecord(generation_id="g"))
+BAD = Step(State.PENDING, Event.FAILED_LAST, RowRecord(), ending=FAILED)
+AGAIN = Step(State.PENDING, Event.FAILED_RETRY, RowRecord())
+
+
+def test_rows_that_go_well_are_not_told_at_info(told):
+    assert told(*[GOOD] * 500) == []
+
+
+def test_rows_that_go_badly_are_told_together_and_every_ten_seconds(told):
+    [line] = told(GOOD, BAD, AGAIN, AGAIN)
+    counts = {"failed for good (content_filter)": 1, "failed, attempts left": 2}
+    assert (line.event, line.run, line.counts) == ("rows_failed", "run-1", counts)
+    assert line.getMessage() == "3 went badly, most of them: failed, attempts left"
+    assert told(*[BAD] * 500, at=WITHIN_S / 2) == []
+    [line] = told(BAD, at=WITHIN_S)
+    assert line.counts == {"failed for good (content_filter)": 501}
 
 
 def test_a_row_in_doubt_is_told_with_what_is_known_of_it(told):
@@ -54,6 +67,6 @@ def test_many_rows_in_doubt_are_told_by_a_few_lines_and_the_number_of_the_others
 
 
 def test_at_debug_every_step_is_told(told):
-    [moved] = told(Step(State.PENDING, Event.FAILED_LAST, RowRecord(), ending=FAILED), level=logging.DEBUG)
+    moved, _ = told(BAD, level=logging.DEBUG)
     assert (moved.event, moved.state, moved.outcome, moved.code) == ("row_moved", "done", "failed", "content_filter")
     assert moved.getMessage() == "failed for good: pending to done"

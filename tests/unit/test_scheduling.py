@@ -19,7 +19,7 @@ from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.memory_schedules import MemorySchedules
 from pipeline.flows import scheduling
 from pipeline.flows.heartbeat import Heartbeat
-from pipeline.flows.scheduling import MOST_AT_ONCE, UNKNOWN_S, CommandingSchedules, FiringSchedules, put
+from pipeline.flows.scheduling import DOUBT_S, MOST_AT_ONCE, UNKNOWN_S, CommandingSchedules, FiringSchedules, put
 from pipeline.ports import Launched, RunCard, RunEnd
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,7 @@ class World:
         self.began = asyncio.Semaphore(0)
         self.hang = asyncio.Event()
         self.hangs = False
-        self.ended_commands = 0
+        self.ended_commands = self.asked = 0
         self.done = {}
         self.unknown = set()
 
@@ -100,6 +100,7 @@ class World:
 
     async def ended(self, folder, run_id, out):
         assert folder == "/jobs"
+        self.asked += 1
         if run_id in self.unknown:
             return RunEnd(known=False, said="not here")
         code = self.done.get(run_id)
@@ -273,10 +274,14 @@ async def test_a_run_that_nobody_knows_is_given_up_after_a_while_and_not_sent_an
     await world.ledger.forget("run-1")
     world.unknown.add("run-1")
     await world.given_by(control)
-    world.now += round(UNKNOWN_S * 1000) - 1000
+    asked = world.asked
+    await world.given_by(control)
+    assert world.asked == asked, "it is not asked all the time"
+    world.now += round((UNKNOWN_S - DOUBT_S) * 1000)
     await world.given_by(control)
     assert (await world.firing()).state is FiringState.RUNNING
-    world.now += 1000
+    assert world.asked == asked + 1
+    world.now += round(DOUBT_S * 1000)
     await world.given_by(control)
     over = await world.firing()
     assert (over.exit_code, over.said) == (5, "nobody knows run run-1 any more: not here")

@@ -223,6 +223,23 @@ async def test_a_shift_that_is_over_records_what_it_has_in_hand(work):
     assert (run.pending, run.submitting, run.ready) == (16, 0, 34)
 
 
+async def test_a_claim_that_comes_when_its_lease_may_be_over_is_given_back_and_not_sent(work):
+    await work.open(rows=8)
+    slow = [LEASE_S, 0.0]
+
+    async def claims_slowly(run_id, holder, limit):
+        claim = await Ledger.claim_submit(work.ledger, run_id, holder, limit)
+        await work.wait(slow.pop(0) if slow else 0.0)
+        return claim
+
+    work.ledger.claim_submit = claims_slowly
+    api = Api(accepted)
+    await work.submit(api, window=8, seconds=20.0)
+    assert sorted(api.asked) == list(range(8))
+    assert api.at[0] >= LEASE_S - 0.01
+    assert not any(record.possible_duplicate for record in work.ledger._runs[RUN].records.values())
+
+
 async def test_a_process_that_does_not_reach_the_api_takes_a_few_rows_at_a_time_in_all_of_its_shifts(work):
     await work.open(rows=100)
     api = Api(NothingSent(Problem(UNREACHABLE, "no route")), seconds=0.5)

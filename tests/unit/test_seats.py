@@ -1,4 +1,4 @@
-"""A worker reads from a role's queue only while it has a place for another shift of that role."""
+"""A worker reads from a role's queue only while it has a seat for another shift of that role."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from celery.worker import state
 from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
-from workers.places import look
+from workers.seats import look
 
 QUEUES = {"submit", "poll"}
 
@@ -23,9 +23,9 @@ class Ticket:
 @pytest.fixture
 def worker():
     """What `look` asks of Celery's consumer, with a real reader of real queues, in memory."""
-    app = Celery("places", broker="memory://")
+    app = Celery("seats", broker="memory://")
     app.conf.task_queues = [Queue(role.value) for role in Role]
-    app.conf.vidbatch_places = {"submit": 2, "poll": 1}
+    app.conf.vidbatch_seats = {"submit": 2, "poll": 1}
     app.amqp.queues.select(QUEUES)
     with app.connection_for_read() as connection:
         yield SimpleNamespace(app=app, task_consumer=app.amqp.TaskConsumer(connection))
@@ -36,7 +36,7 @@ def reads(worker):
     return {role for role in Role if worker.task_consumer.consuming_from(role.value)}
 
 
-def test_a_queue_whose_places_are_taken_is_not_read_until_one_is_free(worker):
+def test_a_queue_whose_seats_are_taken_is_not_read_until_one_is_free(worker):
     tickets = [Ticket("submit"), Ticket("submit")]
     state.reserved_requests.add(tickets[0])
     look(worker)
@@ -60,7 +60,7 @@ def test_a_role_that_the_worker_was_not_given_is_never_read(worker):
     assert reads(worker) == QUEUES
 
 
-def test_a_ticket_that_waited_is_delivered_once_there_is_a_place(worker):
+def test_a_ticket_that_waited_is_delivered_once_there_is_a_seat(worker):
     came = []
     worker.task_consumer.register_callback(lambda _body, message: (came.append(message), message.ack()))
     look(worker, "vidbatch.poll")

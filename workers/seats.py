@@ -1,7 +1,7 @@
-"""Places of a worker by role: it takes no more tickets of a role than it was given shifts for.
+"""Seats of a worker by role: it takes no more tickets of a role than it was given shifts for.
 
-Its children are one pool, and a shift may take minutes. So a queue whose places are taken is not read from: its tickets
-wait in Redis for whoever has a place, and none waits here for a child that shifts of other roles have in hand.
+Its children are one pool, and a shift may take minutes. So a queue whose seats are taken is not read from: its tickets
+wait in Redis for whoever has a free seat, and none waits here for a child that shifts of other roles have in hand.
 """
 
 from collections import Counter
@@ -13,23 +13,25 @@ from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 
 LOOK_S = 0.1
-"""How soon a place that became free is seen: half of the time between two heartbeats."""
+"""How soon a seat that became free is seen: half of the time between two heartbeats."""
 
 
-class Places(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Reads from the queues with free places; begun anew with each connection, which reads from all of them."""
+class Seats(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Reads from the queues with free seats; begun anew with each connection, which reads from all of them."""
 
     requires = (Tasks,)
+    _looking: Any = None
 
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's consumer
-        """Look at each ticket that comes, and whether a place became free."""
+        """Look at each ticket that comes, and whether a seat became free."""
         task_received.connect(_received, sender=parent)
         self._looking = parent.timer.call_repeatedly(LOOK_S, look, (parent,))
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401 - as above
         """Leave it to the next connection."""
         task_received.disconnect(_received, sender=parent)
-        self._looking.cancel()
+        if self._looking is not None:  # also told to stop when a connection ends before it began
+            self._looking.cancel()
 
 
 def _received(sender: Any, request: Any, **_: object) -> None:  # noqa: ANN401 - Celery's consumer and request
@@ -38,15 +40,15 @@ def _received(sender: Any, request: Any, **_: object) -> None:  # noqa: ANN401 -
 
 
 def look(consumer: Any, coming: str = "") -> None:  # noqa: ANN401 - Celery's consumer
-    """Read from the queues of roles with a free place, and from no others."""
+    """Read from the queues of roles with a free seat, and from no others."""
     taken = Counter(request.name for request in {*state.reserved_requests, *state.active_requests})
     taken[coming] += 1
     reader = consumer.task_consumer
-    for role, most in consumer.app.conf.vidbatch_places.items():
-        has_place, reads = taken[f"vidbatch.{role}"] < most, reader.consuming_from(role)
-        if reads and not has_place:
+    for role, most in consumer.app.conf.vidbatch_seats.items():
+        has_seat, reads = taken[f"vidbatch.{role}"] < most, reader.consuming_from(role)
+        if reads and not has_seat:
             reader.cancel_by_queue(role)
-        elif has_place and not reads:
+        elif has_seat and not reads:
             reader.auto_declare = False  # Redis knows it since this connection began
             reader.add_queue(consumer.app.amqp.queues[role])
             reader.consume()
