@@ -11,7 +11,6 @@ from uuid import uuid4
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from pipeline.core.account import key_fingerprint
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.happenings import Chronicle
 from pipeline.core.lead import place_of
@@ -30,6 +29,7 @@ from pipeline.flows.scheduling import FiringSchedules
 from pipeline.ports import WorkerCard
 from workers.beside import duties
 from workers.holders import unique_name
+from workers.keys import MainKeys
 from workers.row_log import RowLog
 from workers.scheduling import tell_moved
 from workers.settings import WorkerSettings
@@ -80,6 +80,7 @@ class _Pulse:
         self._heartbeat = Heartbeat(
             self._ledger, clock, self._name, self._issue, self._queued, fire, seen=self._tell, recorded=rows
         )
+        self._keys = MainKeys(settings.redis_url, self._ledger)
         self._acts = False
         self._away_told = float("-inf")
         self._away = False
@@ -160,12 +161,11 @@ class _Pulse:
             _log.log(level, "%s, %d rows: %s", told.name, told.steps, fate, extra={"event": "replayed"})
 
     async def _register(self) -> None:
-        key = self._settings.key
         card = WorkerCard(
             name=self._name,
             roles=tuple(self._settings.shifts),
             shifts=max(self._settings.shifts.values()),
-            key_fingerprints=(key_fingerprint(key.reveal()),) if key else (),
+            key_fingerprints=await self._keys.served(self._monotonic()),
             ledger_version=LEDGER_VERSION,
             media_roots=self._settings.media_roots,
             by_role={role.value: most for role, most in self._settings.shifts.items()},
