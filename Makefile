@@ -33,6 +33,10 @@ demo: setup ## a whole run against the built-in simulator: no key, no cost
 test: dev ## the tests, but for those marked slow, chaos or providers (ARGS="-k budget" narrows them)
 	@$(BIN)/pytest -q -m "not slow and not chaos and not providers" -n 3 --dist worksteal $(ARGS)
 
+.PHONY: walk
+walk: dev ## type what README, quickstart and how-to pages tell people to type (some minutes)
+	@$(BIN)/pytest -q -n 2 tests/acceptance/test_walkthroughs.py $(ARGS)
+
 .PHONY: check
 check: dev ## format, lint, types, direction of imports
 	@$(BIN)/ruff format --check .

@@ -33,7 +33,7 @@ from workers.keys import MainKeys
 from workers.row_log import RowLog
 from workers.scheduling import tell_moved
 from workers.settings import WorkerSettings
-from workers.stopping import stopping
+from workers.stopping import stop, stopping
 
 REGISTER_TICKS = 5
 """Ticks between two registrations: one second, a fifth of their life."""
@@ -41,12 +41,24 @@ REGISTER_TICKS = 5
 AWAY_EVERY_S = 30.0
 """Redis being away is told at once, and then this often."""
 
+LEAVE_S = 8.0
+"""A lock that can't be given back in this time lapses by itself; a stop has taken up to 20 s before."""
+
+_BEATING: list[threading.Thread] = []
 _log = logging.getLogger("vidbatch.heartbeat")
 
 
 def start(app: Celery, name: str, settings: WorkerSettings) -> None:
     """Start the heartbeat of this process."""
-    threading.Thread(target=_run, args=(app, name, settings), name="heartbeat", daemon=True).start()
+    _BEATING.append(threading.Thread(target=_run, args=(app, name, settings), name="heartbeat", daemon=True))
+    _BEATING[-1].start()
+
+
+def leave() -> None:
+    """Wait until the heartbeat has let go of what it holds, and its duties of what they began; not for ever."""
+    stop()
+    for thread in _BEATING:
+        thread.join(LEAVE_S)
 
 
 def _run(app: Celery, name: str, settings: WorkerSettings) -> None:
@@ -92,7 +104,10 @@ class _Pulse:
             await asyncio.sleep(TICK_S)
         await self._heartbeat.leave()
         for duty in self._beside:
-            await duty.leave()
+            try:
+                await duty.leave()
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("%s did not let go", type(duty).__name__, extra={"event": "duty_failed"})
 
     async def _look_beside(self) -> None:
         for duty in self._beside:
