@@ -93,6 +93,10 @@ bench-pacing: dev ## measure limits, polling and budgets: simulated time, then r
 bench-disk: dev ## measure planning, writing, recovering and publishing up to a million rows (10 minutes, 6 GB)
 	@$(BIN)/python benchmarks/disk_scale.py $(ARGS)
 
+.PHONY: audit
+audit: dev ## look at the packages that run: advisories where they can be had, withdrawn versions, licences
+	@$(BIN)/python -m tests.audit
+
 .PHONY: docs
 docs: setup ## write docs/reference.md and the table of docs/metrics.md from the code itself
 	@$(BIN)/python -m pipeline.cli.reference docs/reference.md

@@ -20,7 +20,6 @@ from pipeline.core.answers import Completion
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.media_roots import covers
-from pipeline.core.policy import FOLLOWS, HOLDS
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.tickets import Role
 from pipeline.edges.clock import MachineClock, time_of_day_us
@@ -45,20 +44,10 @@ from workers.holders import unique_name
 from workers.keeping import Keeping
 from workers.keys import Keys
 from workers.row_log import RowLog
-from workers.settings import HOLDING_SHIFT_S, SHIFT_S, WorkerSettings, from_environment
+from workers.settings import WorkerSettings, from_environment
 from workers.stopping import stopping
 from workers.turns import Turn
-
-WINDOW = {Role.SUBMIT: 96, Role.POLL: 256}
-"""Rows in hand at a time: enough to hide the API's answer time; of those to be sent few enough that a crash leaves few
-unknown."""
-
-FOLLOWED = 2_048
-"""Streams that one poll shift follows at a time."""
-
-GATHER_S = {Role.SUBMIT: 0.02, Role.POLL: 0.05}
-"""How long rows wait for others: each group costs Redis and us as much as several rows. The answer to a poll can wait,
-an id that nobody else knows had better not."""
+from workers.windows import GATHER_S, window_of
 
 FAREWELL_S = 2.0
 
@@ -127,7 +116,7 @@ class Runtime:
         most = await self._most(role)
         if not await self._ledger.begin_shift(run_id, role, holder, most):
             return
-        window, seconds = _window(role, card.policy.mode)
+        window, seconds = window_of(role, card.policy.mode)
         turn = Turn(self._clock.monotonic, seconds, most)
         lease_s, gather_s, reach = card.policy.lease_s, GATHER_S.get(role, 0.0), self._apis.reach(card)
         recorded = partial(self._rows, run_id)
@@ -258,15 +247,6 @@ class Runtime:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-
-
-def _window(role: Role, mode: str) -> tuple[int, float]:
-    """Rows in hand at a time, and seconds in which a shift takes some: longer where each is held for long."""
-    if role is Role.POLL and mode in FOLLOWS:
-        return FOLLOWED, HOLDING_SHIFT_S
-    if role is Role.SUBMIT and mode in HOLDS:
-        return WINDOW[role], HOLDING_SHIFT_S
-    return WINDOW.get(role, 1), SHIFT_S
 
 
 def _tell_finished(run: RunSnapshot) -> None:
