@@ -33,6 +33,10 @@ demo: setup ## a whole run against the built-in simulator: no key, no cost
 test: dev ## the tests, but for those marked slow, chaos or providers (ARGS="-k budget" narrows them)
 	@$(BIN)/pytest -q -m "not slow and not chaos and not providers" -n 3 --dist worksteal $(ARGS)
 
+.PHONY: walk
+walk: dev ## type what README, quickstart and how-to pages tell people to type (some minutes)
+	@$(BIN)/pytest -q -n 2 tests/acceptance/test_walkthroughs.py $(ARGS)
+
 .PHONY: check
 check: dev ## format, lint, types, direction of imports
 	@$(BIN)/ruff format --check .
@@ -88,6 +92,10 @@ bench-pacing: dev ## measure limits, polling and budgets: simulated time, then r
 .PHONY: bench-disk
 bench-disk: dev ## measure planning, writing, recovering and publishing up to a million rows (10 minutes, 6 GB)
 	@$(BIN)/python benchmarks/disk_scale.py $(ARGS)
+
+.PHONY: audit
+audit: dev ## look at the packages that run: advisories where they can be had, withdrawn versions, licences
+	@$(BIN)/python -m tests.audit
 
 .PHONY: docs
 docs: setup ## write docs/reference.md and the table of docs/metrics.md from the code itself

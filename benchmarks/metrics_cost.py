@@ -2,8 +2,8 @@
 
     python -m benchmarks.metrics_cost [--rows 2000] [--rounds 12]
 
-Each round takes rows from the feed to the writer in groups as workers do: accepted, polled twice, completed. It tells the
-CPU of Redis and of the client for each row, and the ratios of with to without.
+Each round takes rows from the feed to the writer in groups as workers do: accepted, polled twice, completed. It tells
+the CPU of Redis and of the client for each row, and the ratios of with to without.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from pipeline.core.submitting import after_submit
 from pipeline.edges import redis_ledger
 from pipeline.edges.embedded import EmbeddedServer, server_binary
 from pipeline.edges.environment import process_environment
+from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.flows.committing import GROUP_ROWS
 from pipeline.ports import Commit, FedRow, RunCard
@@ -52,11 +53,11 @@ async def _commit(ledger, run_id, commits):
         assert all(await ledger.commit(run_id, commits[start : start + GROUP_ROWS]))
 
 
-async def _round(ledger, run_id, rows):
+async def _round(ledger, door, run_id, rows):
     card = RunCard(run_id, "api#bench", "https://api", "key", "out", "secret", "e1", rows, POLICY)
     await ledger.open_run(card, recover_until=0, ended={}, done=Rows())
     await ledger.feed(run_id, 0, rows, [FedRow(i, BODY) for i in range(rows)])
-    before, client, wall = await _redis_cpu(ledger), time.process_time(), time.perf_counter()
+    before, client, wall = await _redis_cpu(door), time.process_time(), time.perf_counter()
     claimed = []
     while len(claimed) < rows:
         claim = await ledger.claim_submit(run_id, "bench", 96)
@@ -86,7 +87,7 @@ async def _round(ledger, run_id, rows):
             ]
             await _commit(ledger, run_id, commits)
             left -= len(claim.rows)
-    wall, client, after = time.perf_counter() - wall, time.process_time() - client, await _redis_cpu(ledger)
+    wall, client, after = time.perf_counter() - wall, time.process_time() - client, await _redis_cpu(door)
     await ledger.forget(run_id)
     return Cost(1e6 * (after - before) / rows, 1e6 * client / rows, 1e6 * wall / rows)
 
@@ -98,25 +99,25 @@ def _soon(step):
     )
 
 
-async def _redis_cpu(ledger):
-    told = await ledger._door.call("INFO", "cpu")
-    if isinstance(told, dict):
-        return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
-    facts = dict(line.split(":") for line in told.decode().splitlines() if ":" in line)
-    return float(facts["used_cpu_user"]) + float(facts["used_cpu_sys"])
+async def _redis_cpu(door):
+    told = await door.call("INFO", "cpu")
+    if not isinstance(told, dict):
+        told = dict(line.split(":") for line in told.decode().splitlines() if ":" in line)
+    return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
 
 
 async def _measure(url, rows, rounds):
-    ledger = RedisLedger(url)
+    ledger, door = RedisLedger(url), RedisDoor(url)
     costs = {True: [], False: []}
     for number in range(rounds + 1):
         # who goes first changes, since a machine that is warm or busy favours one of them
         for counts in (True, False) if number % 2 else (False, True):
             redis_ledger.count_arguments = COUNTING if counts else _not_counting
-            cost = await _round(ledger, f"run-bench-{number}-{counts}", rows)
+            cost = await _round(ledger, door, f"run-bench-{number}-{counts}", rows)
             if number:
                 costs[counts].append(cost)
     await ledger.close()
+    await door.close()
     return costs
 
 

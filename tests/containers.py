@@ -187,9 +187,11 @@ class Composition:
         return container
 
     def down(self) -> None:
-        """Stop everything, the last first."""
-        for service in [*self.running][::-1]:
-            self.stop(service)
+        """Stop everything, each before what it depends on."""
+        every = {name for service in self.compose.services.values() for name in service.get("profiles", ())}
+        for service in self.compose.active(*every)[::-1]:
+            if service in self.running:
+                self.stop(service)
 
     def close(self) -> None:
         """End what still lives, at once."""

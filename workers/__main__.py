@@ -8,7 +8,7 @@ from importlib import import_module
 from pipeline.core.errors import LedgerRefused, SettingsError
 from pipeline.edges.embedded import leave_server
 from pipeline.edges.embedded_worker import called
-from pipeline.edges.environment import process_environment
+from pipeline.edges.environment import open_to_others, process_environment
 from pipeline.edges.imports import keep_out_unused
 from pipeline.edges.log_secrets import secrets_of
 from pipeline.edges.logs import configure, hide
@@ -31,6 +31,8 @@ def main() -> int:
         settings = from_environment()
         if settings.key is not None:
             hide([settings.key.reveal()])
+        if said := open_to_others(process_environment()):
+            _log.warning("%s", said, extra={"event": "readable_secret"})
         if not redis_place(settings.redis_url).is_private:
             see_that_it_lets_us_in(settings.redis_url)
         from workers.serving import serve  # noqa: PLC0415 - it takes a second, and what is wrong is told before

@@ -11,7 +11,6 @@ from uuid import uuid4
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from pipeline.core.account import key_fingerprint
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.happenings import Chronicle
 from pipeline.core.lead import place_of
@@ -30,10 +29,11 @@ from pipeline.flows.scheduling import FiringSchedules
 from pipeline.ports import WorkerCard
 from workers.beside import duties
 from workers.holders import unique_name
+from workers.keys import MainKeys
 from workers.row_log import RowLog
 from workers.scheduling import tell_moved
 from workers.settings import WorkerSettings
-from workers.stopping import stopping
+from workers.stopping import stop, stopping
 
 REGISTER_TICKS = 5
 """Ticks between two registrations: one second, a fifth of their life."""
@@ -41,12 +41,24 @@ REGISTER_TICKS = 5
 AWAY_EVERY_S = 30.0
 """Redis being away is told at once, and then this often."""
 
+LEAVE_S = 8.0
+"""A lock that can't be given back in this time lapses by itself; a stop has taken up to 20 s before."""
+
+_BEATING: list[threading.Thread] = []
 _log = logging.getLogger("vidbatch.heartbeat")
 
 
 def start(app: Celery, name: str, settings: WorkerSettings) -> None:
     """Start the heartbeat of this process."""
-    threading.Thread(target=_run, args=(app, name, settings), name="heartbeat", daemon=True).start()
+    _BEATING.append(threading.Thread(target=_run, args=(app, name, settings), name="heartbeat", daemon=True))
+    _BEATING[-1].start()
+
+
+def leave() -> None:
+    """Wait until the heartbeat has let go of what it holds, and its duties of what they began; not for ever."""
+    stop()
+    for thread in _BEATING:
+        thread.join(LEAVE_S)
 
 
 def _run(app: Celery, name: str, settings: WorkerSettings) -> None:
@@ -68,6 +80,7 @@ class _Pulse:
         self._heartbeat = Heartbeat(
             self._ledger, clock, self._name, self._issue, self._queued, fire, seen=self._tell, recorded=rows
         )
+        self._keys = MainKeys(settings.redis_url, self._ledger)
         self._acts = False
         self._away_told = float("-inf")
         self._away = False
@@ -91,7 +104,10 @@ class _Pulse:
             await asyncio.sleep(TICK_S)
         await self._heartbeat.leave()
         for duty in self._beside:
-            await duty.leave()
+            try:
+                await duty.leave()
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("%s did not let go", type(duty).__name__, extra={"event": "duty_failed"})
 
     async def _look_beside(self) -> None:
         for duty in self._beside:
@@ -145,12 +161,11 @@ class _Pulse:
             _log.log(level, "%s, %d rows: %s", told.name, told.steps, fate, extra={"event": "replayed"})
 
     async def _register(self) -> None:
-        key = self._settings.key
         card = WorkerCard(
             name=self._name,
             roles=tuple(self._settings.shifts),
             shifts=max(self._settings.shifts.values()),
-            key_fingerprints=(key_fingerprint(key.reveal()),) if key else (),
+            key_fingerprints=await self._keys.served(self._monotonic()),
             ledger_version=LEDGER_VERSION,
             media_roots=self._settings.media_roots,
             by_role={role.value: most for role, most in self._settings.shifts.items()},

@@ -9,18 +9,17 @@ import logging
 import os
 import random
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
 import uvloop
 
-from pipeline.core.account import key_fingerprint
 from pipeline.core.answering import Judge, Verdict
 from pipeline.core.answers import Completion
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.media_roots import covers
-from pipeline.core.policy import FOLLOWS, HOLDS
 from pipeline.core.snapshot import RunSnapshot, RunState
 from pipeline.core.tickets import Role
 from pipeline.edges.clock import MachineClock, time_of_day_us
@@ -43,21 +42,12 @@ from pipeline.ports import RunCard
 from workers.apis import Apis
 from workers.holders import unique_name
 from workers.keeping import Keeping
+from workers.keys import Keys
 from workers.row_log import RowLog
-from workers.settings import HOLDING_SHIFT_S, SHIFT_S, WorkerSettings, from_environment
+from workers.settings import WorkerSettings, from_environment
 from workers.stopping import stopping
 from workers.turns import Turn
-
-WINDOW = {Role.SUBMIT: 96, Role.POLL: 256}
-"""Rows in hand at a time: enough to hide the API's answer time; of those to be sent few enough that a crash leaves few
-unknown."""
-
-FOLLOWED = 2_048
-"""Streams that one poll shift follows at a time."""
-
-GATHER_S = {Role.SUBMIT: 0.02, Role.POLL: 0.05}
-"""How long rows wait for others: each group costs Redis and us as much as several rows. The answer to a poll can wait,
-an id that nobody else knows had better not."""
+from workers.windows import GATHER_S, window_of
 
 FAREWELL_S = 2.0
 
@@ -74,12 +64,18 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._clock = MachineClock()
         self._ledger = RedisLedger(settings.redis_url)
-        self._apis = Apis(settings, self._clock)
+        self._keys = Keys(settings.redis_url)
+        self._apis = self._made_apis()
         self._folders: dict[str, LocalRunFolder] = {}
         self._judging: tuple[str, Judge] | None = None
         self._keep = Keeping(settings)
         self._rows = RowLog(_log, self._clock.monotonic)
         self._foreign: set[str] = set()
+
+    def _made_apis(self) -> Apis:
+        """The doors to the API, with the key of now."""
+        self._fingerprint = self._keys.fingerprint
+        return Apis(replace(self._settings, key=self._keys.key), self._clock)
 
     def hold(self, role: Role, run_id: str) -> None:
         """Hold one shift. Redis or the disk failing ends the shift, not the worker."""
@@ -114,13 +110,13 @@ class Runtime:
 
     async def _hold(self, role: Role, run_id: str) -> None:
         card = await self._ledger.card(run_id)
-        if card is None or not self._serves(role, card):
+        if card is None or not await self._serves(role, card):
             return
         holder = f"{self._name}-{next(_ids)}"
         most = await self._most(role)
         if not await self._ledger.begin_shift(run_id, role, holder, most):
             return
-        window, seconds = _window(role, card.policy.mode)
+        window, seconds = window_of(role, card.policy.mode)
         turn = Turn(self._clock.monotonic, seconds, most)
         lease_s, gather_s, reach = card.policy.lease_s, GATHER_S.get(role, 0.0), self._apis.reach(card)
         recorded = partial(self._rows, run_id)
@@ -145,12 +141,15 @@ class Runtime:
                 if turn.is_long:
                     turn.seen(len(await self._ledger.active_runs()))
 
-    def _serves(self, role: Role, card: RunCard) -> bool:
+    async def _serves(self, role: Role, card: RunCard) -> bool:
         """Whether this worker holds the run's key, or sees the run's files, whichever the role needs."""
         if role in {Role.SUBMIT, Role.POLL}:
-            key = self._settings.key
-            if key is None or key_fingerprint(key.reveal()) != card.key_fingerprint:
+            await self._keys.look()
+            if not await self._keys.serves(card.key_fingerprint):
                 return False
+            if self._keys.fingerprint != self._fingerprint:
+                before, self._apis = self._apis, self._made_apis()
+                await before.close()
             return role is Role.POLL or self._reads_videos(card)
         if self._folder(card).holds(card.token):
             return True
@@ -242,20 +241,12 @@ class Runtime:
     async def _close(self) -> None:
         self._folders.clear()  # what they keep on this machine goes with them
         await self._apis.close()
+        await self._keys.close()
         await self._ledger.close()
         pending = asyncio.all_tasks() - {asyncio.current_task()}
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-
-
-def _window(role: Role, mode: str) -> tuple[int, float]:
-    """Rows in hand at a time, and seconds in which a shift takes some: longer where each is held for long."""
-    if role is Role.POLL and mode in FOLLOWS:
-        return FOLLOWED, HOLDING_SHIFT_S
-    if role is Role.SUBMIT and mode in HOLDS:
-        return WINDOW[role], HOLDING_SHIFT_S
-    return WINDOW.get(role, 1), SHIFT_S
 
 
 def _tell_finished(run: RunSnapshot) -> None:

@@ -67,6 +67,7 @@ def serve(settings: WorkerSettings) -> None:
     gc.enable()
     _log.info("serving %s", ", ".join(settings.shifts), extra={"event": "worker_started", **_told_of(settings)})
     worker.start()
+    pulse.leave()
     if worker.exitcode:
         sys.exit(worker.exitcode)  # its consumer could not go on, and whoever supervises it must see that
 

@@ -10,16 +10,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import click
+
 from pipeline.core.account import Secret
 from pipeline.core.errors import KeyMissing, SettingsError
-from pipeline.edges.environment import key_from
+from pipeline.edges.environment import KEY, KEY_COMMAND, KEY_FILE, key_from, open_to_others
 
 FILE = "vidbatch.toml"
 SHIPPED_PRICES = Path(__file__).with_name("prices.toml")
 
 ENVIRONMENT = {
     "VIDBATCH_API_KEY": "the API key",
-    "VIDBATCH_API_KEY_FILE": "a file that holds the API key",
+    "VIDBATCH_API_KEY_FILE": "a file that holds the API key; workers look at it again every 5 s",
+    "VIDBATCH_API_KEY_COMMAND": "a command, such as a secret store's, that prints the API key; it gets no shell",
     "VIDBATCH_API": "which API is spoken there: foxapi or openai",
     "VIDBATCH_BASE_URL": "the API's address",
     "VIDBATCH_NOTIFY_SECRET": "what control workers sign webhooks with",
@@ -152,8 +155,10 @@ def known_key(configuration: Configuration, environment: Mapping[str, str]) -> S
     """The key, where there is one."""
     named = configuration.file.api_key_file
     told = dict(environment)
-    if named and not (told.get("VIDBATCH_API_KEY") or told.get("VIDBATCH_API_KEY_FILE")):
-        told["VIDBATCH_API_KEY_FILE"] = named
+    if named and not any(told.get(name) for name in (KEY, KEY_FILE, KEY_COMMAND)):
+        told[KEY_FILE] = named
+    if said := open_to_others(told):
+        click.echo(f"warning: {said}", err=True)
     return key_from(told)
 
 

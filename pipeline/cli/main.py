@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.plain_echo import guard_echo
 from pipeline.core.errors import PausedError, SystemTrouble, UsageError, VidbatchError
 from pipeline.edges.imports import keep_out_unused
 
@@ -147,6 +148,7 @@ def run() -> None:
     """Entry point of the command: one clear sentence for whatever is raised on purpose, and the exit code."""
     gc.set_threshold(GARBAGE)
     keep_out_unused()
+    guard_echo()
     try:
         sys.exit(main.main(standalone_mode=False) or 0)
     except VidbatchError as error:

@@ -12,6 +12,7 @@ from rich.text import Text
 from pipeline.cli.screen import Speed, left, spent, waits
 from pipeline.core.bounds import sending_words
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.plain import plain
 from pipeline.core.snapshot import RunSnapshot
 
 
@@ -25,7 +26,7 @@ class Live:
 
     def say(self, text: str) -> None:
         """One line above the picture."""
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(plain(text)), soft_wrap=True)
 
     def show(self, run: RunSnapshot, speed: Speed, estimate: Mapping[str, Any] | None) -> None:
         """Draw the run as it is now."""

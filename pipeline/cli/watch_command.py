@@ -25,6 +25,7 @@ from pipeline.core.account import Secret, key_fingerprint
 from pipeline.core.deadline import Outlook, forecast_object
 from pipeline.core.errors import UsageError
 from pipeline.core.lifecycle import Outcome
+from pipeline.core.plain import plain
 from pipeline.core.snapshot import RunSnapshot
 from pipeline.core.waiting import waits_for
 from pipeline.edges.clock import local_now, unix_seconds
@@ -92,7 +93,7 @@ async def _follow(url: str, run_id: str, name: str, key: Secret | None) -> int:
 
 
 def _out(stream: TextIO, text: str) -> None:
-    stream.write(text)
+    stream.write(plain(text))
     stream.flush()
 
 

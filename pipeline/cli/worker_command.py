@@ -7,7 +7,7 @@ import click
 from pipeline.cli import log_options, media_options, options
 from pipeline.cli.configuration import Configuration
 from pipeline.core.errors import SettingsError
-from pipeline.edges.environment import become_worker, process_environment
+from pipeline.edges.environment import KEY, KEY_COMMAND, KEY_FILE, become_worker, process_environment
 
 
 @click.command(name="worker")
@@ -45,8 +45,8 @@ def command(
     if not redis_url:
         raise SettingsError("--redis: a worker needs the Redis server of the fleet, such as redis://host:6379/0")
     environment = dict(process_environment())
-    if configuration.file.api_key_file and not environment.get("VIDBATCH_API_KEY"):
-        environment.setdefault("VIDBATCH_API_KEY_FILE", configuration.file.api_key_file)
+    if configuration.file.api_key_file and not any(environment.get(name) for name in (KEY, KEY_COMMAND)):
+        environment.setdefault(KEY_FILE, configuration.file.api_key_file)
     environment |= {"VIDBATCH_REDIS": redis_url, "VIDBATCH_ROLES": roles, "VIDBATCH_WORKERS": str(workers)}
     environment |= {"VIDBATCH_LOG_FORMAT": log_format, "VIDBATCH_LOG_LEVEL": log_level}
     environment["VIDBATCH_MEDIA_ROOT"] = os.pathsep.join(media_root)

@@ -32,6 +32,8 @@ EVENTS = {
     "redis_away": "Redis does not answer, or not as it should; what was under way is told later. One line in 30 s",
     "redis_back": "it does again",
     "redis_refuses": "Redis does not let the worker in: a password, a rule or a certificate; the worker ends, with 5",
+    "key_replaced": "the API key's file, or command, gives another key, which is used from now on",
+    "readable_secret": "a file that holds a secret can be read by other users of the machine",
     # runs
     "run_seen": "the heartbeat that has just begun to act looks after this run, too",
     "run_opened": "a run has begun, or goes on from disk",

@@ -35,7 +35,8 @@ _SHAPES = (
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
     (SIGNED, rf"\1{HIDDEN}"),
     # what signs URLs of other stores
-    (r"((?:[?&]|\\u0026)(?:x-goog-(?:signature|credential)|signature|sig)(?:=|%3D|\\u003d))[^&\s\"'<>\\]+", rf"\1{HIDDEN}"),
+    (r"((?:[?&]|\\u0026)(?:x-goog-(?:signature|credential)|signature|sig)(?:=|%3D|\\u003d))[^&\s\"'<>\\]+",
+     rf"\1{HIDDEN}"),
 )  # fmt: skip
 _PATTERNS = tuple((re.compile(shape, re.ASCII | re.IGNORECASE), mask) for shape, mask in _SHAPES)
 

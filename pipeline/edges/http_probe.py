@@ -6,9 +6,11 @@ It goes where the manifest says, and on to where that leads over http(s); it sen
 import asyncio
 import socket
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 
 from pipeline.core.preflight import LOOKED_AT, NO_SUCH_NAME, Looked, is_enough
 
@@ -18,6 +20,32 @@ AT_A_HOST = 4
 
 _MOVED = frozenset((301, 302, 303, 307, 308))
 _NO_NAME = frozenset((socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)))
+
+
+FORBIDDEN = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32")))
+"""Where clouds tell machines their credentials, and no video is. A manifest leads us where it wants, redirects too."""
+
+
+def is_forbidden(host: str) -> bool:
+    """Whether an address is one at which no video is looked for; a name is none until it is looked up."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any(mapped.version == network.version and mapped in network for network in FORBIDDEN)
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """The system's, without the addresses that are forbidden: whatever a name leads to is looked at when it is used."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        if any(is_forbidden(one["host"]) for one in found):
+            raise ValueError(f"{host} leads to an address that is not looked at")
+        return found
 
 
 class Probe:
@@ -52,6 +80,8 @@ class Probe:
         if method == "GET":
             headers["range"] = f"bytes=0-{LOOKED_AT - 1}"
         for _ in range(MOST_REDIRECTS + 1):
+            if is_forbidden(urlsplit(url).hostname or ""):
+                return Looked(trouble="forbidden_address")
             async with self._opened().request(method, url, headers=headers, allow_redirects=False) as answer:
                 onward = answer.headers.get("location")
                 if answer.status in _MOVED and onward:
@@ -65,7 +95,9 @@ class Probe:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._at_once, limit_per_host=AT_A_HOST, force_close=True)
+            connector = aiohttp.TCPConnector(
+                resolver=_Resolver(), limit=self._at_once, limit_per_host=AT_A_HOST, force_close=True
+            )
             self._session = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
             )

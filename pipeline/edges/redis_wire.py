@@ -16,6 +16,7 @@ from pipeline.core.limits import Limits
 from pipeline.core.observations import pack_observed
 from pipeline.core.pacing import AccountSeen, LaneSeen, Pace
 from pipeline.core.permits import gap_us
+from pipeline.core.plain import plain
 from pipeline.core.policy import HOLDS, Policy
 from pipeline.core.records import pack, pack_ending, saved_line, unpack
 from pipeline.core.snapshot import RunSnapshot, RunState
@@ -88,7 +89,7 @@ def told(problem: Problem | None) -> str:
 
 def in_one_line(text: str) -> str:
     """What a line on a screen can hold."""
-    return " ".join(text.split())[:500]
+    return plain(" ".join(text.split()))[:500]
 
 
 def check_version(run_id: str, version: bytes | None) -> None:

@@ -130,6 +130,7 @@ class CommandingSchedules:
         self._fail = fail
         self._launches: _Tasks = {}
         self._looks: _Tasks = {}
+        self._giving: dict[str, str] = {}
         self._doubts: dict[str, _Doubt] = {}
 
     async def look(self) -> None:
@@ -147,10 +148,14 @@ class CommandingSchedules:
 
     async def leave(self) -> None:
         """End the commands that are being given; the next worker gives them at once."""
-        tasks = [*self._launches.values(), *self._looks.values()]
+        giving, tasks = dict(self._giving), [*self._launches.values(), *self._looks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for name, firing_id in giving.items():
+            # not in the task itself: one that was cancelled is let do nothing more by whatever waits
+            with suppress(LedgerUnavailable):
+                await self._change(name, partial(self._released, firing_id))
 
     async def idle(self) -> None:
         """Wait until nothing that was begun goes on."""
@@ -181,6 +186,7 @@ class CommandingSchedules:
 
     async def _give(self, schedule: Schedule, firing: Firing) -> None:
         name, firing_id = schedule.name, firing.firing_id
+        self._giving[name] = firing_id
         command = asyncio.create_task(self._launched(schedule, firing))
         try:
             while not command.done():
@@ -189,13 +195,12 @@ class CommandingSchedules:
                     return
             launched, ended = command.result()
             await self._until_kept(name, lambda book, now: self._after(book, firing_id, launched, ended, now))
-        except asyncio.CancelledError:
-            await self._ended(command)
-            with suppress(LedgerUnavailable):
-                await self._change(name, lambda book, now: launches.released(book, firing_id, self._holder, now))
-            raise
         finally:
             await self._ended(command)
+            del self._giving[name]
+
+    def _released(self, firing_id: str, book: Book, now_ms: int) -> Book | None:
+        return launches.released(book, firing_id, self._holder, now_ms)
 
     async def _launched(self, schedule: Schedule, firing: Firing) -> tuple[Launched, RunEnd]:
         """What the command came to; of a run that is over already, what OUT says of it, under the same lease."""

@@ -2,12 +2,17 @@
 
 import re
 import tomllib
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from pipeline.core.lifecycle import Outcome, State, diagram
+from tests.documents import documents
 
-DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/design.md", "docs/glossary.md", "docs/quickstart.md")
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in documents(ROOT)]
+PICTURES = ("docs/how-it-works.svg",)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +82,28 @@ def test_the_words_are_in_order(glossary):
     assert words == sorted(words)
 
 
+def test_every_word_of_the_glossary_is_used(glossary, root):
+    modules = [path for folder in ("pipeline", "workers") for path in (root / folder).rglob("*.py")]
+    others = [root / name for name in DOCUMENTS if name != "docs/glossary.md"]
+    used = " ".join(path.read_text(encoding="utf-8") for path in [*others, *modules]).lower()
+    words = {word.lower() for cell in first_cells(glossary.partition("\n## ")[0]) for word in cell.split(", ")}
+    assert {word for word in words if not re.search(rf"\b{re.escape(word)}(?:s|es|ed|d)?\b", used)} == set()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_loads_nothing_and_is_read_in_light_and_in_dark(root, name):
+    text = (root / name).read_text(encoding="utf-8")
+    tree = ET.fromstring(text)
+    tags = {element.tag.rpartition("}")[2] for element in tree.iter()}
+    assert not tags & {"script", "image", "use", "foreignObject", "a"}
+    assert {"title", "desc"} <= tags
+    addresses = re.findall(r"(?:https?:|//)[^\s\"')]+", text)
+    assert addresses == ["http://www.w3.org/2000/svg"]
+    light, dark = text.split("@media (prefers-color-scheme: dark)")
+    painted = [set(re.findall(r"\.(\w+) \{ (?:fill|stroke): ?#|\.(\w+) \{ fill", part)) for part in (light, dark)]
+    assert painted[0] == painted[1], "each colour has its like in the dark"
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_link_leads_somewhere(root, name):
     document = root / name
@@ -84,7 +111,7 @@ def test_every_link_leads_somewhere(root, name):
     lost = []
     for link in links:
         path, _, anchor = link.partition("#")
-        if path.startswith("https://"):
+        if path.startswith(("https://", "http://")):
             continue
         target = (document.parent / path).resolve() if path else document
         if not target.is_file() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):

@@ -204,3 +204,16 @@ async def test_a_worker_of_this_version_that_tells_one_number_for_all_roles_is_r
     store.set("vidbatch:worker:w", orjson.dumps({**card, "ledger_version": LEDGER_VERSION}))
     [worker] = await ledger.workers()
     assert [worker.shifts_of(role) for role in ("submit", "poll", "write")] == [3, 3, 0]
+
+
+async def test_what_scripts_leave_that_come_to_a_lost_ledger_is_no_run_and_keeps_none_from_being_made(ledger, store):
+    card = await ledger.card(RUN)
+    store.flushall()
+    for late in (ledger.claim_submit(RUN, "w", 4), ledger.claim_polls(RUN, "w", 4), ledger.results(RUN, 4)):
+        await late
+    await ledger.set_state(RUN, RunState.PAUSED, "late")
+    store.hset(f"vidbatch:run:{RUN}:meta", "fed", 7)
+    assert (await ledger.card(RUN), await ledger.snapshot(RUN)) == (None, None)
+    assert await ledger.open_run(card, recover_until=0, ended={}, done=Rows())
+    made = await ledger.snapshot(RUN)
+    assert (made.state, made.fed, made.reason) == (RunState.RUNNING, 0, "")

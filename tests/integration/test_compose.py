@@ -43,7 +43,7 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"] 
 COMMANDS = {name: service for name, service in OURS.items() if "entrypoint" not in service}
 WORKERS = {name: service for name, service in COMMANDS.items() if service["command"][0] == "worker"}
 UP = {"redis", *Role, "metrics", "flower", "prometheus"}
-JOBS = {"vidbatch", "demo"}
+JOBS = ("vidbatch", "demo")
 """What a person starts, and what ends by itself."""
 
 
@@ -249,7 +249,7 @@ def test_no_container_may_do_more_than_it_must(name):
     assert not service.get("user", "").startswith("0")
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - JOBS))
+@pytest.mark.parametrize("name", sorted({*SERVICES} - {*JOBS}))
 def test_every_service_has_a_check_of_its_health_and_comes_back(name):
     own = SERVICES[name].get("healthcheck")
     command = own["test"] if own else image_of(ROOT / "Dockerfile", "").healthcheck

@@ -51,13 +51,29 @@ class Cut:
         return getattr(self._schedules, name)
 
 
+class Careful(MemorySchedules):
+    """In memory, and as the door to Redis is: a task that was cancelled gets nothing from it any more."""
+
+    async def book(self, name):
+        self._keep_cancelled()
+        return await super().book(name)
+
+    async def put(self, name, before, after, over=()):
+        self._keep_cancelled()
+        return await super().put(name, before, after, over)
+
+    def _keep_cancelled(self):
+        if asyncio.current_task().cancelling():
+            raise asyncio.CancelledError
+
+
 class World:
     """One Redis, its clock, and what commands come to: `launcher` is every worker's."""
 
     def __init__(self, begin="2026-01-01 12:00"):
         self.now = ms(begin)
         self.ledger = MemoryLedger(lambda: self.now)
-        self.schedules = MemorySchedules(lambda: self.now)
+        self.schedules = Careful(lambda: self.now)
         self.failures = []
         self.given = []
         self.answers = []

@@ -4,7 +4,9 @@
 -- RETURNS 1 when made, 0 when it was there
 -- TTL none
 -- PART given_cap
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'card') == 1 then return 0 end
+-- what a script left that came to a ledger which its server had lost
+redis.call('DEL', KEYS[1])
 for i = 4, #ARGV, 2 do
   if ARGV[i + 1] ~= '' then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 end

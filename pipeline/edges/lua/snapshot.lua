@@ -6,8 +6,8 @@
 --         lapsed, pending, pending due, results, accepted ids not on disk, live shifts and tickets by role ..., led, late ids to be
 --         asked for, those due}
 -- TTL none; expired shifts and tickets are removed
+if redis.call('HEXISTS', KEYS[1], 'card') == 0 then return nil end
 local meta = redis.call('HGETALL', KEYS[1])
-if #meta == 0 then return nil end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local reply = {
