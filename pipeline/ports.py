@@ -133,10 +133,10 @@ class RunEnd:
 class Launcher(Protocol):
     """Gives a schedule's command, as a person would, and reads how its run ended. Neither raises."""
 
-    async def launch(self, schedule: Schedule, arguments: Sequence[str]) -> Launched:
+    async def launch(self, schedule: Schedule, firing_id: str, arguments: Sequence[str]) -> Launched:
         """Give `vidbatch run ARGUMENTS --yes --detach` in the schedule's folder, and wait until it returns.
 
-        Where it is cancelled, the command is ended first.
+        Given again for the same firing it begins no second run. Where it is cancelled, the command is ended first.
         """
         ...
 

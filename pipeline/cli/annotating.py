@@ -13,6 +13,7 @@ from pipeline.cli.preparing import Prepared, first_rejections, prepare
 from pipeline.cli.screen import Screen
 from pipeline.cli.sending import send
 from pipeline.cli.sharing import found_before
+from pipeline.core.scheduled import FIRING
 from pipeline.edges.clock import local_now
 from pipeline.edges.embedded_worker import Waiting
 from pipeline.edges.environment import process_environment
@@ -48,6 +49,7 @@ def planned(
         progress=None,
         tokens_per_second=configuration.file.tokens_per_second,
         refresh=not given["reuse"],
+        firing=process_environment().get(FIRING, ""),
     )
 
 

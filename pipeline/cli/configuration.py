@@ -59,6 +59,7 @@ ENVIRONMENT = {
     "VIDBATCH_HEALTH_FILE": "a file that a worker touches at each registration, for checks of its health",
     "VIDBATCH_COORDINATOR_PID": "set by `run` for its own workers: the process to leave with",
     "VIDBATCH_WORKER_CALL": "set by `run` for its own workers: how they are told to begin",
+    "VIDBATCH_FIRING": "set by a control worker for a schedule's command: which firing gives it",
     "VIDBATCH_SERVER_USE": "set by `run` for its own workers: how they use the private server",
 }
 """Every variable that vidbatch reads, and what it gives."""

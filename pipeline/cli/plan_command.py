@@ -19,14 +19,8 @@ from pipeline.cli.plan_models import account_lines, account_object, asked
 from pipeline.cli.plan_text import plan_lines, promise_lines, promises
 from pipeline.cli.planning import plan_into, videos_of
 from pipeline.cli.preflight_text import preflight_lines, preflight_object
-from pipeline.cli.preparing import (
-    answered,
-    collections_of,
-    counts_of,
-    first_rejections,
-    sifted,
-    unfinished_of,
-)
+from pipeline.cli.preparing import counts_of, first_rejections, unfinished_of
+from pipeline.cli.reusing import answered, collections_of, sifted
 from pipeline.edges.clock import local_now
 from pipeline.edges.environment import process_environment
 from pipeline.edges.out_folder import OutFolder

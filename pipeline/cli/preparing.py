@@ -4,8 +4,7 @@ The same question for the same OUT is the same run, whatever the operational opt
 has to wait until the unfinished one is finished.
 """
 
-from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from typing import Any
 from pipeline.cli.asking import Question, identity_in, schema_described
 from pipeline.cli.estimating import estimate_of
 from pipeline.cli.planning import look_again, plan_into, videos_described, videos_of
+from pipeline.cli.reusing import answered, collections_of, sifted
 from pipeline.cli.wording import again_words, cancel_words
 from pipeline.core.columns import SCHEMA_VERSION
 from pipeline.core.errors import RunConflict
@@ -22,7 +22,6 @@ from pipeline.core.sifting import Sifted
 from pipeline.core.standing import COLLECTS, DEFAULT_OUTCOMES, parent_of
 from pipeline.edges.embedded import new_token
 from pipeline.edges.out_folder import OutFolder
-from pipeline.edges.places import Place
 from pipeline.edges.run_folder import LocalRunFolder
 from pipeline.flows.plan import PlanSummary
 
@@ -46,16 +45,19 @@ def prepare(
     progress: Callable[[int], None] | None,
     tokens_per_second: float | None = None,
     refresh: bool = False,
+    firing: str = "",
 ) -> Prepared:
     """Find this command's run in OUT, or plan a new one. RunConflict when OUT is busy with another.
 
     What OUT has answered is not asked again, unless to `refresh` it. A plan of which nothing was sent is made again
     when prices or the dataset were changed since. Where nothing is left to be sent, the newest run of these rows is
-    the command's.
+    the command's. A `firing` of a schedule has one run, however often its command is given.
     """
     ask = question.digest()
     out.make()
     with out.planning():
+        if firing and (begun := begun_by(out, firing)):
+            return begun
         if (same := asked_before(out, ask)) and _goes_on(same, question, out, prices, refresh=refresh):
             return same
         fresh = out.run(new_run_id())
@@ -76,6 +78,7 @@ def prepare(
             described |= schema_described(question.schema, shape)
             described |= videos_described(videos)
             described |= {"refresh": True} if refresh else {}
+            described |= {"firing": firing} if firing else {}
             described["estimate"] = estimate_of(unsent, described["prices"], out.path, tokens_per_second)
             fresh.describe(described)
         except BaseException:
@@ -91,44 +94,18 @@ def _still_the_same(asked: Prepared | None, summary: PlanSummary) -> Prepared | 
     return asked if asked.described["requests_digest"] == summary.requests_digest else None
 
 
-def answered(out: OutFolder, question: Question) -> dict[str, list[Place]]:
-    """The files of annotations that answer what is asked, by run: of the same API, held against the same schema."""
-    api, schema = question.identity, question.schema and question.schema.digest
-    files = out.answers()
-    return {
-        folder.run_id: files.get(folder.run_id, [])
-        for folder, described in ((folder, folder.described()) for folder in out.runs())
-        if identity_in(described) == api and described.get("schema_digest") == schema
-    }
-
-
-def collections_of(out: OutFolder) -> set[str]:
-    """The runs that only collected."""
-    return {folder.run_id for folder in out.runs() if COLLECTS in folder.described()}
-
-
-def sifted(
-    summary: PlanSummary, folder: LocalRunFolder, known: Mapping[str, Sequence[Place]], collections: Container[str] = ()
-) -> Sifted:
-    """Take out of a plan what need not be sent; all of it is, mostly, and then nothing has to be looked at."""
-    if not summary.requests or not (summary.repeated or any(known.values())):
-        return Sifted(
-            requests=summary.requests,
-            models=Counter(summary.models),
-            videos=summary.videos,
-            prompt_characters=summary.prompt_characters,
-            lengths=summary.lengths,
-            thinking=summary.thinking,
-        )
-    from pipeline.edges.sifting import sift  # noqa: PLC0415 - DuckDB is loaded only where there is something to compare
-
-    return sift(folder.draft, known, collections=collections)
-
-
 def asked_before(out: OutFolder, ask: str) -> Prepared | None:
     """The newest run with the same ask, or nothing."""
     for folder in out.runs():
         if folder.described()["ask"] == ask:
+            return found(folder)
+    return None
+
+
+def begun_by(out: OutFolder, firing: str) -> Prepared | None:
+    """The run that a schedule's firing began, by its name and id; nothing while it began none."""
+    for folder in out.runs():
+        if folder.begun and folder.described().get("firing") == firing:
             return found(folder)
     return None
 

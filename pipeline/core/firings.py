@@ -35,7 +35,8 @@ def added(schedule: Schedule, now_ms: int) -> Book:
 
 
 def replaced(book: Book, schedule: Schedule, now_ms: int) -> Book:
-    """The same schedule by other words; what has fired goes on as it was."""
+    """The same schedule by other words; what has fired, or should have by now, goes on as it was."""
+    book = fired(book, now_ms)
     firings = book.firings if schedule.notify else tuple(map(_untold, book.firings))
     return book.revised(schedule=schedule, next_ms=next_after(schedule.cron, schedule.tz, now_ms), firings=firings)
 

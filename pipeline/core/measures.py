@@ -9,6 +9,7 @@ from pipeline.core.costs import MICRO
 from pipeline.core.lifecycle import Outcome
 from pipeline.core.limits import Limits, strictest
 from pipeline.core.measured_runs import Labels, one_of, run_samples
+from pipeline.core.notices import is_waiting
 from pipeline.core.pacing import AccountSeen
 from pipeline.core.schedules import OPEN, Book, Firing, FiringState
 from pipeline.core.snapshot import RunSnapshot, RunState
@@ -21,8 +22,6 @@ Sample = tuple[str, Labels, float | Histogram]
 
 PACE_BY = ("starting", "searching", "found", "given", "tokens")
 OVER = (FiringState.ENDED, FiringState.SKIPPED, FiringState.MISSED)
-PAUSED_CODES = (3, 4)
-"""Exit codes of a run that waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +207,8 @@ def _schedule(seen: ScheduleMeasured) -> Iterator[Sample]:
     for state in FiringState:
         if state in OPEN:
             yield f"{name}open_firings", (*labels, state), float(sum(firing.state is state for firing in still))
-    yield f"{name}waits_for_person", labels, float(any(firing.exit_code in PAUSED_CODES for firing in still))
-    waiting = [notice for firing in book.firings for notice in firing.notices if not notice.delivered_ms]
+    yield f"{name}waits_for_person", labels, float(any(firing.exit_code is not None for firing in still))
+    waiting = [notice for firing in book.firings for notice in firing.notices if is_waiting(notice)]
     yield f"{name}notices_waiting", labels, float(len(waiting))
     yield from one_of(f"{name}last_state", labels, OVER, "" if seen.last is None else seen.last.state)
     if seen.last is not None:

@@ -157,7 +157,7 @@ SCHEDULES = _named(
     ("next_timestamp_seconds", _G, "When it fires next.", ()),
     ("paused", _G, "1 where a person paused it.", ()),
     ("open_firings", _G, "Firings that are not over, by where they stand.", ("state",)),
-    ("waits_for_person", _G, "1 where the run of an open firing is paused.", ()),
+    ("waits_for_person", _G, "1 where the run of an open firing is held until somebody acts.", ()),
     ("notices_waiting", _G, "Messages to its URL that did not arrive yet.", ()),
     ("last_state", _G, "1 for how the last firing that is over came out: ended, skipped or missed.", ("state",)),
     ("last_exit_code", _G, "Exit code of the last firing that ended.", ()),

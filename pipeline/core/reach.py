@@ -51,3 +51,8 @@ class Reach:
             return places
         self.until, self.trying = now + LONGEST_WAIT_S, True
         return min(places, FEW)
+
+    def nothing_came(self, now: float) -> None:
+        """There was no row to try with: another may come any moment, and is not to wait for those that try."""
+        if self.trying:
+            self.until, self.trying = now, False

@@ -34,6 +34,9 @@ _SHAPES = (
     (r"\bwhsec_[\w+/=-]{8,}", f"whsec_{HIDDEN}"),
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
     (SIGNED, rf"\1{HIDDEN}"),
+    # what signs URLs of other stores
+    (r"((?:[?&]|\\u0026)(?:x-goog-(?:signature|credential)|signature|sig)(?:=|%3D|\\u003d))[^&\s\"'<>\\]+",
+     rf"\1{HIDDEN}"),
 )  # fmt: skip
 _PATTERNS = tuple((re.compile(shape, re.ASCII | re.IGNORECASE), mask) for shape, mask in _SHAPES)
 

@@ -18,6 +18,9 @@ REFUSED: Mapping[str, str] = {
 }
 """Options of `run` that a scheduled one may not have, by the names of their values, and why."""
 
+FIRING = "VIDBATCH_FIRING"
+"""How a command is told which firing gives it: given again, it goes on with that one's run, and begins no other."""
+
 MOST_CHARACTERS = 100_000
 """Of a command: it is kept in Redis, and read with each look at the schedules."""
 

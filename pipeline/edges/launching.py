@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import MappingProxyType
 from typing import IO, Any
 
 import orjson
 
+from pipeline.core.scheduled import FIRING
 from pipeline.core.schedules import Schedule
 from pipeline.ports import Launched, RunEnd
 
@@ -19,6 +21,21 @@ COMMAND = ("-P", "-c", "from pipeline.cli.main import run; run()")
 """The command as it is installed; `-P`, so that nothing in the schedule's folder is taken for a module."""
 
 END = ("-P", "-m", "pipeline.cli.run_end")
+
+_ENTER = """
+import os, sys
+folder, *words = sys.argv[1:]
+try:
+    os.chdir(folder)
+except OSError as error:
+    print(f"{folder}: the command can't be given there: {error.strerror}", file=sys.stderr)
+    sys.exit(5)
+os.execv(sys.executable, [sys.executable, *words])
+"""
+ENTER = ("-I", "-S", "-c", _ENTER)
+"""Goes to the folder, and becomes the command there. Who begins a process in a folder waits, with all threads, until it
+is there: a mount whose server is away would stop the worker, its heartbeat and what it feeds.
+"""
 
 KEPT = ("VIDBATCH_API_KEY", "VIDBATCH_REDIS", "VIDBATCH_STATE", "VIDBATCH_MEDIA_ROOT")
 """How the variables begin that a command is told of its worker's: where and with what it works, not what it asks."""
@@ -47,15 +64,16 @@ class CommandLauncher:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = command_environment(environment)
 
-    async def launch(self, schedule: Schedule, arguments: Sequence[str]) -> Launched:
+    async def launch(self, schedule: Schedule, firing_id: str, arguments: Sequence[str]) -> Launched:
         """Give `vidbatch run ARGUMENTS --yes --detach`, and wait until it returns. Cancelled, it ends the command."""
         words = [*COMMAND, "run", *arguments, "--yes", "--detach", "--json"]
+        told = {FIRING: f"{schedule.name}/{firing_id}"}
         try:
-            code, printed, complained = await self._run(words, schedule.folder, LONGEST_S)
+            code, printed, complained = await self._run(words, schedule.folder, LONGEST_S, told)
         except TimeoutError:
             return Launched(SYSTEM, said=f"the command did not return within {LONGEST_S / 3600:.0f} hours")
         except OSError as error:
-            return Launched(SYSTEM, said=f"{schedule.folder}: the command can't be given there: {error.strerror}")
+            return Launched(SYSTEM, said=f"the command can't be started: {error.strerror}")
         return outcome(code, printed, complained)
 
     async def ended(self, folder: str, run_id: str, out: str) -> RunEnd:
@@ -65,20 +83,23 @@ class CommandLauncher:
         except TimeoutError:
             return RunEnd(known=False, said=f"{out} was not read within {LOOK_LONGEST_S:.0f} s")
         except OSError as error:
-            return RunEnd(known=False, said=f"{folder}: {error.strerror}")
+            return RunEnd(known=False, said=f"nobody can look at {out}: {error.strerror}")
         told = _last_object(printed)
         if code or "known" not in told:
             return RunEnd(known=False, said=_last_line(complained) or f"{out} can't be read")
         return RunEnd(**told)
 
-    async def _run(self, words: Sequence[str], folder: str, longest_s: float) -> tuple[int, bytes, bytes]:
+    async def _run(
+        self, words: Sequence[str], folder: str, longest_s: float, told: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[int, bytes, bytes]:
         # files, and no pipes: what a command leaves behind may hold those open, and asyncio waits for them
         with TemporaryFile() as printed, TemporaryFile() as complained:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                *ENTER,
+                folder,
                 *words,
-                cwd=folder,
-                env=self._environment,
+                env={**self._environment, **told},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=printed,
                 stderr=complained,

@@ -187,16 +187,13 @@ class CommandingSchedules:
     async def _give(self, schedule: Schedule, firing: Firing) -> None:
         name, firing_id = schedule.name, firing.firing_id
         self._giving[name] = firing_id
-        command = asyncio.create_task(self._launcher.launch(schedule, filled(schedule, firing.at_ms)))
+        command = asyncio.create_task(self._launched(schedule, firing))
         try:
             while not command.done():
                 await asyncio.wait({command}, timeout=RENEW_S)
                 if not command.done() and not await self._renewed(name, firing_id):
                     return
-            launched = command.result()
-            ended = RunEnd(known=False)
-            if launched.exit_code is not None and launched.run_id:
-                ended = await self._launcher.ended(schedule.folder, launched.run_id, launched.out)
+            launched, ended = command.result()
             await self._until_kept(name, lambda book, now: self._after(book, firing_id, launched, ended, now))
         finally:
             await self._ended(command)
@@ -204,6 +201,14 @@ class CommandingSchedules:
 
     def _released(self, firing_id: str, book: Book, now_ms: int) -> Book | None:
         return launches.released(book, firing_id, self._holder, now_ms)
+
+    async def _launched(self, schedule: Schedule, firing: Firing) -> tuple[Launched, RunEnd]:
+        """What the command came to; of a run that is over already, what OUT says of it, under the same lease."""
+        arguments = filled(schedule, firing.at_ms)
+        launched = await self._launcher.launch(schedule, firing.firing_id, arguments)
+        if launched.exit_code is None or not launched.run_id:
+            return launched, RunEnd(known=False)
+        return launched, await self._launcher.ended(schedule.folder, launched.run_id, launched.out)
 
     def _after(self, book: Book, firing_id: str, launched: Launched, ended: RunEnd, now_ms: int) -> Book | None:
         holder, code = self._holder, launched.exit_code
@@ -229,7 +234,7 @@ class CommandingSchedules:
             return await self._change(name, lambda book, now: launches.renewed(book, firing_id, self._holder, now))
         return True
 
-    async def _ended(self, command: asyncio.Task[Launched]) -> None:
+    async def _ended(self, command: asyncio.Task[tuple[Launched, RunEnd]]) -> None:
         if not command.done():
             command.cancel()
             await asyncio.wait({command})

@@ -214,6 +214,8 @@ class Shift:
             late = self._source is State.SUBMITTING and self._clock.monotonic() - now >= self._bench.lease_s
         except LedgerUnavailable:
             late = True
+        if late or not got.rows:
+            self._bench.reach.nothing_came(self._clock.monotonic())
         if late:  # or lost: the lease may have run out, so nothing of it is sent
             self._unheard = True
             return Claim((), self._hour.now_ms(), wait_ms=round(AWAY_WAIT_S * 1000), bound="redis")

@@ -29,7 +29,7 @@ def test_a_command_is_handed_over_in_its_folder_and_out_says_that_its_run_goes_o
     schedule = Schedule("nightly", "30 2 * * *", "Europe/Berlin", command, str(tmp_path))
 
     async def scene():
-        launched = await launcher.launch(schedule, filled(schedule, AT))
+        launched = await launcher.launch(schedule, "20260329T010000Z", filled(schedule, AT))
         assert (launched.exit_code, launched.out) == (None, str(tmp_path / "out-7")), launched
         ledger = RedisLedger(redis_url)
         run, card = await ledger.snapshot(launched.run_id), await ledger.card(launched.run_id)
@@ -46,6 +46,6 @@ def test_a_command_is_handed_over_in_its_folder_and_out_says_that_its_run_goes_o
 
 def test_a_manifest_that_is_not_there_is_told_in_its_own_words(launcher, tmp_path):
     schedule = Schedule("nightly", "30 2 * * *", "Europe/Berlin", ("day-{date}.csv", "--out", "out"), str(tmp_path))
-    launched = asyncio.run(launcher.launch(schedule, filled(schedule, AT)))
+    launched = asyncio.run(launcher.launch(schedule, "20260329T010000Z", filled(schedule, AT)))
     assert launched.exit_code == 2
     assert "day-2026-03-29.csv" in launched.said

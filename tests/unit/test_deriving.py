@@ -76,6 +76,26 @@ def run(tmp_path, out):
     return prepare(question, out, prices=prices, strict=False, progress=None)
 
 
+def test_a_firing_has_one_run_however_often_its_command_is_given_and_whatever_was_changed_since(tmp_path, out):
+    manifest = tmp_path / "tonight.csv"
+
+    def given(firing, video, *, refresh=True):
+        manifest.write_text(f"video_url,prompt\nhttps://videos.example/{video}.mp4,Describe.", encoding="utf-8")
+        question = Question((manifest,), Defaults(), "https://api.example", None)
+        return prepare(question, out, prices={}, strict=False, progress=None, refresh=refresh, firing=firing)
+
+    planned = given("nightly/1", "a")
+    first = given("nightly/1", "b")
+    assert first.folder.run_id != planned.folder.run_id, "a plan of which nothing was sent gives way"
+    first.folder.begin("redis://r", "identity")
+    assert given("nightly/1", "c").folder.run_id == first.folder.run_id
+    finish(first, {0: ("failed", "timeout")})
+    again = given("nightly/1", "b")
+    assert (again.folder.run_id, again.finished) == (first.folder.run_id, True)
+    second = given("nightly/2", "b")
+    assert (second.resumed, second.described["requests"]) == (False, 1)
+
+
 ENDS = {
     0: ("completed",),
     1: ("failed", "timeout"),

@@ -183,6 +183,11 @@ def test_another_expression_counts_from_now_on_and_leaves_open_what_is():
     assert (book.next_ms, book.firings[0].state) == (FIRST + HOUR, FiringState.RUNNING)
 
 
+def test_a_time_that_nobody_has_looked_at_yet_is_not_lost_with_the_words_that_are_replaced():
+    book = replaced(added(NIGHTLY, NOON), replace(NIGHTLY, cron="0 3 * * *"), FIRST + 500)
+    assert (book.next_ms, [one.state for one in book.firings]) == (FIRST + HOUR, [FiringState.DUE])
+
+
 def test_without_a_url_nobody_is_told_any_more():
     book = fired(at_work(), FIRST + DAY)
     assert any(is_waiting(notice) for one in book.firings for notice in one.notices)

@@ -32,7 +32,7 @@ def given(monkeypatch, tmp_path):
         monkeypatch.setattr(launching, "COMMAND", ("-c", program))
         schedule = Schedule("s", "0 2 * * *", "UTC", (), str(folder or tmp_path))
         launcher = CommandLauncher(environment or {"PATH": os.environ["PATH"]})
-        return await asyncio.wait_for(launcher.launch(schedule, arguments), WITHIN_S)
+        return await asyncio.wait_for(launcher.launch(schedule, "20260101T020000Z", arguments), WITHIN_S)
 
     return give
 
@@ -90,6 +90,24 @@ async def test_it_is_given_in_the_schedules_folder_with_its_arguments_and_nothin
     )
     launched = await given(program, "a b.csv", "--out", "{o}")
     assert launched == Launched(None, str(tmp_path), "run a b.csv --out {o} --yes --detach --json")
+
+
+async def test_a_folder_that_never_answers_stops_the_command_alone(given, monkeypatch, tmp_path):
+    settings = {}
+    begin = asyncio.create_subprocess_exec
+
+    async def begun(*words, **options):
+        settings.update(options)
+        return await begin(*words, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", begun)
+    await given("")
+    assert not {"cwd", "preexec_fn"} & settings.keys(), "whoever begins a process waits until it is in its folder"
+
+
+async def test_it_is_told_which_firing_gives_it(given):
+    launched = await given("import os, sys; sys.exit(print(os.environ['VIDBATCH_FIRING'], file=sys.stderr) or 2)")
+    assert launched == Launched(2, said="s/20260101T020000Z")
 
 
 async def test_a_folder_that_is_not_there_is_the_systems_fault(given, tmp_path):

@@ -7,9 +7,10 @@ import pytest
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.measured_runs import bound_by, paused_by
 from pipeline.core.measures import Measured, StoreMeasured, samples
+from pipeline.core.notices import RETRY_MS
 from pipeline.core.policy import Policy
 from pipeline.core.rows import Rows
-from pipeline.core.schedules import Book, Cause, Firing, FiringState, Schedule
+from pipeline.core.schedules import Book, Cause, Firing, FiringState, Notice, Schedule
 from pipeline.core.snapshot import PERSON_PAUSED, RunState
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.memory_schedules import MemorySchedules
@@ -141,6 +142,17 @@ async def test_a_schedule_tells_its_last_exit_code_beside_firings_that_were_skip
     assert told["last_exit_code",] == 1
     assert (told["last_state", "skipped"], told["last_state", "ended"]) == (1, 0)
     assert (told["open_firings", "running"], told["waits_for_person",]) == (1, 1)
+
+
+async def test_a_run_that_a_full_disk_holds_waits_for_a_person_and_a_message_that_was_given_up_for_nobody(loop_clock):
+    schedules, now = MemorySchedules(loop_clock.now_ms), loop_clock.now_ms()
+    notices = Notice("paused", tries=len(RETRY_MS) + 1, trouble="gone"), Notice("paused", tries=1, due_ms=now)
+    waits = Firing("f3", now, Cause.CRON, FiringState.RUNNING, now, exit_code=5, notices=notices)
+    book = Book(Schedule("nightly", "0 2 * * *", "UTC", (), "", notify="https://hook"), now + 60_000, (waits,))
+    assert await schedules.put("nightly", None, book)
+    seen = await looked(loop_clock, MemoryLedger(loop_clock.now_ms), schedules)
+    assert seen["vidbatch_schedule_waits_for_person", ("nightly",)] == 1
+    assert seen["vidbatch_schedule_notices_waiting", ("nightly",)] == 1
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ def test_after_the_wait_a_few_rows_try_and_no_more_until_they_are_heard_of():
     assert reach.take(2, now + 6) == 2
 
 
+def test_who_found_no_row_to_try_with_looks_again_at_once_and_takes_no_more_than_a_few():
+    reach, now = failed()
+    reach.take(96, now + 1)
+    reach.nothing_came(now + 1.1)
+    assert (reach.wait_s(now + 1.1), reach.take(96, now + 1.2)) == (0.0, FEW)
+    reach.heard(NothingSent(NO_WAY), now + 1.3, 0.0)
+    reach.nothing_came(now + 1.3)
+    assert reach.wait_s(now + 1.3) == 2, "a wait that a failure began is no such thing"
+
+
 def test_rows_that_fail_together_are_one_failure():
     reach, now = failed()
     for _ in range(50):

@@ -83,6 +83,7 @@ class World:
         self.ended_commands = self.asked = 0
         self.done = {}
         self.unknown = set()
+        self.slow = None
 
     # The clock.
 
@@ -95,7 +96,8 @@ class World:
 
     # The launcher.
 
-    async def launch(self, schedule, arguments):
+    async def launch(self, schedule, firing_id, arguments):
+        assert firing_id in {firing.firing_id for firing in (await self.schedules.book(schedule.name)).firings}
         self.given.append((schedule.name, *arguments))
         self.began.release()
         if self.hangs:
@@ -117,6 +119,8 @@ class World:
     async def ended(self, folder, run_id, out):
         assert folder == "/jobs"
         self.asked += 1
+        if self.slow is not None:
+            await self.slow.wait()
         if run_id in self.unknown:
             return RunEnd(known=False, said="not here")
         code = self.done.get(run_id)
@@ -418,6 +422,28 @@ async def test_a_worker_whose_firing_was_taken_over_ends_its_command(monkeypatch
     await asyncio.wait_for(first.idle(), 5)
     assert world.ended_commands == 1
     assert (await world.firing()).holder == "w2"
+
+
+async def test_a_command_is_not_given_again_while_its_out_is_read_however_long_that_takes(monkeypatch):
+    monkeypatch.setattr(scheduling, "RENEW_S", 0.01)
+    world = World()
+    world.answers, world.done["run-9"], world.slow = [Launched(0, "run-9", "/jobs/out")], 0, asyncio.Event()
+    await world.add()
+    await world.fire()
+    first, second = world.control("w1"), world.control("w2")
+    await first.look()
+    async with asyncio.timeout(5):
+        while not world.asked:  # noqa: ASYNC110 - the task says so
+            await asyncio.sleep(0.001)
+        for _ in range(4):
+            world.now += LEASE_MS - 1000
+            while (await world.firing()).lease_ms < world.now + LEASE_MS:  # noqa: ASYNC110 - the same
+                await asyncio.sleep(0.001)
+            await world.given_by(second)
+    world.slow.set()
+    await first.idle()
+    assert len(world.given) == 1
+    assert (await world.firing()).exit_code == 0
 
 
 async def test_what_came_of_a_command_is_kept_once_redis_is_back():

@@ -251,6 +251,14 @@ async def test_a_process_that_does_not_reach_the_api_takes_a_few_rows_at_a_time_
     assert len(held.rows) == 50, "others are not held back"
 
 
+async def test_a_claim_that_brought_no_row_is_no_try_to_reach_the_api(work):
+    await work.open(rows=8)
+    work.ledger.faults = [("claim_submit", LedgerUnavailable("away"))]
+    api = Api(accepted)
+    await work.submit(api, window=8, seconds=5.0, reach=Reach(failures=1))
+    assert sorted(api.asked) == list(range(8))
+
+
 async def test_rows_of_a_claim_that_nobody_heard_of_are_sent_at_once_and_are_in_no_doubt(work):
     await work.open(rows=20)
     work.ledger.faults = [("claimed", None), *[("claimed", LedgerUnavailable("away"))] * 2]

@@ -24,13 +24,13 @@ class Nights:
     sent: list = field(default_factory=list)
     runs: list = field(default_factory=list)
 
-    def run(self, rows, *more, code=0):
+    def run(self, rows, *more, code=0, **variables):
         path = self.terminal.folder / "tonight.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("id", "video_url", "prompt", "shelf"), *rows])
         before = self.api.summary()["posts_received"]
         command = ("run", path, "--out", "out", "--base-url", self.api.base_url, "--yes", "--json")
-        told = self.terminal(*command, *more)
+        told = self.terminal(*command, *more, **variables)
         assert told.code == code, told
         self.sent.append(self.api.summary()["posts_received"] - before)
         self.runs.append(orjson.loads(told.out))
@@ -108,6 +108,15 @@ def test_the_same_command_sends_what_failed_and_a_fresh_look_asks_all(nights):
     fresh = nights.run(rows, "--refresh")
     assert (fresh["requests"], fresh["reused"]) == (5, 0)
     assert nights.sent == [5, 1, 1, 0, 0, 5]
+
+
+@pytest.mark.slow
+def test_a_schedule_that_gives_a_command_again_after_its_run_was_over_pays_nothing_twice(nights):
+    rows = [*rows_of(4), ("bad", "https://videos.example/broken.mp4", "Describe.", "x")]
+    first = nights.run(rows, "--refresh", code=1, VIDBATCH_FIRING="nightly/1")
+    assert nights.run(rows[1:], "--refresh", code=1, VIDBATCH_FIRING="nightly/1")["run_id"] == first["run_id"]
+    nights.run(rows, "--refresh", code=1, VIDBATCH_FIRING="nightly/2")
+    assert nights.sent == [5, 0, 5]
 
 
 def test_a_row_that_can_not_be_asked_is_told_though_all_others_were_answered(nights):
