@@ -114,7 +114,8 @@ class _Pulse:
             try:
                 await duty.tick()
             except LedgerUnavailable as error:
-                _log.warning("%s was put off: %s", type(duty).__name__, error, extra={"event": "redis_away"})
+                if not self._away:  # else the ticks have told it, and tell it again
+                    _log.warning("schedules' duties were put off: %s", error, extra={"event": "redis_away"})
             except Exception:  # noqa: BLE001 - as above: one duty that fails must not end the others
                 _log.exception("%s failed", type(duty).__name__, extra={"event": "duty_failed"})
 

@@ -191,7 +191,10 @@ async def lacking(ledger: Ledger, key_fingerprint: str, media_roots: Sequence[st
         return f"no worker serves {', '.join(missing)}: start one with `vidbatch worker --roles {','.join(missing)}`"
     served = {role for worker in workers if key_fingerprint in worker.key_fingerprints for role in worker.roles}
     if key_fingerprint and not served >= {"submit", "poll"}:
-        return "no worker holds this run's API key: start one with the same VIDBATCH_API_KEY"
+        return (
+            "no worker holds this run's API key: start one with the same VIDBATCH_API_KEY, or, where another key took "
+            "its place, give the run's command again with that one"
+        )
     if media_roots and not any(
         covers(worker.media_roots, media_roots) for worker in workers if "submit" in worker.roles
     ):

@@ -16,6 +16,8 @@ from pipeline.core.schedules import Book, Cause, Firing, FiringState, Missed, No
 ON_TIME_MS = 60_000
 """A time that is longer ago when somebody looks was missed: no worker lived, or Redis was away."""
 
+_NOBODY = "no worker lived at that time, or Redis was away"
+
 MOST_QUEUED = 50
 MOST_MISSED = 200
 """So many missed times are told one by one; one line tells of all before them."""
@@ -163,15 +165,12 @@ def _skipped(schedule: Schedule, firing: Firing, why: str, now_ms: int) -> Firin
 
 def _missed(schedule: Schedule, times: Sequence[int], now_ms: int, *, since_ms: int | None) -> list[Firing]:
     """Firings that are over before they began; the last of them tells the schedule's URL of all."""
-    found = [
-        replace(_new(at, Cause.CRON, now_ms), state=FiringState.MISSED, said="no worker lived at that time")
-        for at in times
-    ]
+    found = [replace(_new(at, Cause.CRON, now_ms), state=FiringState.MISSED, said=_NOBODY) for at in times]
     if found and since_ms is not None:
-        said = f"no worker lived at that time, nor at those before it, from {when(schedule, since_ms)} on"
+        said = f"{_NOBODY}, nor at those before it, from {when(schedule, since_ms)} on"
         found[0] = replace(found[0], said=said)
     if found:
-        more = f"no worker lived at that time, nor at {len(found) - 1} before it" if len(found) > 1 else found[0].said
+        more = f"{_NOBODY}, nor at {len(found) - 1} before it" if len(found) > 1 else found[0].said
         found[-1] = replace(found[-1], said=more, notices=notices(schedule, "missed", now_ms))
     return found
 

@@ -10,6 +10,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from pipeline.edges.redis_place import RedisPlace
 
@@ -65,13 +66,17 @@ _CONNECTIONS: dict[str, type[AbstractConnection]] = {"redis": _OverTcp, "rediss"
 
 
 def connect(place: RedisPlace) -> aioredis.Redis:
-    """A client that tries nothing twice; its connections open with the first command."""
+    """A client that tries nothing twice; its connections open with the first command.
+
+    Of a connection that lay idle it sees whether the server has closed it: not so while it listens for maintenance.
+    """
     pool = aioredis.ConnectionPool(
         connection_class=_CONNECTIONS[place.address.scheme],
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
         client_name="vidbatch",
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
         **place.client_settings(),
     )
     return aioredis.Redis.from_pool(pool)

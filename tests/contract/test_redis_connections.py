@@ -57,3 +57,25 @@ async def test_a_command_that_nobody_answered_is_forgotten_with_its_connection(r
             await door.call("SET", "claimed", "1")
         assert await way.ends == "all forgotten"
         await door.close()
+
+
+async def test_connections_that_were_closed_while_they_lay_idle_cost_no_command(redis_url, redis_server):
+    ways, ends = [], []
+
+    async def serve(client, to_client):
+        ways.append(Way(redis_server.socket))
+        ends.append(to_client)
+        await ways[-1].serve(client, to_client)
+
+    async with asyncio.timeout(WITHIN_S), await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        door = RedisDoor(f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}/0")
+        await asyncio.gather(*(door.call("BLPOP", f"nothing:{number}", 0.1) for number in range(3)))
+        for end in ends:
+            end.close()
+        idle = door._client.connection_pool._available_connections
+        while not all(connection._reader.at_eof() for connection in idle):
+            await asyncio.sleep(0.01)
+        assert len(idle) == 3
+        assert await door.call("PING")
+        await door.close()
+        await asyncio.gather(*(way.ends for way in ways))

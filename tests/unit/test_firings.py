@@ -93,7 +93,7 @@ def test_many_missed_times_are_told_by_the_last_of_them_and_one_line():
     assert [one.state for one in book.firings] == [FiringState.MISSED] * MOST_MISSED + [FiringState.DUE]
     assert [place for place, one in enumerate(book.firings) if one.notices] == [MOST_MISSED - 1]
     assert book.firings[0].said.startswith(
-        "no worker lived at that time, nor at those before it, from 2026-01-01 12:01"
+        "no worker lived at that time, or Redis was away, nor at those before it, from 2026-01-01 12:01"
     )
     assert book.next_ms == NOON + 30 * DAY + 60_000
 
