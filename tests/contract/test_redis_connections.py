@@ -73,8 +73,8 @@ async def test_connections_that_were_closed_while_they_lay_idle_cost_no_command(
         for end in ends:
             end.close()
         idle = door._client.connection_pool._available_connections
-        while not all(connection._reader.at_eof() for connection in idle):
-            await asyncio.sleep(0.01)
+        for connection in idle:
+            assert not await connection._reader.read()
         assert len(idle) == 3
         assert await door.call("PING")
         await door.close()
