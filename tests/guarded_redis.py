@@ -50,6 +50,7 @@ class Certificates:
         issued = authority.issue_cert(name)
         cert, key = path.with_suffix(".pem"), path.with_suffix(".key")
         issued.private_key_pem.write_to_path(key)
+        key.chmod(0o600)
         for blob in issued.cert_chain_pems:
             blob.write_to_path(cert, append=True)
         return cert, key

@@ -1,7 +1,7 @@
 """The API key of one process while it works: looked at again, and whose runs it serves.
 
-The main process notes in Redis that a key took another's place, so that the new one serves the runs that were begun
-with the old one; and it has accounts tried again that the API blocked because of the old key.
+The main process notes in Redis, in the key chain, that a key took another's place, so that the new one serves the
+runs that were begun with the old one; and it has accounts tried again that the API blocked because of the old key.
 """
 
 import asyncio

@@ -47,7 +47,11 @@ from workers.row_log import RowLog
 from workers.settings import WorkerSettings, from_environment
 from workers.stopping import stopping
 from workers.turns import Turn
-from workers.windows import GATHER_S, window_of
+from workers.windows import window_of
+
+GATHER_S = {Role.SUBMIT: 0.02, Role.POLL: 0.05}
+"""How long rows wait for others: each group costs Redis and us as much as several rows. The answer to a poll can wait,
+an id that nobody else knows had better not."""
 
 FAREWELL_S = 2.0
 

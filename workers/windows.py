@@ -1,4 +1,4 @@
-"""How much a shift has in hand, and for how long it takes more, by its role and how answers come."""
+"""How many rows a shift has in hand at a time, and for how long it takes some."""
 
 from pipeline.core.policy import FOLLOWS, HOLDS
 from pipeline.core.tickets import Role
@@ -10,10 +10,6 @@ unknown."""
 
 FOLLOWED = 2_048
 """Streams that one poll shift follows at a time."""
-
-GATHER_S = {Role.SUBMIT: 0.02, Role.POLL: 0.05}
-"""How long rows wait for others: each group costs Redis and us as much as several rows. The answer to a poll can wait,
-an id that nobody else knows had better not."""
 
 
 def window_of(role: Role, mode: str) -> tuple[int, float]:

@@ -26,6 +26,8 @@ def guarded(redis_server):
     server = GuardedRedis(folder, redis_server.binary)
     (folder / "password").write_text(f"{PASSWORD}\n")
     (folder / "wrong").write_text("another-password\n")
+    for name in ("password", "wrong"):
+        (folder / name).chmod(0o600)
     yield server
     server.close()
     shutil.rmtree(folder, ignore_errors=True)
