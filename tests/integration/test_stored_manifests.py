@@ -33,13 +33,14 @@ def as_parquet():
     ("name", "content"),
     [
         ("m.csv", CSV),
-        ("m.CSV.gz", gzip.compress(CSV)),
+        ("m.CSV.gz", gzip.compress(CSV, mtime=0)),
         ("m.csv.zst", zstandard.compress(CSV)),
         ("m.tsv", CSV.replace(b",", b"\t")),
         ("m.jsonl", JSONL),
-        ("m.ndjson.gz", gzip.compress(JSONL)),
+        ("m.ndjson.gz", gzip.compress(JSONL, mtime=0)),
         ("m.parquet", as_parquet()),
     ],
+    ids=["csv", "csv.gz", "csv.zst", "tsv", "jsonl", "ndjson.gz", "parquet"],
 )
 def test_an_object_is_read_as_a_file_is_and_fetched_once(store, tmp_path, name, content):
     key = f"{store.bucket()}/nights/{name}"
