@@ -23,9 +23,9 @@ from pipeline.edges.redis_keys import LEDGER_VERSION, QUEUES
 from pipeline.edges.redis_ledger import RedisLedger
 from pipeline.edges.redis_schedules import RedisSchedules
 from pipeline.edges.spill import SpillFolder
+from pipeline.flows.firing import FiringSchedules
 from pipeline.flows.heartbeat import TICK_S, Heartbeat
 from pipeline.flows.replay import Fate, Replay
-from pipeline.flows.scheduling import FiringSchedules
 from pipeline.ports import WorkerCard
 from workers.beside import duties
 from workers.holders import unique_name

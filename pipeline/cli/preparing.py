@@ -105,7 +105,7 @@ def asked_before(out: OutFolder, ask: str) -> Prepared | None:
 def begun_by(out: OutFolder, firing: str) -> Prepared | None:
     """The run that a schedule's firing began, by its name and id; nothing while it began none."""
     for folder in out.runs():
-        if folder.begun and folder.described().get("firing") == firing:
+        if folder.described().get("firing") == firing and folder.begun:
             return found(folder)
     return None
 

@@ -52,6 +52,8 @@ def fired(book: Book, now_ms: int) -> Book:
     if schedule.paused:
         return book.revised(next_ms=next_ms)
     times, earlier = latest_between(schedule.cron, schedule.tz, book.next_ms - 1, now_ms, MOST_MISSED + 1)
+    known = {firing.firing_id for firing in book.firings}  # a clock that was put back has times come again
+    times = [at for at in times if _id_of(at) not in known]
     missed = [at for at in times if now_ms - at > ON_TIME_MS]
     on_time = times[len(missed) :]
     caught_up = missed[-1:] if schedule.missed is Missed.ONCE and not on_time else []
@@ -136,9 +138,12 @@ def _counted_anew(book: Book, now_ms: int) -> Book:
 
 
 def _new(at_ms: int, cause: Cause, now_ms: int) -> Firing:
-    at = datetime.fromtimestamp(at_ms // 1000, UTC)
     by_hand_too = f".{at_ms % 1000:03}" if cause is Cause.BY_HAND else ""
-    return Firing(f"{at:%Y%m%dT%H%M%SZ}{by_hand_too}", at_ms, cause, FiringState.DUE, now_ms)
+    return Firing(f"{_id_of(at_ms)}{by_hand_too}", at_ms, cause, FiringState.DUE, now_ms)
+
+
+def _id_of(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _arrived(schedule: Schedule, firings: Sequence[Firing], firing: Firing) -> Firing:

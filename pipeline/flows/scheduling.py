@@ -1,7 +1,4 @@
-"""Schedules at work: the acting heartbeat fires them, and any control worker gives their commands.
-
-Whoever changes a book does so by compare-and-set on what it read; who comes late looks again a second later.
-"""
+"""Schedules at work: any control worker gives the commands that are due, and closes firings whose run has ended."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,14 +9,12 @@ from functools import partial
 from pipeline.core import launches
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.filling import filled
-from pipeline.core.firings import fired, moved
-from pipeline.core.holds import EXIT_CODES, hold_of
-from pipeline.core.notices import over
+from pipeline.core.holds import EXIT_CODES
 from pipeline.core.schedules import Book, Firing, Schedule
 from pipeline.core.snapshot import RunState
+from pipeline.flows.firing import LOOK_S, Tell, nobody, put
 from pipeline.ports import Clock, Launched, Launcher, Ledger, RunEnd, Schedules
 
-LOOK_S = 1.0
 MOST_AT_ONCE = 2
 """So many commands one worker gives at a time: each plans a manifest, which keeps a core busy."""
 
@@ -30,9 +25,6 @@ Change = Callable[[Book, int], Book | None]
 Fail = Callable[[str, Exception], None]
 """Is told which schedule met what."""
 
-Tell = Callable[[Schedule, Firing], None]
-"""Is told of each firing that came about or moved on, once it is kept."""
-
 _Tasks = dict[str, asyncio.Task[None]]
 
 _HELD = frozenset(EXIT_CODES.values()) - {launches.SYSTEM}
@@ -40,63 +32,11 @@ _HELD = frozenset(EXIT_CODES.values()) - {launches.SYSTEM}
 DOUBT_S = 15.0
 """OUT that did not tell what became of a run is asked again after so long: each time takes a process."""
 
+GRACE_S = 5.0
+"""A worker with which a command met trouble gives it again so much later than others may: they may see its folder."""
+
 UNKNOWN_S = 600.0
 """A run that neither the ledger nor OUT knows of for so long is given up."""
-
-
-def _no_tale(_schedule: Schedule, _firing: Firing) -> None:
-    """Nobody is told."""
-
-
-async def put(schedules: Schedules, before: Book, after: Book, tell: Tell = _no_tale) -> bool:
-    """Keep a book in the place of the one that was read, and what is over in the history; whether nobody was faster."""
-    kept, ended = over(after)
-    is_kept = await schedules.put(before.schedule.name, before.revision, kept, ended)
-    for firing in moved(before, after) if is_kept else ():
-        tell(after.schedule, firing)
-    return is_kept
-
-
-class FiringSchedules:
-    """What the acting heartbeat does: fires what is due, and sees how the runs stand that are with the fleet."""
-
-    def __init__(self, schedules: Schedules, ledger: Ledger, clock: Clock, tell: Tell = _no_tale) -> None:
-        self._schedules = schedules
-        self._tell = tell
-        self._ledger = ledger
-        self._clock = clock
-        self._looked = float("-inf")
-
-    async def __call__(self) -> None:
-        """Look, once a second. What one schedule raises is raised when all have been looked at."""
-        if self._clock.monotonic() - self._looked < LOOK_S:
-            return
-        self._looked = self._clock.monotonic()
-        now_ms = await self._schedules.now_ms()
-        failures: list[Exception] = []
-        for book in await self._schedules.books():
-            try:
-                after = await self._seen(fired(book, now_ms), now_ms)
-                if after is not book:
-                    await put(self._schedules, book, after, self._tell)
-            except LedgerUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - one that is broken must not stop the others
-                failures.append(error)
-        if failures:
-            raise failures[0]
-
-    async def _seen(self, book: Book, now_ms: int) -> Book:
-        firing = launches.running(book)
-        if firing is None:
-            return book
-        try:
-            run = await self._ledger.snapshot(firing.run_id)
-        except LedgerMismatch:  # another version's workers look after it
-            return book
-        if run is None or run.state is RunState.FINISHED:
-            return book
-        return launches.seen(book, firing.firing_id, hold_of(run), now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +59,7 @@ class CommandingSchedules:
         clock: Clock,
         holder: str,
         fail: Fail,
-        tell: Tell = _no_tale,
+        tell: Tell = nobody,
     ) -> None:
         self._tell = tell
         self._schedules = schedules
@@ -132,6 +72,7 @@ class CommandingSchedules:
         self._looks: _Tasks = {}
         self._giving: dict[str, str] = {}
         self._doubts: dict[str, _Doubt] = {}
+        self._steps_back: dict[str, float] = {}
 
     async def look(self) -> None:
         """Begin what is to be done; it goes on beside. LedgerUnavailable when Redis is away."""
@@ -178,6 +119,8 @@ class CommandingSchedules:
         firing = launches.claimable(book, now_ms)
         if firing is None or len(self._launches) >= MOST_AT_ONCE or book.schedule.name in self._launches:
             return
+        if self._steps_back.get(book.schedule.name, 0.0) > self._clock.monotonic():
+            return
         mine = launches.claimed(book, firing.firing_id, self._holder, now_ms)
         if mine is None or not await put(self._schedules, book, mine, self._tell):
             return
@@ -194,6 +137,8 @@ class CommandingSchedules:
                 if not command.done() and not await self._renewed(name, firing_id):
                     return
             launched, ended = command.result()
+            if launched.exit_code == launches.SYSTEM:
+                self._steps_back[name] = self._clock.monotonic() + launches.AGAIN_MS / 1000 + GRACE_S
             await self._until_kept(name, lambda book, now: self._after(book, firing_id, launched, ended, now))
         finally:
             await self._ended(command)

@@ -25,7 +25,7 @@ from pipeline.core.schedules import Cause, FiringState, Schedule
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_keys import LOCKS
 from pipeline.edges.redis_schedules import RedisSchedules
-from pipeline.flows.scheduling import put
+from pipeline.flows.firing import put
 from tests.conftest import RedisServer
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]

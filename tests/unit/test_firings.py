@@ -183,6 +183,14 @@ def test_another_expression_counts_from_now_on_and_leaves_open_what_is():
     assert (book.next_ms, book.firings[0].state) == (FIRST + HOUR, FiringState.RUNNING)
 
 
+def test_a_time_that_comes_again_by_a_clock_that_was_put_back_is_no_second_firing_while_it_is_open():
+    book = resumed(at_work(), FIRST - HOUR)
+    assert book.next_ms == FIRST
+    again = fired(book, FIRST + HOUR)
+    assert [one.firing_id for one in again.firings] == [book.firings[0].firing_id]
+    assert again.next_ms == FIRST + DAY
+
+
 def test_a_time_that_nobody_has_looked_at_yet_is_not_lost_with_the_words_that_are_replaced():
     book = replaced(added(NIGHTLY, NOON), replace(NIGHTLY, cron="0 3 * * *"), FIRST + 500)
     assert (book.next_ms, [one.state for one in book.firings]) == (FIRST + HOUR, [FiringState.DUE])

@@ -18,8 +18,9 @@ from pipeline.core.snapshot import PERSON_PAUSED, RunState
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.memory_schedules import MemorySchedules
 from pipeline.flows import scheduling
+from pipeline.flows.firing import FiringSchedules, put
 from pipeline.flows.heartbeat import Heartbeat
-from pipeline.flows.scheduling import DOUBT_S, MOST_AT_ONCE, UNKNOWN_S, CommandingSchedules, FiringSchedules, put
+from pipeline.flows.scheduling import DOUBT_S, MOST_AT_ONCE, UNKNOWN_S, CommandingSchedules
 from pipeline.ports import Launched, RunCard, RunEnd
 
 pytestmark = pytest.mark.anyio
@@ -384,6 +385,32 @@ async def test_a_worker_that_leaves_ends_its_command_and_the_next_one_gives_it_a
     assert ((await world.firing()).state, (await world.firing()).tries) == (FiringState.DUE, 0)
     world.hangs = False
     await world.given_by(world.control("w2"))
+    assert (await world.firing()).state is FiringState.RUNNING
+
+
+async def test_a_worker_without_the_folder_leaves_the_next_try_to_one_that_may_have_it():
+    world = World()
+    await world.add()
+    await world.fire()
+    without, other = world.control("w1"), world.control("w2")
+    world.answers = [Launched(5, said="/jobs: No such file or directory")]
+    await world.given_by(without)
+    world.now += 60_000
+    await world.given_by(without)
+    assert (await world.firing()).state is FiringState.DUE
+    await world.given_by(other)
+    assert (await world.firing()).state is FiringState.RUNNING
+
+
+async def test_a_worker_that_is_alone_gives_the_command_again_where_the_system_failed_it():
+    world = World()
+    await world.add()
+    await world.fire()
+    world.answers = [Launched(5, said="the disk is full")]
+    alone = world.control()
+    await world.given_by(alone)
+    world.now += 65_000
+    await world.given_by(alone)
     assert (await world.firing()).state is FiringState.RUNNING
 
 

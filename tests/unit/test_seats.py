@@ -1,16 +1,25 @@
 """A worker reads from a role's queue only while it has a seat for another shift of that role."""
 
-from types import SimpleNamespace
+import time
 
 import pytest
 from celery import Celery
+from celery.signals import task_received
 from celery.worker import state
+from kombu.asynchronous.timer import Timer
 from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
-from workers.seats import look
+from workers.seats import Seats, look
 
 QUEUES = {"submit", "poll"}
+
+
+class Consumer:
+    """What is asked of Celery's."""
+
+    def __init__(self, **parts):
+        vars(self).update(parts)
 
 
 class Ticket:
@@ -28,7 +37,7 @@ def worker():
     app.conf.vidbatch_seats = {"submit": 2, "poll": 1}
     app.amqp.queues.select(QUEUES)
     with app.connection_for_read() as connection:
-        yield SimpleNamespace(app=app, task_consumer=app.amqp.TaskConsumer(connection))
+        yield Consumer(app=app, task_consumer=app.amqp.TaskConsumer(connection), timer=Timer())
     state.reserved_requests.clear()
 
 
@@ -72,3 +81,29 @@ def test_a_ticket_that_waited_is_delivered_once_there_is_a_seat(worker):
     look(worker)
     connection.drain_events(timeout=5)
     assert len(came) == 1
+
+
+def goes_on(worker, holds):
+    """The consumer's timer does what is due, until so."""
+    ends = time.monotonic() + 5
+    for _, entry in worker.timer:
+        if entry is not None:
+            worker.timer.apply_entry(entry)
+        if holds():
+            return
+        assert time.monotonic() < ends
+
+
+def test_a_worker_looks_for_free_seats_only_while_there_are_queues_that_it_does_not_read(worker):
+    state.reserved_requests.add(ticket := Ticket("poll"))
+    seats = Seats(worker)
+    seats.start(worker)
+    goes_on(worker, lambda: reads(worker) == {"submit"})
+    state.reserved_requests.discard(ticket)
+    goes_on(worker, lambda: reads(worker) == QUEUES)
+    assert len(worker.timer) == 0
+    task_received.send(sender=worker, request=Ticket("poll"))
+    task_received.send(sender=worker, request=Ticket("poll"))
+    assert (reads(worker), len(worker.timer)) == ({"submit"}, 1)
+    seats.stop(worker)
+    assert [entry for _, _, entry in worker.timer.queue if not entry.canceled] == []
