@@ -30,9 +30,13 @@ def test_a_command_is_handed_over_in_its_folder_and_out_says_that_its_run_goes_o
     command = ("day-{date}.csv", "--out", "out-{weekday}", "--base-url", API)
     schedule = Schedule("nightly", "30 2 * * *", "Europe/Berlin", command, str(tmp_path))
     unsealed = asyncio.run(launcher.launch(schedule, "20260329T010000Z", filled(schedule, AT)))
-    assert unsealed.exit_code == 2, "who may write schedules into Redis has the key sent to an address of his own"
+    assert unsealed.exit_code == 5, "who may write schedules into Redis has the key sent to an address of his own"
     assert f"--base-url: found {API}, where nobody who holds the key has said" in unsealed.said
     seal(redis_url, KEY, API)
+    elsewhere = (*filled(schedule, AT), "--redis", "redis://127.0.0.1:9")
+    named = asyncio.run(launcher.launch(schedule, "20260329T010000Z", elsewhere))
+    assert named.exit_code == 2, "whose server gets the password of the worker's"
+    assert "--redis: found in a schedule's command" in named.said
 
     async def scene():
         launched = await launcher.launch(schedule, "20260329T010000Z", filled(schedule, AT))

@@ -12,7 +12,7 @@ import redis
 
 from pipeline.cli.sealing import may_send, seal_address
 from pipeline.core.account import Secret, key_fingerprint
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import SystemTrouble
 from pipeline.core.providers import FOXAPI_URL
 from pipeline.core.seals import seal_of
 from pipeline.edges.redis_ledger import RedisLedger
@@ -92,6 +92,9 @@ def test_a_run_whose_address_was_changed_is_not_served_and_goes_on_once_its_comm
     redirected(redis_url, run, second.url, key_fingerprint=key_fingerprint(OTHER))
     worker.until(lambda: told_of(second), "it says so of a run that a forged chain has it serve")
     assert api.summary()["posts_received"] == 0
+    redirected(redis_url, run, first.url, key_fingerprint=key_fingerprint(KEY))
+    said = alone("doctor", "--base-url", api.base_url)
+    assert f"run {run} asks {first.url}, which nobody who holds your key has sealed" in said.out
     ended = alone(*command)
     assert ended.code == 0, ended.err
     assert api.summary()["posts_accepted"] == 30
@@ -102,7 +105,7 @@ def test_a_run_whose_address_was_changed_is_not_served_and_goes_on_once_its_comm
 
 def test_a_schedules_command_seals_no_address_and_what_redis_names_gets_no_key(redis_url):
     async def scene():
-        with pytest.raises(SettingsError, match="nobody who holds the key"):
+        with pytest.raises(SystemTrouble, match="nobody who holds the key"):
             await seal_address(redis_url, OURS, "http://127.0.0.1:9", scheduled=True)
         assert not await may_send(redis_url, OURS, "http://127.0.0.1:9")
         await seal_address(redis_url, OURS, FOXAPI_URL, scheduled=True)
