@@ -66,6 +66,23 @@ class Uploads(Protocol):
         """Be it no longer."""
 
 
+class Seals(Protocol):
+    """Seals of addresses, by the fingerprint of the key that made them. LedgerUnavailable when away.
+
+    Others may write there, too: only who holds the key knows which of them hold.
+    """
+
+    async def keep(self, fingerprint: str, base_url: str, seal: str) -> None:
+        """Keep the seal of an address."""
+
+    async def find(self, fingerprint: str, base_url: str) -> str | None:
+        """The seal of an address, if there is one."""
+
+    async def every(self, fingerprint: str) -> Mapping[str, str]:
+        """All seals under a fingerprint, by address."""
+        ...
+
+
 class Store(Protocol):
     """The server that keeps the ledger, looked at from outside."""
 

@@ -1,11 +1,18 @@
 """The Celery app: queues by role, settings from `workers.settings`, and what happens at a process's start and end."""
 
 import logging
+import signal
 import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_shutdown, worker_ready, worker_shutting_down
+from celery.signals import (
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 from kombu.entity import Queue
 
 from pipeline.core.tickets import Role
@@ -51,6 +58,12 @@ def _tell_children(**_: object) -> None:
     if not stopping.stopping():
         _log.info("told to stop: nothing more is claimed", extra={"event": "worker_stopping"})
     stopping.stop()
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _outlive_the_terminal(**_: object) -> None:
+    """A terminal that closes tells all of its processes; what becomes of the children is the main process's word."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

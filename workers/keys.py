@@ -1,7 +1,8 @@
 """The API key of one process while it works: looked at again, and whose runs it serves.
 
 The main process notes in Redis, in the key chain, that a key took another's place, so that the new one serves the
-runs that were begun with the old one; and it has accounts tried again that the API blocked because of the old key.
+runs that were begun with the old one; and it has accounts tried again that the API blocked because of the old key. The
+key goes only to addresses that were sealed with it: what Redis says of chains and addresses is nobody's word.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from pipeline.edges.key_source import KeySource
 from pipeline.edges.logs import hide
 from pipeline.edges.redis_door import RedisDoor
 from pipeline.edges.redis_key_chain import KeyChain
+from pipeline.edges.redis_seals import RedisSeals
+from pipeline.flows.sealing import carry_over, is_sealed
 from pipeline.ports import Ledger
 
 REMEMBERED_S = 5.0
@@ -30,8 +33,9 @@ class Keys:
 
     def __init__(self, redis_url: str, *, fresh: bool = False) -> None:
         self._source = KeySource(process_environment(), fresh=fresh)
-        self._chain = KeyChain(RedisDoor(redis_url))
-        self._replaced: set[str] = set()
+        door = RedisDoor(redis_url)
+        self._chain, self._seals = KeyChain(door), RedisSeals(door)
+        self._sealed: set[tuple[str, str]] = set()
 
     @property
     def key(self) -> Secret | None:
@@ -45,15 +49,27 @@ class Keys:
 
     async def look(self, *, refused: bool = False) -> bool:
         """Look at the key's source again, if it is time to; whether there is another key now."""
-        before = self.fingerprint
+        key, before = self.key, self.fingerprint
         if not await asyncio.to_thread(self._source.look, refused=refused):
             return False
         if self.key is not None:
             hide([self.key.reveal()])
-        if before:
-            self._replaced.add(before)
+        if key is not None:
+            self._gave_way(key)
         _log.info("the API key was replaced: %s after %s", self.fingerprint, before, extra={"event": "key_replaced"})
         return True
+
+    def _gave_way(self, before: Secret) -> None:
+        """A key gave way to another; the main process tells the others."""
+
+    async def may_go_to(self, base_url: str) -> bool:
+        """Whether somebody who holds the very key that would be sent has sealed this address."""
+        if self.key is None:
+            return False
+        known = (self.fingerprint, base_url)
+        if known not in self._sealed and await is_sealed(self._seals, self.key, base_url):
+            self._sealed.add(known)
+        return known in self._sealed
 
     async def serves(self, fingerprint: str) -> bool:
         """Whether the key serves runs of this one. A key that gave way to another is looked for anew."""
@@ -76,8 +92,12 @@ class MainKeys(Keys):
     def __init__(self, redis_url: str, ledger: Ledger) -> None:
         super().__init__(redis_url, fresh=True)
         self._ledger = ledger
+        self._replaced: dict[str, Secret] = {}
         self._served: tuple[str, ...] = ()
         self._known_until = self._tried_until = float("-inf")
+
+    def _gave_way(self, before: Secret) -> None:
+        self._replaced[key_fingerprint(before.reveal())] = before
 
     async def served(self, now: float) -> tuple[str, ...]:
         """Whose runs this worker serves, by fingerprint; `now` in seconds of a clock that only grows."""
@@ -85,9 +105,12 @@ class MainKeys(Keys):
             return ()
         if await self.look():
             self._known_until, self._tried_until = float("-inf"), now + TRIED_AGAIN_S
-        for before in list(self._replaced):  # again, if Redis was away
+        for before, key in list(self._replaced.items()):  # again, if Redis was away
+            if self.key is not None:
+                # before the others are told: whoever serves the old key's runs by this finds the new one's seals
+                await carry_over(self._seals, key, self.key)
             await self._chain.replaced(before, self.fingerprint)
-            self._replaced.discard(before)
+            del self._replaced[before]
         if now >= self._known_until:
             self._known_until = now + REMEMBERED_S
             self._served = tuple(sorted(await self._chain.served_by(self.fingerprint)))

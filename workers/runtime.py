@@ -75,6 +75,7 @@ class Runtime:
         self._keep = Keeping(settings)
         self._rows = RowLog(_log, self._clock.monotonic)
         self._foreign: set[str] = set()
+        self._unsealed: set[tuple[str, str]] = set()
 
     def _made_apis(self) -> Apis:
         """The doors to the API, with the key of now."""
@@ -107,6 +108,17 @@ class Runtime:
         if run_id not in self._foreign:
             self._foreign.add(run_id)
             _log.warning("the run is left to others: %s", why, extra={"event": "foreign_ledger"})
+
+    def _leave_unsealed(self, card: RunCard) -> None:
+        """Say it once: its tickets come again and again until its command is repeated."""
+        if (card.run_id, card.base_url) not in self._unsealed:
+            self._unsealed.add((card.run_id, card.base_url))
+            _log.warning(
+                "nobody who holds the key said that it may be sent to %s: nothing of the run is sent or polled until "
+                "its command is given again; if the address is none of yours, somebody else wrote it into Redis",
+                card.base_url,
+                extra={"event": "base_url_unsealed", "run": card.run_id, "base_url": card.base_url},
+            )
 
     def _pause(self, run_id: str, reason: str) -> None:
         with suppress(LedgerUnavailable):
@@ -154,6 +166,9 @@ class Runtime:
             if self._keys.fingerprint != self._fingerprint:
                 before, self._apis = self._apis, self._made_apis()
                 await before.close()
+            if not await self._keys.may_go_to(card.base_url):
+                self._leave_unsealed(card)
+                return False
             return role is Role.POLL or self._reads_videos(card)
         if self._folder(card).holds(card.token):
             return True

@@ -3,9 +3,12 @@
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import celery
 import kombu
@@ -46,6 +49,10 @@ def serve(settings: WorkerSettings) -> None:
         warnings.filterwarnings("ignore", category=SecurityWarning)
     # it writes to stdout what the log says, as a line of another form
     vars(celery_worker)["safe_say"] = _unsaid
+    # where no terminal is, it would begin anew at SIGHUP, in the midst of a stop; this one is called last of all
+    vars(celery_worker)["install_worker_term_handler"] = partial(
+        _install_stops, celery_worker.install_worker_term_handler, signal.getsignal(signal.SIGHUP)
+    )
     name = f"vidbatch-{os.getpid()}@{socket.gethostname()}"
     name_process(worker=name)
     worker: Worker = app.Worker(
@@ -70,6 +77,13 @@ def serve(settings: WorkerSettings) -> None:
     pulse.leave()
     if worker.exitcode:
         sys.exit(worker.exitcode)  # its consumer could not go on, and whoever supervises it must see that
+
+
+def _install_stops(install: Callable[[Worker], None], at_first: object, worker: Worker) -> None:
+    """Let a terminal that closes stop the worker as SIGTERM does; one that was begun by nohup stays deaf to it."""
+    install(worker)
+    ignored = at_first is signal.SIG_IGN
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.getsignal(signal.SIGTERM))
 
 
 def _unsaid(*_: object) -> None:

@@ -16,7 +16,7 @@ from pipeline.cli.out_option import OUT
 from pipeline.core import checkup
 from pipeline.core.account import Secret, key_fingerprint
 from pipeline.core.checkup import Finding, Level
-from pipeline.core.checkup_fleet import of_files, of_fleet, of_schedules, of_spill
+from pipeline.core.checkup_fleet import of_addresses, of_files, of_fleet, of_schedules, of_spill
 from pipeline.core.checkup_redis import of_clocks, of_redis, unreachable
 from pipeline.core.costs import Price
 from pipeline.core.errors import VidbatchError
@@ -96,15 +96,16 @@ def _redis(
             yield checkup.ok("Redis", f"a private one is used: {server_binary(environment.get('PATH'))}")
             yield from of_clocks(None, api_ahead)
             return
-        fingerprint = "" if key is None else key_fingerprint(key.reveal())
-        yield from asyncio.run(_fleet(url, environment, fingerprint, api_ahead))
+        yield from asyncio.run(_fleet(url, environment, key, api_ahead))
     except VidbatchError as error:
         yield unreachable(str(error))
     except ValueError:
         yield checkup.error("Redis", "the address is none", "give one such as redis://host:6379/0 with --redis")
 
 
-async def _fleet(url: str, environment: Mapping[str, str], fingerprint: str, api_ahead: float | None) -> list[Finding]:
+async def _fleet(
+    url: str, environment: Mapping[str, str], key: Secret | None, api_ahead: float | None
+) -> list[Finding]:
     from pipeline.edges.redis_door import RedisDoor  # noqa: PLC0415 - only where a server is named
     from pipeline.edges.redis_facts import facts, fleet, last_firings  # noqa: PLC0415
     from pipeline.edges.redis_schedules import RedisSchedules  # noqa: PLC0415
@@ -115,7 +116,11 @@ async def _fleet(url: str, environment: Mapping[str, str], fingerprint: str, api
         found = [*of_redis(server), *of_clocks(server.ahead_s, api_ahead)]
         if any(finding.name == "Redis" and finding.level is Level.ERROR for finding in found):
             return found
-        found += of_fleet(await fleet(door, fingerprint))
+        found += of_fleet(await fleet(door, "" if key is None else key_fingerprint(key.reveal())))
+        if key is not None:
+            from pipeline.cli.sealing import unsealed_runs  # noqa: PLC0415
+
+            found += of_addresses(await unsealed_runs(url, key))
         return [*found, *of_schedules(await last_firings(RedisSchedules(door)))]
     finally:
         await door.close()

@@ -11,11 +11,13 @@ from pipeline.cli.leading import lead
 from pipeline.cli.operation import Operation, new_epoch
 from pipeline.cli.preparing import Prepared, begin
 from pipeline.cli.screen import Screen
+from pipeline.cli.sealing import seal_address
 from pipeline.cli.sharing import pace_now
 from pipeline.cli.watching import DETACHED, Stop, Stopped
 from pipeline.core.errors import KeyMissing, LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.lead import lead_lock, place_of
 from pipeline.core.rows import Rows
+from pipeline.core.scheduled import FIRING
 from pipeline.core.snapshot import RunState
 from pipeline.core.tickets import Role, wants_feed
 from pipeline.edges.embedded import EmbeddedServer, new_token, server_binary, state_folder, state_path
@@ -42,6 +44,7 @@ def carry_out(prepared: Prepared, operation: Operation, screen: Screen, waiting:
 async def _with_fleet(prepared: Prepared, operation: Operation, url: str, screen: Screen) -> Stop:
     ledger = RedisLedger(url)
     try:
+        await _seal(prepared, operation, url)
         begin(prepared, place_of(url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
         await _refuse_without_key(prepared, operation, ledger)
@@ -65,6 +68,7 @@ async def _with_own_worker(
     log = server.folder / "logs" / f"worker-{os.getpid()}.log"
     worker = EmbeddedWorker(server, operation.workers, log, worker_environment(operation), waiting)
     try:
+        await _seal(prepared, operation, server.url)
         begin(prepared, place_of(server.url), await ledger.identity())
         await _tell_cancelled(prepared, ledger)
         await _refuse_without_key(prepared, operation, ledger)
@@ -82,6 +86,12 @@ async def _with_own_worker(
         worker.ask_to_leave()
         await ledger.close()
     return stop
+
+
+async def _seal(prepared: Prepared, operation: Operation, url: str) -> None:
+    """Before workers can see the run's card: they send the key only to an address that is sealed."""
+    scheduled = bool(operation.environment.get(FIRING))
+    await seal_address(url, operation.key, prepared.described["base_url"], scheduled=scheduled)
 
 
 async def _feed_first(card: RunCard, prepared: Prepared, ledger: RedisLedger) -> None:

@@ -15,9 +15,12 @@ from pipeline.cli.schedule_access import WITHOUT_REDIS, control_workers, opened
 from pipeline.cli.schedule_access import redis_url as redis_option
 from pipeline.cli.schedule_check import Checked, checked
 from pipeline.cli.schedule_text import as_object, crontab_line, instant, moment, next_times, run_words
+from pipeline.cli.sealing import HOW, seal_address
+from pipeline.core.account import Secret
 from pipeline.core.errors import LedgerUnavailable, SettingsError, UsageError
 from pipeline.core.firings import added, replaced
 from pipeline.core.notices import over
+from pipeline.core.providers import FOXAPI_URL
 from pipeline.core.schedule_times import check_cron, check_zone
 from pipeline.core.scheduled import arguments_of, check_name, refuse_secrets
 from pipeline.core.schedules import Book, Missed, Overlap, Schedule
@@ -102,7 +105,7 @@ def command(
         raise UsageError(f"{WITHOUT_REDIS}: {line}")
     first = next_times(schedule, time_of_day_us() // 1000, 1)[0]
     looked = checked(schedule, first)
-    told = asyncio.run(_add(redis_url, schedule, looked, replacing=replacing))
+    told = asyncio.run(_add(redis_url, schedule, looked, key, replacing=replacing))
     told = replace(told, warnings=[*said, *told.warnings])
     click.echo(_as_json(told) if as_json else "\n".join(_lines(told)))
 
@@ -133,12 +136,15 @@ def _schedule(name: str, words: Sequence[str], given: dict[str, Any]) -> tuple[S
     ), said
 
 
-async def _add(redis_url: str, schedule: Schedule, looked: Checked, *, replacing: bool) -> _Added:
+async def _add(redis_url: str, schedule: Schedule, looked: Checked, key: Secret | None, *, replacing: bool) -> _Added:
+    await seal_address(redis_url, key, looked.base_url)
     workers = await control_workers(redis_url)
     async with opened(redis_url) as schedules:
         before, book = await put(schedules, schedule, replacing=replacing)
         times = next_times(schedule, await schedules.now_ms(), SHOWN_TIMES)
     warnings = [*looked.warnings, *worker_warnings(workers)]
+    if key is None and looked.base_url != FOXAPI_URL:
+        warnings.append(f"no key is set here that may be sent to {looked.base_url}: {HOW}")
     if schedule.notify:
         warnings.append(f"messages to --notify are signed: the control workers need {SECRET_FILE}")
     return _Added(book, times, looked.arguments, warnings, len(workers), before is not None)

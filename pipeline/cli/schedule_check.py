@@ -31,6 +31,7 @@ class Checked:
 
     arguments: tuple[str, ...]
     warnings: tuple[str, ...]
+    base_url: str
 
 
 def checked(schedule: Schedule, at_ms: int) -> Checked:
@@ -42,13 +43,13 @@ def checked(schedule: Schedule, at_ms: int) -> Checked:
     doubts = [_doubt_words(*doubt) for doubt in doubtful(schedule.command)]
     if not folder.is_dir():
         away = f"{folder} is no folder of this machine: no file of the command was looked for"
-        _parsed(_without_files(run), arguments, {})
-        return Checked(arguments, (*doubts, away))
+        context = _parsed(_without_files(run), arguments, {})
+        return Checked(arguments, (*doubts, away), context.params["base_url"])
     with contextlib.chdir(folder):
         context = _parsed(_with_words(run), arguments, load(Path()).option_defaults())
         _ask(context.params)
         missing = list(_missing(context.params["manifests"]))
-    return Checked(arguments, (*doubts, *missing, *_from_here(context)))
+    return Checked(arguments, (*doubts, *missing, *_from_here(context)), context.params["base_url"])
 
 
 def _parsed(command: click.Command, arguments: Sequence[str], defaults: Mapping[str, object]) -> click.Context:

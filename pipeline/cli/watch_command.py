@@ -19,6 +19,7 @@ from pipeline.cli.ledger_access import known_run, ledger_url
 from pipeline.cli.preparing import found
 from pipeline.cli.row_view import Written, follow_row, row_named
 from pipeline.cli.screen import Screen, Speedometer
+from pipeline.cli.sealing import may_send
 from pipeline.cli.status_command import as_object
 from pipeline.cli.watching import Stop, Stopped
 from pipeline.core.account import Secret, key_fingerprint
@@ -82,7 +83,9 @@ async def _follow(url: str, run_id: str, name: str, key: Secret | None) -> int:
         if folder is None:
             raise UsageError(f"--follow: {card.out} is not to be seen from here, and holds the run's rows")
         is_its_own = key is not None and key_fingerprint(key.reveal()) == card.key_fingerprint
-        api = FoxApi(card.base_url, key, door, clock=unix_seconds) if key is not None and is_its_own else None
+        api = None
+        if key is not None and is_its_own and await may_send(url, key, card.base_url):
+            api = FoxApi(card.base_url, key, door, clock=unix_seconds)
         hidden = "" if key is None else key.reveal()
         written = Written(think=partial(_out, sys.stderr), write=partial(_out, sys.stdout), key=hidden)
         say = partial(click.echo, err=True)

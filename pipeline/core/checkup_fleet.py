@@ -146,6 +146,14 @@ def of_schedules(seen: Sequence[tuple[Book, Firing | None]]) -> Iterator[Finding
         yield ok("schedules", f"{len(seen)}, none of which ended badly{f'; {paused} paused' if paused else ''}")
 
 
+def of_addresses(unsealed: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    """Runs, with their addresses, to which nobody who holds the key said that it may be sent: workers leave them."""
+    for run_id, base_url in unsealed:
+        found = f"run {run_id} asks {base_url}, which nobody who holds your key has sealed: it is not served"
+        todo = "give its command again; if the address is none of yours, somebody else writes to this Redis"
+        yield error("addresses", found, todo)
+
+
 def of_spill(waiting: int, folder: str) -> Iterator[Finding]:
     """Whether this machine keeps what Redis could not be told."""
     if waiting:

@@ -47,6 +47,8 @@ EVENTS = {
     "shift_failed": "a shift failed for an unforeseen reason; of write and control, the run pauses",
     "shift_ended": "at DEBUG: a shift is over",
     "foreign_ledger": "a run belongs to another version of vidbatch, and is left to its workers",
+    "base_url_unsealed": "nobody who holds the key said that it may be sent to a run's address: nothing of the run is"
+    " sent or polled until its command is given again, or somebody wrote a wrong address into Redis",
     "report_failed": "a run's report could not be made; its dataset is whole all the same",
     # metrics
     "metrics_ready": "the exporter serves its page",

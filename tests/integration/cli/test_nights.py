@@ -11,6 +11,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from tests.seals import seal
+
 NEW = 50
 FAILING = 10
 
@@ -111,7 +113,8 @@ def test_the_same_command_sends_what_failed_and_a_fresh_look_asks_all(nights):
 
 
 @pytest.mark.slow
-def test_a_schedule_that_gives_a_command_again_after_its_run_was_over_pays_nothing_twice(nights):
+def test_a_schedule_that_gives_a_command_again_after_its_run_was_over_pays_nothing_twice(nights, fleet):
+    seal(fleet.url, fleet.key, nights.api.base_url)
     rows = [*rows_of(4), ("bad", "https://videos.example/broken.mp4", "Describe.", "x")]
     first = nights.run(rows, "--refresh", code=1, VIDBATCH_FIRING="nightly/1")
     assert nights.run(rows[1:], "--refresh", code=1, VIDBATCH_FIRING="nightly/1")["run_id"] == first["run_id"]
