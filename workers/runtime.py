@@ -20,13 +20,12 @@ from pipeline.core.answers import Completion
 from pipeline.core.costs import Price
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable, StorageError
 from pipeline.core.media_roots import covers
-from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.snapshot import RunState
 from pipeline.core.tickets import Role
 from pipeline.edges.clock import MachineClock, time_of_day_us
 from pipeline.edges.logs import told_with
 from pipeline.edges.places import out_place
 from pipeline.edges.redis_ledger import RedisLedger
-from pipeline.edges.reporting import make_report
 from pipeline.edges.run_folder import LocalRunFolder, judging_by
 from pipeline.flows.cancel import cancel
 from pipeline.flows.feed import feed
@@ -40,6 +39,7 @@ from pipeline.flows.submit import submit_shift
 from pipeline.flows.write import Writing, write_shift
 from pipeline.ports import RunCard
 from workers.apis import Apis
+from workers.finishing import report, tell_finished
 from workers.holders import unique_name
 from workers.keeping import Keeping
 from workers.keys import Keys
@@ -233,9 +233,9 @@ class Runtime:
     async def _control(self, card: RunCard) -> None:
         run = await self._ledger.snapshot(card.run_id)
         if run is not None and run.all_ended:
-            await finalize(run, self._ledger, self._folder(card), partial(_report, self._folder(card)))
+            await finalize(run, self._ledger, self._folder(card), partial(report, self._folder(card)))
             self._folders.pop(card.run_id, None)
-            _tell_finished(run)
+            tell_finished(run)
         elif run is not None and run.state in {RunState.CANCELLING, RunState.ABANDONING}:
             await cancel(run, self._ledger, self._folder(card), card.policy)
         elif run is not None:
@@ -266,23 +266,6 @@ class Runtime:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-
-
-def _tell_finished(run: RunSnapshot) -> None:
-    outcomes = {outcome.value: count for outcome, count in run.outcomes.items() if count}
-    ended = ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items()) or "no rows"
-    tokens, cost = run.prompt_tokens + run.completion_tokens, round(run.cost, 6) or None
-    told = {"rows": run.total, "outcomes": outcomes, "tokens": tokens, "cost": cost, "account": run.account}
-    _log.info("the run is finished: %s", ended, extra={"event": "run_finished", **told})
-
-
-def _report(folder: LocalRunFolder) -> None:
-    """Make the report; a reason why it can't be made is in the log too."""
-    try:
-        make_report(folder)
-    except StorageError as error:
-        _log.warning("no report: %s", error, extra={"event": "report_failed"})
-        raise
 
 
 _runtimes: dict[int, Runtime] = {}

@@ -1,11 +1,13 @@
 """A terminal that closes: all processes that began there are told, and the worker stops as one that gets SIGTERM."""
 
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 import redis
 
@@ -36,6 +38,12 @@ def worker(redis_url, state, tmp_path, faults):
         process.wait()
 
 
+def ignores_hang_ups(pid):
+    """Whether a process ignores SIGHUP, the first of all signals."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^SigIgn:\s*(\w+)", status, re.MULTILINE)[1], 16) & 1
+
+
 @pytest.mark.slow
 def test_a_worker_whose_terminal_closes_stops_in_good_order_and_does_not_begin_anew(worker):
     process, log = worker()
@@ -49,7 +57,11 @@ def test_a_worker_whose_terminal_closes_stops_in_good_order_and_does_not_begin_a
 
 @pytest.mark.slow
 def test_one_that_was_begun_by_nohup_stays(worker, redis_url, faults):
-    process, log = worker(shutil.which("nohup") or pytest.skip("nohup is not there"))
+    process, log = worker("nohup")
+    children = psutil.Process(process.pid).children()
+    assert children
+    for child in children:
+        faults.eventually(lambda pid=child.pid: ignores_hang_ups(pid), "a child is deaf to it, too")
     os.killpg(process.pid, signal.SIGHUP)
     with redis.Redis.from_url(redis_url) as client:
         for name in client.keys("vidbatch:worker:*"):
