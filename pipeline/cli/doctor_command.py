@@ -23,7 +23,7 @@ from pipeline.core.errors import VidbatchError
 from pipeline.core.modes import FOXAPI
 from pipeline.core.requests import DEFAULT_MODEL
 from pipeline.edges.clock import local_now
-from pipeline.edges.disk import free_bytes
+from pipeline.edges.disk import free_bytes, may_write
 from pipeline.edges.embedded import server_binary, state_folder
 from pipeline.edges.environment import process_environment
 from pipeline.edges.machine import open_files, versions
@@ -134,7 +134,9 @@ def _machine(out: Place | None, environment: Mapping[str, str]) -> Iterator[Find
         yield from of_spill(len(spill.names()), str(spill.path))
     except (VidbatchError, OSError) as error:
         yield checkup.error("state folder", str(error), "set VIDBATCH_STATE to a folder that you may write to")
-    if out is not None and (free := free_bytes(out)) is not None:
+    if out is not None and not may_write(out):
+        yield checkup.error("OUT", f"{out}: nothing can be written there", "choose a folder that you may write to")
+    elif out is not None and (free := free_bytes(out)) is not None:
         yield checkup.of_disk("OUT", str(out), free)
     yield of_files(open_files())
     yield checkup.ok("versions", versions())

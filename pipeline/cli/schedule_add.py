@@ -63,7 +63,8 @@ class _Added:
     type=click.Choice([one.value for one in Missed]),
     default=Missed.ONCE.value,
     show_default=True,
-    help="What becomes of times at which no worker lived: the latest is caught up once one does, or none is.",
+    help="What becomes of times at which no worker lived, or Redis was away: the latest is caught up afterwards, or "
+    "none is.",
 )
 @click.option(
     "--notify",

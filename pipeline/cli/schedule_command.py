@@ -25,7 +25,7 @@ from pipeline.cli.schedule_text import (
 )
 from pipeline.core.errors import LedgerUnavailable
 from pipeline.core.firings import by_hand, paused, resumed
-from pipeline.core.schedules import Book, Firing, Schedule
+from pipeline.core.schedules import Book, Firing, FiringState, Schedule
 from pipeline.ports import Schedules
 
 SHOWN_TIMES = 3
@@ -116,8 +116,10 @@ def remove_command(name: str, redis_url: str | None, as_json: bool) -> None:
 
     book = asyncio.run(remove())
     runs = [firing.run_id for firing in book.firings if firing.is_open and firing.run_id]
+    waiting = sum(firing.state in {FiringState.QUEUED, FiringState.DUE} for firing in book.firings)
+    dropped = f"; {waiting} of its times that had not begun will not" if waiting else ""
     goes_on = f"; run {runs[0]} goes on (`vidbatch cancel {runs[0]}` ends it)" if runs else ""
-    _tell(book, f"schedule {name} is removed, with its history{goes_on}", as_json=as_json)
+    _tell(book, f"schedule {name} is removed, with its history{dropped}{goes_on}", as_json=as_json)
 
 
 @command.command(name="pause")

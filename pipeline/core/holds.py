@@ -1,5 +1,6 @@
 """Why a run does not go on by itself: what its command ends with, and a schedule's firing says meanwhile."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,6 +22,9 @@ class Held(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+KEYLESS_S = 120.0
+"""A run may be without a worker that holds its key for so long, while all of them are started anew."""
+
 EXIT_CODES = {Held.PAUSED: 4, Held.BUDGET: 3, Held.STORAGE: 5, Held.INTERRUPTED: 130}
 
 
@@ -35,6 +39,13 @@ class Hold:
     def exit_code(self) -> int:
         """What `vidbatch run` ends with."""
         return EXIT_CODES[self.by]
+
+
+KEYLESS = Hold(
+    Held.PAUSED,
+    "no worker that sends and polls holds the run's API key: start one with it or, where another key took its place, "
+    "give the run's command again with that one",
+)
 
 
 def hold_of(run: RunSnapshot) -> Hold | None:
@@ -53,6 +64,13 @@ def hold_of(run: RunSnapshot) -> Hold | None:
     if run.state is RunState.STOPPING and run.quiet:
         return Hold(Held.INTERRUPTED, "")
     return None
+
+
+def is_keyless(run: RunSnapshot, keys: Container[str]) -> bool:
+    """Whether rows wait that nobody will send or ask for: `keys` are those that living senders and pollers hold."""
+    waits = run.fed < run.total or run.ready + run.in_flight + run.late > 0
+    over = run.state is RunState.FINISHED or run.all_ended or by_person(run)
+    return waits and not over and run.key_fingerprint != "" and run.key_fingerprint not in keys
 
 
 def by_person(run: RunSnapshot) -> bool:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pipeline.core import launches
 from pipeline.core.errors import LedgerMismatch, LedgerUnavailable
 from pipeline.core.firings import fired, moved
-from pipeline.core.holds import hold_of
+from pipeline.core.holds import KEYLESS, KEYLESS_S, Hold, hold_of, is_keyless
 from pipeline.core.notices import over
 from pipeline.core.schedules import Book, Firing, Schedule
-from pipeline.core.snapshot import RunState
+from pipeline.core.snapshot import RunSnapshot, RunState
+from pipeline.core.tickets import Role
 from pipeline.ports import Clock, Ledger, Schedules
 
 LOOK_S = 1.0
@@ -42,6 +43,7 @@ class FiringSchedules:
         self._ledger = ledger
         self._clock = clock
         self._looked = float("-inf")
+        self._keyless_since: dict[str, float] = {}
 
     async def __call__(self) -> None:
         """Look, once a second. What one schedule raises is raised when all have been looked at."""
@@ -72,4 +74,13 @@ class FiringSchedules:
             return book
         if run is None or run.state is RunState.FINISHED:
             return book
-        return launches.seen(book, firing.firing_id, hold_of(run), now_ms)
+        return launches.seen(book, firing.firing_id, hold_of(run) or await self._keyless(run), now_ms)
+
+    async def _keyless(self, run: RunSnapshot) -> Hold | None:
+        workers = await self._ledger.workers()
+        held = {role: {key for one in workers if role in one.roles for key in one.key_fingerprints} for role in Role}
+        if not is_keyless(run, held[Role.SUBMIT] & held[Role.POLL]):
+            self._keyless_since.pop(run.run_id, None)
+            return None
+        now = self._clock.monotonic()
+        return KEYLESS if now - self._keyless_since.setdefault(run.run_id, now) >= KEYLESS_S else None

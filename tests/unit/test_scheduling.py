@@ -15,13 +15,15 @@ from pipeline.core.rows import Rows
 from pipeline.core.schedule_times import times_between
 from pipeline.core.schedules import Cause, FiringState, Overlap, Schedule
 from pipeline.core.snapshot import PERSON_PAUSED, RunState
+from pipeline.core.tickets import Role
 from pipeline.edges.memory_ledger import MemoryLedger
 from pipeline.edges.memory_schedules import MemorySchedules
+from pipeline.edges.redis_keys import LEDGER_VERSION
 from pipeline.flows import scheduling
 from pipeline.flows.firing import FiringSchedules, put
 from pipeline.flows.heartbeat import Heartbeat
 from pipeline.flows.scheduling import DOUBT_S, MOST_AT_ONCE, UNKNOWN_S, CommandingSchedules
-from pipeline.ports import Launched, RunCard, RunEnd
+from pipeline.ports import Launched, RunCard, RunEnd, WorkerCard
 
 pytestmark = pytest.mark.anyio
 
@@ -351,6 +353,29 @@ async def test_a_pause_of_the_run_shows_and_one_by_a_person_does_not():
     await world.ledger.set_state("run-1", RunState.RUNNING)
     await world.looked()
     assert (await world.firing()).exit_code is None
+
+
+async def test_a_run_whose_key_nobody_holds_any_more_is_told_of_after_a_while_until_somebody_does():
+    world = World()
+    await world.add(replace(NIGHTLY, notify="https://hook"))
+    await world.fire()
+    await world.given_by(world.control())
+    heart = world.heart("h")
+
+    async def looked_with(key, seconds, roles=tuple(Role)):
+        for _ in range(seconds):
+            await world.ledger.register_worker(WorkerCard("w", roles, 1, (key,), LEDGER_VERSION))
+            world.now += 1000
+            await heart.tick()
+        firing = await world.firing()
+        return firing.exit_code, [notice.event for notice in firing.notices]
+
+    assert await looked_with("key", 300) == (None, [])
+    assert await looked_with("another", 110) == (None, [])
+    assert await looked_with("another", 20) == (4, ["paused"])
+    assert "holds the run's API key" in (await world.firing()).said
+    assert await looked_with("key", 3) == (None, ["paused"])
+    assert await looked_with("key", 130, (Role.CONTROL, Role.POLL)) == (4, ["paused"] * 2)
 
 
 async def test_a_worker_gives_only_so_many_commands_at_a_time():
