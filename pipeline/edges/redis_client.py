@@ -43,6 +43,13 @@ class _Ours(AbstractConnection):
         if made is not None and made.family != socket.AF_UNIX:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGET_AT_CLOSE)
 
+    async def disconnect(self, *args: Any, **told: Any) -> None:  # noqa: ANN401 - as the library has it
+        """Close the connection. A farewell over TLS would wait for its answer, for longer than a command lives."""
+        writer = self._writer
+        await super().disconnect(*args, **told)
+        if writer is not None:
+            writer.transport.abort()
+
     def pack_command(self, *args: Any) -> list[bytes]:  # noqa: ANN401 - as the library has it
         """The bytes of one command."""
         if isinstance(args[0], str) and " " in args[0]:

@@ -27,12 +27,14 @@ from pipeline.edges.redis_keys import LOCKS
 from pipeline.edges.redis_schedules import RedisSchedules
 from pipeline.flows.firing import put
 from tests.conftest import RedisServer
+from tests.seals import seal
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 ROWS = 12
 BERLIN = "Europe/Berlin"
 NAME = "nightly"
+KEY = "sk-nights"
 
 
 def utc(text: str) -> int:
@@ -77,7 +79,7 @@ class Fleet:
 
     def start_workers(self, count: int) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VIDBATCH_")}
-        told = {"VIDBATCH_REDIS": self.redis.url, "VIDBATCH_API_KEY": "sk-nights", "VIDBATCH_STATE": str(self.state)}
+        told = {"VIDBATCH_REDIS": self.redis.url, "VIDBATCH_API_KEY": KEY, "VIDBATCH_STATE": str(self.state)}
         for _ in range(count):
             with (self.folder / "workers.log").open("ab") as log:
                 self.workers.append(
@@ -122,6 +124,8 @@ class Fleet:
         return asyncio.run(scene())
 
     def add(self, schedule: Schedule) -> None:
+        seal(self.redis.url, KEY, self.api.base_url)
+
         async def act(schedules):
             assert await schedules.put(NAME, None, added(schedule, await schedules.now_ms()))
 
